@@ -1,0 +1,22 @@
+/** Element-wise sum of two tensors of one shape; the residual connection. */
+import type { Value } from '../graph.js';
+import { defineOperation, elements, expectShape, float32, required } from '../operation.js';
+
+export const addOperation = defineOperation<object>({
+  name: 'add',
+  infer(inputs) {
+    const a = required('add', inputs, 0, 'a');
+    expectShape('add', 'b', required('add', inputs, 1, 'b'), a.shape);
+    return [float32(a.shape)];
+  },
+  gradient: ({ outputGradients: [dc] }) => [dc, dc],
+  flops: ({ outputs }) => elements(outputs[0]?.shape ?? []),
+  sharing: [
+    { output: 0, input: 0, kind: 'may' },
+    { output: 0, input: 1, kind: 'may' },
+  ],
+});
+
+export function add(a: Value, b: Value): Value {
+  return a.graph.append(addOperation, [a, b], {})[0] as Value;
+}

@@ -1,0 +1,23 @@
+/** A vector added to every row. */
+import type { Value } from '../graph.js';
+import { channels, defineOperation, elements, expectShape, float32, required } from '../operation.js';
+import { sumRows } from './sum_rows.js';
+
+const addBiasOperation = defineOperation<object>({
+  name: 'add_bias',
+  infer(inputs) {
+    const x = required('add_bias', inputs, 0, 'x');
+    expectShape('add_bias', 'bias', required('add_bias', inputs, 1, 'bias'), [channels(x)]);
+    return [float32(x.shape)];
+  },
+  gradient: ({ outputGradients: [dy], wanted }) => [dy, dy && wanted[1] ? sumRows(dy) : undefined],
+  flops: ({ outputs }) => elements(outputs[0]?.shape ?? []),
+  sharing: [{ output: 0, input: 0, kind: 'may' }],
+});
+
+/** x [..., C] + bias [C]. */
+export function addBias(x: Value, bias: Value): Value {
+  return x.graph.append(addBiasOperation, [x, bias], {})[0] as Value;
+}
+
+export const addBiasOperations = [addBiasOperation];

@@ -1,0 +1,29 @@
+/** Mean over all positions of each channel. */
+import type { Value } from '../graph.js';
+import { channels, defineOperation, elements, float32, required, shapeError } from '../operation.js';
+
+const globalAvgPoolOperation = defineOperation<object>({
+  name: 'global_avg_pool',
+  infer(inputs) {
+    const x = required('global_avg_pool', inputs, 0, 'x');
+    if (x.shape.length < 3) throw shapeError('global_avg_pool', `expected x of shape [N, ..., C] but received [${x.shape.join(', ')}]`);
+    return [float32([x.shape[0] as number, channels(x)])];
+  },
+  gradient: ({ inputs, outputGradients: [dy] }) => [
+    dy && (dy.graph.append(globalAvgPoolBackwardOperation, [dy], { inputShape: (inputs[0] as Value).shape })[0] as Value),
+  ],
+  flops: ({ inputs }) => elements(inputs[0]?.shape ?? []),
+});
+
+const globalAvgPoolBackwardOperation = defineOperation<{ readonly inputShape: readonly number[] }>({
+  name: 'global_avg_pool_backward',
+  infer: (_inputs, { inputShape }) => [float32(inputShape)],
+  flops: ({ outputs }) => elements(outputs[0]?.shape ?? []),
+});
+
+/** x [N, ..., C] averaged to [N, C]. */
+export function globalAvgPool(x: Value): Value {
+  return x.graph.append(globalAvgPoolOperation, [x], {})[0] as Value;
+}
+
+export const globalAvgPoolOperations = [globalAvgPoolOperation, globalAvgPoolBackwardOperation];

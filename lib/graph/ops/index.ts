@@ -1,0 +1,57 @@
+/** All primitive ops by name. */
+import type { Operation } from '../operation.js';
+import { addOperation } from './add.js';
+import { addBiasOperations } from './add_bias.js';
+import { batchNormOperations } from './batch_norm.js';
+import { concatOperations } from './concat.js';
+import { contrastingAttentionOperations } from './contrasting_attention.js';
+import { conv2dOperations } from './conv2d.js';
+import { copyOperation } from './copy.js';
+import { crossEntropyOperations } from './cross_entropy.js';
+import { dropoutOperations } from './dropout.js';
+import { fillOperations } from './fill.js';
+import { globalAvgPoolOperations } from './global_avg_pool.js';
+import { layerNormOperations } from './layer_norm.js';
+import { leaf } from './leaf.js';
+import { matmulOperations } from './matmul.js';
+import { maxPool2dOperations } from './max_pool2d.js';
+import { mixCellsOperations } from './mix_cells.js';
+import { mixedConv2dOperations } from './mixed_conv2d.js';
+import { optimizerOperations } from './optimizers.js';
+import { reluOperations } from './relu.js';
+import { reshapeOperation } from './reshape.js';
+import { samplewiseConv2dOperations } from './samplewise_conv2d.js';
+import { sliceOperations } from './slice.js';
+import { sumOfSquaresOperations } from './sum_of_squares.js';
+import { sumRowsOperations } from './sum_rows.js';
+import { updateRunningStatisticsOperations } from './update_running_statistics.js';
+
+export const operations: ReadonlyMap<string, Operation> = new Map(
+  [
+    leaf,
+    reshapeOperation,
+    addOperation,
+    copyOperation,
+    ...addBiasOperations,
+    ...batchNormOperations,
+    ...concatOperations,
+    ...contrastingAttentionOperations,
+    ...conv2dOperations,
+    ...crossEntropyOperations,
+    ...dropoutOperations,
+    ...fillOperations,
+    ...globalAvgPoolOperations,
+    ...layerNormOperations,
+    ...matmulOperations,
+    ...maxPool2dOperations,
+    ...mixCellsOperations,
+    ...mixedConv2dOperations,
+    ...optimizerOperations,
+    ...reluOperations,
+    ...samplewiseConv2dOperations,
+    ...sliceOperations,
+    ...sumOfSquaresOperations,
+    ...sumRowsOperations,
+    ...updateRunningStatisticsOperations,
+  ].map((operation) => [operation.name, operation]),
+);

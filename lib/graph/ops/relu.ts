@@ -1,0 +1,28 @@
+/** max(x, 0). */
+import type { Value } from '../graph.js';
+import { defineOperation, elements, expectShape, float32, required } from '../operation.js';
+
+const reluOperation = defineOperation<object>({
+  name: 'relu',
+  infer: (inputs) => [float32(required('relu', inputs, 0, 'x').shape)],
+  gradient: ({ outputs, outputGradients: [dy] }) => [dy && (dy.graph.append(reluBackwardOperation, [dy, outputs[0]], {})[0] as Value)],
+  flops: ({ outputs }) => elements(outputs[0]?.shape ?? []),
+  sharing: [{ output: 0, input: 0, kind: 'may' }],
+});
+
+const reluBackwardOperation = defineOperation<object>({
+  name: 'relu_backward',
+  infer(inputs) {
+    const dy = required('relu_backward', inputs, 0, 'dy');
+    expectShape('relu_backward', 'y', required('relu_backward', inputs, 1, 'y'), dy.shape);
+    return [float32(dy.shape)];
+  },
+  flops: ({ outputs }) => elements(outputs[0]?.shape ?? []),
+  sharing: [{ output: 0, input: 0, kind: 'may' }],
+});
+
+export function relu(x: Value): Value {
+  return x.graph.append(reluOperation, [x], {})[0] as Value;
+}
+
+export const reluOperations = [reluOperation, reluBackwardOperation];

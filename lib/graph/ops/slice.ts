@@ -1,0 +1,30 @@
+/** A range of the last axis. */
+import type { Value } from '../graph.js';
+import { channels, defineOperation, elements, float32, required, shapeError } from '../operation.js';
+
+const sliceOperation = defineOperation<{ readonly start: number; readonly end: number }>({
+  name: 'slice',
+  infer(inputs, { start, end }) {
+    const x = required('slice', inputs, 0, 'x');
+    if (!(start >= 0 && start < end && end <= channels(x)))
+      throw shapeError('slice', `${start}..${end} is not a range of ${channels(x)} columns`);
+    return [float32([...x.shape.slice(0, -1), end - start])];
+  },
+  gradient: ({ inputs, attributes: { start }, outputGradients: [dy] }) => [
+    dy && (dy.graph.append(sliceBackwardOperation, [dy], { start, size: channels(inputs[0] as Value) })[0] as Value),
+  ],
+  flops: () => 0,
+});
+
+const sliceBackwardOperation = defineOperation<{ readonly start: number; readonly size: number }>({
+  name: 'slice_backward',
+  infer: (inputs, { size }) => [float32([...required('slice_backward', inputs, 0, 'dy').shape.slice(0, -1), size])],
+  flops: ({ outputs }) => elements(outputs[0]?.shape ?? []),
+});
+
+/** Columns start..end of x [..., C]. */
+export function slice(x: Value, start: number, end: number): Value {
+  return x.graph.append(sliceOperation, [x], { start, end })[0] as Value;
+}
+
+export const sliceOperations = [sliceOperation, sliceBackwardOperation];

@@ -1,0 +1,40 @@
+/** BatchNorm and LayerNorm with their parameters and running statistics. */
+import type { Value } from '../graph/graph.js';
+import { channels, elements } from '../graph/operation.js';
+import { batchNorm, batchNormInference } from '../graph/ops/batch_norm.js';
+import { layerNorm } from '../graph/ops/layer_norm.js';
+import { updateRunningStatistics } from '../graph/ops/update_running_statistics.js';
+import type { LayerContext } from './layer.js';
+
+const momentum = 0.1;
+
+/**
+ * BatchNorm over all axes but the last: `name.weight`, `name.bias`, `name.running_mean`, `name.running_var`, each [C].
+ * In training a single row has no variance to normalise by; then the running statistics serve, and stay as they are.
+ */
+export function batchNormLayer({ graph, training }: LayerContext, x: Value, name: string, epsilon = 1e-5): Value {
+  return graph.labelled(name, () => {
+    const shape = [channels(x)];
+    const scale = graph.parameter(`${name}.weight`, shape, { initialization: { kind: 'ones' } });
+    const bias = graph.parameter(`${name}.bias`, shape, { initialization: { kind: 'zeros' } });
+    const running = {
+      mean: graph.state(`${name}.running_mean`, shape, { initialization: { kind: 'zeros' } }),
+      variance: graph.state(`${name}.running_var`, shape, { initialization: { kind: 'ones' } }),
+    };
+    const rows = elements(x.shape) / channels(x);
+    if (!training || rows === 1) return batchNormInference(x, scale, bias, running.mean, running.variance, epsilon);
+    const { y, mean, variance } = batchNorm(x, scale, bias, epsilon);
+    updateRunningStatistics(running, { mean, variance }, momentum, rows);
+    return y;
+  });
+}
+
+/** LayerNorm over the last axis: `name.weight`, `name.bias`, each [C]. */
+export function layerNormLayer({ graph }: LayerContext, x: Value, name: string, epsilon = 1e-5): Value {
+  return graph.labelled(name, () => {
+    const shape = [channels(x)];
+    const scale = graph.parameter(`${name}.weight`, shape, { initialization: { kind: 'ones' } });
+    const bias = graph.parameter(`${name}.bias`, shape, { initialization: { kind: 'zeros' } });
+    return layerNorm(x, scale, bias, epsilon);
+  });
+}

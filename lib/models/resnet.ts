@@ -1,0 +1,131 @@
+/** ResNet-18 and ResNet-50 (He et al., 2016), written once; the kind of convolution is injected. */
+import type { Value } from '../graph/graph.js';
+import { channels } from '../graph/operation.js';
+import { add } from '../graph/ops/add.js';
+import { dropout } from '../graph/ops/dropout.js';
+import { globalAvgPool } from '../graph/ops/global_avg_pool.js';
+import { maxPool2d } from '../graph/ops/max_pool2d.js';
+import { relu } from '../graph/ops/relu.js';
+import { linearLayer, staticConvolution } from '../layers/convolution.js';
+import { type ConvolutionFactory, convolutionSpec, type LayerContext } from '../layers/layer.js';
+import { batchNormLayer } from '../layers/normalization.js';
+import { residualSharingName } from '../warehouse/index.js';
+import type { Network, NetworkOptions } from './network.js';
+
+interface BlockContext extends LayerContext {
+  readonly convolution: ConvolutionFactory;
+  readonly dropPath: number;
+  /** Official name of the block, such as `layer2.0`. */
+  readonly name: string;
+  /** The place for warehouse sharing of the block's convolutions; undefined where the authors keep one static. */
+  readonly sharing: (convolution: number | 'shortcut') => string | undefined;
+}
+
+interface Block {
+  readonly expansion: number;
+  readonly build: (context: BlockContext, x: Value, planes: number, stride: number) => Value;
+}
+
+interface ConvolutionShape {
+  readonly outChannels: number;
+  readonly kernel: number;
+  readonly stride?: number;
+}
+
+/** A convolution and the BatchNorm after it. */
+function convolutionAndNorm(
+  context: BlockContext,
+  x: Value,
+  [convolution, norm]: readonly [convolution: string, norm: string],
+  shape: ConvolutionShape,
+  sharingName: string | undefined,
+): Value {
+  const place = sharingName === undefined ? {} : { sharingName };
+  const spec = convolutionSpec({ name: convolution, inChannels: channels(x), padding: (shape.kernel - 1) / 2, ...shape, ...place });
+  return batchNormLayer(context, context.convolution(context, x, spec), norm);
+}
+
+/** A strided 1x1 convolution where the shape changes, else x itself. */
+function shortcut(context: BlockContext, x: Value, outChannels: number, stride: number): Value {
+  if (stride === 1 && channels(x) === outChannels) return x;
+  const names = [`${context.name}.downsample.0`, `${context.name}.downsample.1`] as const;
+  return convolutionAndNorm(context, x, names, { outChannels, kernel: 1, stride }, context.sharing('shortcut'));
+}
+
+/** The convolutions of a block, with a ReLU between them, joined with its shortcut. */
+function residual(context: BlockContext, x: Value, shapes: readonly ConvolutionShape[], stride: number): Value {
+  const { graph, name, training, dropPath } = context;
+  let y = x;
+  shapes.forEach((shape, index) => {
+    const norm = `${name}.bn${index + 1}`;
+    y = convolutionAndNorm(context, y, [`${name}.conv${index + 1}`, norm], shape, context.sharing(index));
+    if (index < shapes.length - 1) y = graph.labelled(norm, () => relu(y));
+  });
+  const identity = shortcut(context, x, channels(y), stride);
+  return graph.labelled(name, () => {
+    const kept = training ? dropout(y, dropPath, { perSample: true, stream: context.nextStream() }) : y;
+    return relu(add(identity, kept));
+  });
+}
+
+const basicBlock: Block = {
+  expansion: 1,
+  build: (context, x, planes, stride) =>
+    residual(
+      context,
+      x,
+      [
+        { outChannels: planes, kernel: 3, stride },
+        { outChannels: planes, kernel: 3 },
+      ],
+      stride,
+    ),
+};
+
+const bottleneck: Block = {
+  expansion: 4,
+  build: (context, x, planes, stride) =>
+    residual(
+      context,
+      x,
+      [
+        { outChannels: planes, kernel: 1 },
+        { outChannels: planes, kernel: 3, stride },
+        { outChannels: 4 * planes, kernel: 1 },
+      ],
+      stride,
+    ),
+};
+
+/** The stem for large images (7x7 stride 2, max pooling: a quarter of the size), or for small ones (3x3 stride 1: the full size). */
+function stem(context: LayerContext, x: Value, kind: NetworkOptions['stem']): Value {
+  const large = kind === 'large';
+  const spec = convolutionSpec({
+    name: 'conv1',
+    inChannels: channels(x),
+    outChannels: 64,
+    ...(large ? { kernel: 7, stride: 2, padding: 3 } : { kernel: 3, stride: 1, padding: 1 }),
+  });
+  const y = batchNormLayer(context, staticConvolution(context, x, spec), 'bn1');
+  return context.graph.labelled('bn1', () => (large ? maxPool2d(relu(y), 3, 2, 1) : relu(y)));
+}
+
+function resnet(block: Block, blocks: readonly number[]): Network['build'] {
+  return (context, x, convolution, options) => {
+    let y = stem(context, x, options.stem);
+    blocks.forEach((count, stage) => {
+      for (let index = 0; index < count; index++) {
+        const sharing = (layer: number | 'shortcut') =>
+          residualSharingName({ stage, block: index, convolution: layer }, blocks, block.expansion > 1);
+        const blockContext = { ...context, convolution, dropPath: options.dropPath, name: `layer${stage + 1}.${index}`, sharing };
+        y = block.build(blockContext, y, 64 << stage, index === 0 && stage > 0 ? 2 : 1);
+      }
+    });
+    const features = context.graph.labelled('avgpool', () => globalAvgPool(y));
+    const kept = context.training ? dropout(features, options.dropout, { stream: context.nextStream() }) : features;
+    return linearLayer(context, kept, 'fc', options.classes);
+  };
+}
+
+export const resnet18 = resnet(basicBlock, [2, 2, 2, 2]);
+export const resnet50 = resnet(bottleneck, [3, 4, 6, 3]);

@@ -1,0 +1,90 @@
+/** Memory of a device. */
+import { KernelWarehouseError } from '../errors.js';
+import type { Device } from './device.js';
+import { callNative, callNativeAsync, type NativeBuffer } from './native.js';
+
+/**
+ * Made by `Device.allocate`. Reads and writes are queued with the device's other work and done in order. Disposing is allowed at any
+ * time and more than once: queued work still finishes.
+ */
+export class DeviceBuffer implements Disposable {
+  readonly device: Device;
+  readonly bytes: number;
+  #native: NativeBuffer | undefined;
+
+  /** @internal Use `Device.allocate`. */
+  constructor(native: NativeBuffer, device: Device, bytes: number) {
+    this.#native = native;
+    this.device = device;
+    this.bytes = bytes;
+  }
+
+  /**
+   * Where the memory is, for other native code in this process. It is valid until `dispose`, and safe to touch only while no work that
+   * uses it is queued.
+   */
+  get address(): bigint {
+    const native = this.native;
+    return callNative(() => native.address);
+  }
+
+  /**
+   * Queues a copy of `view`'s bytes to `byteOffset`. The bytes are taken during the call: `view` may change right after.
+   * Rejects with ERR_KW_INVALID_ARGUMENT when they do not fit, ERR_KW_OUT_OF_MEMORY, ERR_KW_DISPOSED.
+   */
+  write(view: ArrayBufferView, byteOffset = 0): Promise<void> {
+    return callNativeAsync(() => {
+      const { native } = this;
+      if (!ArrayBuffer.isView(view)) invalid(`write takes a typed array or DataView, not ${typeof view}`);
+      this.#checkRange(byteOffset, view.byteLength);
+      return native.write(new Uint8Array(view.buffer, view.byteOffset, view.byteLength), byteOffset);
+    });
+  }
+
+  /**
+   * Queues a copy of `byteLength` bytes from `byteOffset` on (default: all from there). Fulfilled with memory of its own.
+   * Rejects with ERR_KW_INVALID_ARGUMENT when the range is outside, ERR_KW_DISPOSED.
+   */
+  read(byteOffset = 0, byteLength = this.bytes - byteOffset): Promise<ArrayBuffer> {
+    return callNativeAsync(() => {
+      const { native } = this;
+      this.#checkRange(byteOffset, byteLength);
+      return native.read(byteOffset, byteLength);
+    });
+  }
+
+  /** Queues the zeroing of all bytes. */
+  fill(): Promise<void> {
+    return callNativeAsync(() => this.native.fillZero());
+  }
+
+  get disposed(): boolean {
+    return this.#native === undefined;
+  }
+
+  dispose(): void {
+    this.#native?.release();
+    this.#native = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** @internal The native object; throws ERR_KW_DISPOSED. */
+  get native(): NativeBuffer {
+    if (this.#native === undefined) throw new KernelWarehouseError('ERR_KW_DISPOSED', `The buffer of ${this.bytes} bytes was disposed`);
+    return this.#native;
+  }
+
+  #checkRange(byteOffset: number, byteLength: number): void {
+    const whole = Number.isSafeInteger(byteOffset) && Number.isSafeInteger(byteLength);
+    if (!whole || byteOffset < 0 || byteLength < 0 || byteOffset + byteLength > this.bytes) {
+      invalid(`${byteLength} bytes at offset ${byteOffset} are outside the buffer, which has ${this.bytes} bytes`);
+    }
+  }
+}
+
+function invalid(message: string): never {
+  throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', message);
+}

@@ -1,0 +1,129 @@
+/** The only file that knows the native add-on: finds it, loads it once, and describes everything that it offers. */
+import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type ErrorCode, KernelWarehouseError } from '../errors.js';
+
+/** One stream: a native thread that does in order what is queued on it. `native/node/addon.cc` implements these. */
+export interface NativeDevice {
+  readonly name: string;
+  readonly threads: number;
+  memory(): { buffers: number; bytes: number; programs: number };
+  synchronize(): Promise<void>;
+  release(): void;
+}
+
+export interface NativeBuffer {
+  readonly address: bigint;
+  /** Copies `source` during the call. */
+  write(source: Uint8Array, byteOffset: number): Promise<void>;
+  read(byteOffset: number, byteLength: number): Promise<ArrayBuffer>;
+  fillZero(): Promise<void>;
+  release(): void;
+}
+
+export interface NativeProgram {
+  bind(name: string, buffer: NativeBuffer): void;
+  run(): Promise<void>;
+  memory(): { workspace: number; scratch: number; prepared: number };
+  /** Nanoseconds of each step of the plan in the last finished run. */
+  stepTimes(): Float64Array;
+  release(): void;
+}
+
+/** The whole native surface. Arguments are checked by the classes of this folder, not again below. */
+export interface NativeAddon {
+  readonly abiVersion: number;
+  /** `threads` 0: the default. */
+  readonly Device: new (
+    name: string,
+    threads: number,
+  ) => NativeDevice;
+  readonly Buffer: new (device: NativeDevice, bytes: number) => NativeBuffer;
+  readonly Program: new (device: NativeDevice, plan: string) => NativeProgram;
+}
+
+const ABI_VERSION = 1;
+const require = createRequire(import.meta.url);
+let loaded: NativeAddon | undefined;
+
+/** The add-on; throws ERR_KW_NATIVE_MISSING, which names every place tried and what to do. */
+export function loadNative(): NativeAddon {
+  loaded ??= loadFrom(packageRoot());
+  return loaded;
+}
+
+/** The folder of this package's package.json: the sources run from lib/, the compiled files from dist/lib/. */
+function packageRoot(): string {
+  let folder = dirname(fileURLToPath(import.meta.url));
+  for (;;) {
+    const file = join(folder, 'package.json');
+    if (existsSync(file) && JSON.parse(readFileSync(file, 'utf8')).name === 'kernel-warehouse') return folder;
+    const parent = dirname(folder);
+    if (parent === folder) return dirname(fileURLToPath(import.meta.url));
+    folder = parent;
+  }
+}
+
+/** Loads the add-on of the package in `root`: its own build where there is one, else the prebuilt binary for this platform. */
+export function loadFrom(root: string): NativeAddon {
+  const failures: string[] = [];
+  const candidates = [
+    () => join(root, 'build', 'Release', 'kernel_warehouse.node'),
+    () => (require('node-gyp-build') as { resolve(root: string): string }).resolve(root),
+  ];
+  for (const candidate of candidates) {
+    let path = join(root, 'prebuilds');
+    try {
+      path = candidate();
+      const addon = require(path) as NativeAddon;
+      if (addon.abiVersion === ABI_VERSION) return addon;
+      failures.push(`${path}: has interface version ${addon.abiVersion}, this package needs ${ABI_VERSION}`);
+    } catch (error) {
+      failures.push(`${path}: ${error instanceof Error ? error.message.split('\n')[0] : error}`);
+    }
+  }
+  const remedy = failures.some((failure) => failure.includes('libdnnl'))
+    ? 'Install oneDNN (Debian, Ubuntu: apt install libdnnl2; newer releases: libdnnl3) or build from a checkout with `npm run build`.'
+    : 'In a checkout run `npm run build` (it needs g++, cmake, libdnnl-dev and nlohmann-json3-dev).';
+  throw new KernelWarehouseError(
+    'ERR_KW_NATIVE_MISSING',
+    `The native part of kernel-warehouse does not load on ${process.platform}-${process.arch}, Node ${process.version}. Tried:\n` +
+      `${failures.map((failure) => `  ${failure}`).join('\n')}\n${remedy}`,
+  );
+}
+
+/** Calls native code; what it throws becomes a KernelWarehouseError with the same code and message. */
+export function callNative<T>(body: () => T): T {
+  try {
+    return body();
+  } catch (error) {
+    throw toKernelWarehouseError(error);
+  }
+}
+
+/**
+ * The same for a promise. Native code rejects from its own thread, with no JavaScript stack; the error gets the stack of the call.
+ * Everything that is wrong before anything is queued rejects too: an asynchronous method never throws.
+ */
+export function callNativeAsync<T>(body: () => Promise<T>): Promise<T> {
+  const site = new Error();
+  const rethrow = (error: unknown): never => {
+    const failure = toKernelWarehouseError(error);
+    failure.stack = `${failure.name}: ${failure.message}${site.stack?.slice(site.stack.indexOf('\n')) ?? ''}`;
+    throw failure;
+  };
+  try {
+    return body().catch(rethrow);
+  } catch (error) {
+    return Promise.reject(toKernelWarehouseError(error));
+  }
+}
+
+function toKernelWarehouseError(error: unknown): KernelWarehouseError {
+  if (error instanceof KernelWarehouseError) return error;
+  if (!(error instanceof Error)) return new KernelWarehouseError('ERR_KW_INTERNAL', String(error));
+  const code = 'code' in error && typeof error.code === 'string' && error.code.startsWith('ERR_KW_') ? error.code : 'ERR_KW_INTERNAL';
+  return new KernelWarehouseError(code as ErrorCode, error.message);
+}

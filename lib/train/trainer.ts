@@ -1,0 +1,129 @@
+/** Runs training steps of a model instance; owns what only training needs: gradients, optimizer state, programs for each batch size. */
+
+import { KernelWarehouseError } from '../errors.js';
+import {
+  bindAll,
+  type Controls,
+  disposeAll,
+  type ModelInstance,
+  mismatches,
+  type NamedTensor,
+  readArena,
+  writeArena,
+} from '../models/instance.js';
+import type { DeviceBuffer } from '../runtime/buffer.js';
+import type { Program } from '../runtime/program.js';
+import { type OptimizerOptions, optimizerArenas, trainingPlan } from './training_plan.js';
+
+export interface TrainerOptions {
+  readonly optimizer: OptimizerOptions;
+  readonly labelSmoothing: number;
+}
+
+export interface StepInput {
+  /** [size, imageSize, imageSize, 3] */
+  readonly images: Float32Array;
+  /** [size] class indices. */
+  readonly targets: Int32Array;
+  readonly imageSize: number;
+  readonly controls: Controls;
+}
+
+export interface StepResult {
+  readonly loss: number;
+  /** Norm of all gradients together. */
+  readonly gradientNorm: number;
+  /** [size, classes] */
+  readonly logits: Float32Array;
+}
+
+interface Prepared extends Disposable {
+  readonly program: Program;
+  readonly places: Readonly<Record<'images' | 'targets' | 'loss' | 'logits' | 'gradientSquares', DeviceBuffer>>;
+}
+
+export class Trainer implements Disposable {
+  readonly instance: ModelInstance;
+  readonly options: TrainerOptions;
+  /** Arenas of the parameters' shape: gradients, and the optimizer's by name. */
+  readonly #arenas: Readonly<Record<string, DeviceBuffer>>;
+  readonly #prepared = new Map<string, Prepared>();
+
+  constructor(instance: ModelInstance, options: TrainerOptions) {
+    this.instance = instance;
+    this.options = options;
+    const bytes = 4 * instance.model.parameters.size;
+    const names = ['gradients', ...optimizerArenas(options.optimizer)];
+    this.#arenas = Object.fromEntries(names.map((name) => [name, instance.device.allocate(bytes)]));
+  }
+
+  /** One optimizer step. Batches of any size; a program is prepared at a size's first use. */
+  async step({ images, targets, imageSize, controls }: StepInput): Promise<StepResult> {
+    const { program, places } = this.#program(targets.length, imageSize);
+    const queued = [this.instance.setControls(controls), places.images.write(images), places.targets.write(targets), program.run()];
+    const reads = [places.loss.read(), places.gradientSquares.read(), places.logits.read()] as const;
+    const [loss, squares, logits] = (await Promise.all([Promise.all(reads), ...queued]))[0];
+    return {
+      loss: new Float32Array(loss)[0] as number,
+      gradientNorm: Math.sqrt(new Float32Array(squares)[0] as number),
+      logits: new Float32Array(logits),
+    };
+  }
+
+  /** The optimizer's tensors, named `optimizer.<arena>.<parameter>`. */
+  async save(): Promise<Map<string, NamedTensor>> {
+    const tensors = new Map<string, NamedTensor>();
+    for (const arena of optimizerArenas(this.options.optimizer)) {
+      for (const [name, tensor] of await readArena(this.instance.model.parameters, this.#arena(arena)))
+        tensors.set(`optimizer.${arena}.${name}`, tensor);
+    }
+    return tensors;
+  }
+
+  /** Writes the optimizer's tensors back; throws ERR_KW_CHECKPOINT, before anything is written, when they do not fit. */
+  async load(tensors: ReadonlyMap<string, NamedTensor>): Promise<void> {
+    const layout = this.instance.model.parameters;
+    for (const arena of optimizerArenas(this.options.optimizer)) {
+      const prefix = `optimizer.${arena}.`;
+      const own = new Map(
+        [...tensors].filter(([name]) => name.startsWith(prefix)).map(([name, tensor]) => [name.slice(prefix.length), tensor]),
+      );
+      const [problem] = mismatches(layout, own);
+      if (problem) throw new KernelWarehouseError('ERR_KW_CHECKPOINT', `the optimizer's state does not fit: ${prefix}${problem}`);
+      await writeArena(layout, this.#arena(arena), own);
+    }
+  }
+
+  #arena(name: string): DeviceBuffer {
+    return this.#arenas[name] as DeviceBuffer;
+  }
+
+  #program(batch: number, imageSize: number): Prepared {
+    const key = `${batch}x${imageSize}`;
+    let prepared = this.#prepared.get(key);
+    if (!prepared) {
+      const { device, model, parameters, state, control } = this.instance;
+      const program = device.prepare(trainingPlan(model, { batch, imageSize, ...this.options }));
+      const places = {
+        images: device.allocate(4 * batch * imageSize * imageSize * 3),
+        targets: device.allocate(4 * batch),
+        loss: device.allocate(4),
+        logits: device.allocate(4 * batch * model.options.classes),
+        gradientSquares: device.allocate(4),
+      };
+      bindAll(program, { ...places, ...this.#arenas, parameters, state, control });
+      prepared = { program, places, [Symbol.dispose]: () => disposeAll([program, ...Object.values(places)]) };
+      this.#prepared.set(key, prepared);
+    }
+    return prepared;
+  }
+
+  dispose(): void {
+    disposeAll([...this.#prepared.values(), ...Object.values(this.#arenas)]);
+    this.#prepared.clear();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}

@@ -1,0 +1,73 @@
+/** One training step as a plan: forward, loss, gradients, running statistics, optimizer. */
+import { gradients } from '../graph/autodiff.js';
+import { Graph, type Value } from '../graph/graph.js';
+import { assign, output } from '../graph/ops/copy.js';
+import { crossEntropy } from '../graph/ops/cross_entropy.js';
+import { adamw, sgd } from '../graph/ops/optimizers.js';
+import { sumOfSquares } from '../graph/ops/sum_of_squares.js';
+import { fuseMixing } from '../graph/passes/fuse_mixing.js';
+import { lower } from '../graph/passes/lower.js';
+import type { Model } from '../models/model.js';
+import type { Plan } from '../plan/plan.js';
+
+export type OptimizerOptions =
+  | { readonly kind: 'sgd'; readonly momentum: number; readonly nesterov: boolean }
+  | { readonly kind: 'adamw'; readonly beta1: number; readonly beta2: number; readonly epsilon: number };
+
+export interface TrainingPlanOptions {
+  readonly batch: number;
+  readonly imageSize: number;
+  readonly optimizer: OptimizerOptions;
+  readonly labelSmoothing: number;
+  /** Targets are float32 [batch, classes] instead of class indices. */
+  readonly softTargets?: boolean;
+}
+
+/** The arenas that an optimizer keeps between steps, each of the parameters' shape. */
+export function optimizerArenas(optimizer: OptimizerOptions): readonly string[] {
+  return optimizer.kind === 'sgd' ? ['momentum'] : ['firstMoment', 'secondMoment'];
+}
+
+/**
+ * The graph of a step. Inputs: `images` [batch, size, size, 3], `targets`. Outputs: `loss` [], `logits`, `gradientSquares` [] (the
+ * square of the gradients' norm). Reads learningRate, weightDecay, temperature, step and seed from the control block.
+ */
+export function trainingGraph(
+  model: Model,
+  { batch, imageSize, optimizer, labelSmoothing, softTargets = false }: TrainingPlanOptions,
+): Graph {
+  const graph = new Graph();
+  const logits = model.forward(graph, graph.input('images', [batch, imageSize, imageSize, 3]), true);
+  const targets = softTargets ? graph.input('targets', [batch, model.options.classes]) : graph.input('targets', [batch], 'int32');
+  const { loss } = graph.labelled('loss', () => crossEntropy(logits, targets, labelSmoothing));
+  output('loss', loss);
+  output('logits', logits);
+
+  const parameters = [...graph.parameters.values()].map((declaration) => graph.parameter(declaration.name, declaration.shape, declaration));
+  gradients([{ value: loss }], parameters).forEach((gradient, index) => {
+    if (gradient) assign(graph.gradientOf(parameters[index] as Value), gradient);
+  });
+
+  const { size, decayed } = model.parameters;
+  const arena = (name: string) => graph.arena(name, size);
+  output(
+    'gradientSquares',
+    graph.labelled('gradient norm', () => sumOfSquares(arena('gradients'))),
+  );
+  if (optimizer.kind === 'sgd') {
+    sgd(arena('parameters'), arena('gradients'), arena('momentum'), {
+      momentum: optimizer.momentum,
+      nesterov: optimizer.nesterov,
+      decayed,
+    });
+  } else {
+    const { beta1, beta2, epsilon } = optimizer;
+    adamw(arena('parameters'), arena('gradients'), arena('firstMoment'), arena('secondMoment'), { beta1, beta2, epsilon, decayed });
+  }
+  return graph;
+}
+
+export function trainingPlan(model: Model, options: TrainingPlanOptions): Plan {
+  const name = `${model.network} training ${options.batch}x${options.imageSize}`;
+  return lower(fuseMixing(trainingGraph(model, options)), { name, parameters: model.parameters, states: model.states });
+}

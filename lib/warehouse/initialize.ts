@@ -1,0 +1,112 @@
+/**
+ * Declarations and initial values of a warehouse's and an attention's tensors, under their official state-dict names.
+ * All weights are Kaiming normal, fan-out, for ReLU: a standard deviation of sqrt(2 / fan-out); biases start at 0, norms at 1 and 0.
+ */
+import { KernelWarehouseError } from '../errors.js';
+import type { Initialization, TensorDeclaration } from '../graph/declaration.js';
+import { fillNormal, RandomStream } from '../random.js';
+import type { Allocation, LayerAllocation } from './allocate.js';
+import { moduleName } from './layer.js';
+
+const zeros: Initialization = { kind: 'zeros' };
+const ones: Initialization = { kind: 'ones' };
+
+function kaiming(fanOut: number): number {
+  return Math.sqrt(2 / fanOut);
+}
+
+/**
+ * The cells of every warehouse: `warehouse_manager.weights.<index>`, [n, outChannels, inChannels, ...kernel].
+ * A layer's own cells are initialised as the one convolution weight that they form when stacked along the output channels, so the
+ * fan-out counts all of them.
+ */
+export function cellDeclarations(allocation: Allocation): readonly TensorDeclaration[] {
+  return allocation.warehouses.map(({ n, cell, layers }, index) => {
+    const [outChannels = 1, , ...kernel] = cell;
+    const positions = kernel.reduce((product, size) => product * size, outChannels);
+    const ranges = layers
+      .filter(({ startCell, endCell }) => endCell > startCell)
+      .map(({ startCell, endCell }) => ({ start: startCell, end: endCell, deviation: kaiming((endCell - startCell) * positions) }));
+    return { name: `warehouse_manager.weights.${index}`, shape: [n, ...cell], channelAxis: 2, initialization: { kind: 'cells', ranges } };
+  });
+}
+
+export interface LayerDeclarations {
+  /** Trained tensors, in the order of the official state dict. */
+  readonly parameters: readonly TensorDeclaration[];
+  /** Running statistics of the attention's BatchNorm; none with LayerNorm. */
+  readonly states: readonly TensorDeclaration[];
+}
+
+/** What a layer owns besides its cells: its bias, if any, and its attention. */
+export function layerDeclarations(layer: LayerAllocation): LayerDeclarations {
+  const { attention } = layer;
+  const { hidden, mixtures, cells, nonlocal } = attention;
+  const module = moduleName(layer);
+  const declare = (name: string, shape: readonly number[], initialization: Initialization): TensorDeclaration => ({
+    name: `${module}.${name}`,
+    shape,
+    initialization,
+  });
+  const linear = (name: string, outputs: number, inputs: number): TensorDeclaration =>
+    declare(`attention.${name}.weight`, [outputs, inputs], { kind: 'normal', deviation: kaiming(outputs) });
+  const logits = mixtures * (cells + 1);
+
+  const parameters: TensorDeclaration[] = [];
+  if (layer.bias) parameters.push(declare('bias', [layer.weightShape[0] as number], zeros));
+  if (nonlocal) parameters.push(declare('attention.basis_bias', [logits], zeros));
+  parameters.push(linear('fc1', hidden, attention.in));
+  if (attention.firstBias) parameters.push(declare('attention.fc1.bias', [hidden], zeros));
+  parameters.push(declare('attention.norm1.weight', [hidden], ones), declare('attention.norm1.bias', [hidden], zeros));
+  if (nonlocal) {
+    const { local, basis, others } = nonlocal;
+    parameters.push(linear('fc2', mixtures * (local + basis + 1), hidden), linear('fc3', others, basis));
+  } else {
+    parameters.push(linear('fc2', logits, hidden), declare('attention.fc2.bias', [logits], zeros));
+  }
+  const states =
+    attention.norm === 'batch'
+      ? [declare('attention.norm1.running_mean', [hidden], zeros), declare('attention.norm1.running_var', [hidden], ones)]
+      : [];
+  return { parameters, states };
+}
+
+/**
+ * Fills `values` (PyTorch's order) with a tensor's initial values. They depend on seed, name and declaration only, never on the order
+ * in which tensors are filled.
+ * @param seed integer from 0 to 2^32 - 1
+ * @throws ERR_KW_INVALID_ARGUMENT when `values` has not as many elements as the tensor, or the seed is out of range.
+ */
+export function fillInitialValues(values: Float32Array, declaration: TensorDeclaration, seed: number): void {
+  const { name, shape, initialization } = declaration;
+  const size = shape.reduce((product, length) => product * length, 1);
+  if (values.length !== size) {
+    throw new KernelWarehouseError(
+      'ERR_KW_INVALID_ARGUMENT',
+      `${name}: expected room for ${size} values of [${shape.join(', ')}], got ${values.length}`,
+    );
+  }
+  switch (initialization.kind) {
+    case 'zeros':
+      values.fill(0);
+      break;
+    case 'ones':
+      values.fill(1);
+      break;
+    case 'normal':
+      fillNormal(values, initialization.deviation, seed, name);
+      break;
+    case 'uniform': {
+      const stream = new RandomStream(seed, name);
+      for (let index = 0; index < size; index++) values[index] = stream.uniform(-initialization.bound, initialization.bound);
+      break;
+    }
+    case 'cells': {
+      const cell = size / (shape[0] as number);
+      for (const { start, end, deviation } of initialization.ranges) {
+        fillNormal(values.subarray(start * cell, end * cell), deviation, seed, `${name}[${start}]`);
+      }
+      break;
+    }
+  }
+}

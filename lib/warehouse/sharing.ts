@@ -1,0 +1,45 @@
+/** Which layers share a warehouse (paper, section 3.1, "warehouse sharing"; the naming is the authors' `sharing_range`). */
+import { KernelWarehouseError } from '../errors.js';
+import type { LayerShape } from './layer.js';
+
+/** Prefixes under which parts of sharing names count as equal. A string is a list of its characters, as the authors' configurations use it. */
+export type SharingRange = string | readonly string[];
+
+/**
+ * Replaces each underscore-separated part of a sharing name by the prefixes of the range that it starts with, one after the other:
+ * with ['layer', 'conv'], `stage0_layer1_conv2` becomes `stage0_layer_conv`; with 'layer_conv' (characters) it becomes `stage0_l_c`.
+ */
+export function fuseSharingName(sharingName: string, range: SharingRange): string {
+  const prefixes = [...range];
+  return sharingName
+    .split('_')
+    .map((part) => prefixes.reduce((name, prefix) => (name.startsWith(prefix) ? prefix : name), part))
+    .join('_');
+}
+
+/** Layers that share a warehouse, in the order of the list. */
+export interface SharingGroup {
+  /** The fused sharing name. */
+  readonly name: string;
+  readonly layers: readonly LayerShape[];
+}
+
+/**
+ * Groups layers by fused sharing name. Groups are ordered by their first layer in the order of `reserved`, which is the official
+ * numbering of warehouses; layers inside a group keep the list's order, in which cells are given out.
+ * @throws ERR_KW_ALLOCATION for an empty prefix, which every name starts with.
+ */
+export function groupLayers(layers: readonly LayerShape[], range: SharingRange): readonly SharingGroup[] {
+  if ([...range].includes('')) {
+    throw new KernelWarehouseError('ERR_KW_ALLOCATION', 'sharingRange: expected prefixes such as layer and conv, got an empty one');
+  }
+  const entries = layers.map((layer, position) => ({
+    layer,
+    name: fuseSharingName(layer.sharingName, range),
+    rank: layer.reserved ?? position,
+  }));
+  const groups = new Map<string, LayerShape[]>();
+  for (const { name } of entries.toSorted((a, b) => a.rank - b.rank)) groups.set(name, []);
+  for (const { name, layer } of entries) groups.get(name)?.push(layer);
+  return [...groups].map(([name, members]) => ({ name, layers: members }));
+}

@@ -1,0 +1,286 @@
+// The C interface over kw::Device. Every function catches everything: no exception crosses, kw_last_error() keeps its message.
+#include <cstring>
+#include <new>
+#include <string>
+#include <utility>
+
+#include "cpu/cpu_backend.h"
+#include "kernel_warehouse.h"
+#include "runtime/device.h"
+
+struct kw_device {
+  std::shared_ptr<kw::Device> device;
+  std::atomic<int> references{1};
+};
+
+// The device comes first: it is released last.
+struct kw_buffer {
+  std::shared_ptr<kw::Device> device;
+  std::shared_ptr<kw::Buffer> buffer;
+};
+
+struct kw_program {
+  std::shared_ptr<kw::Device> device;
+  std::shared_ptr<kw::Program> program;
+};
+
+namespace {
+
+using kw::Error;
+using kw::ErrorCode;
+
+thread_local std::string last_error;
+
+kw_status status_of(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::invalid_argument:
+      return KW_INVALID_ARGUMENT;
+    case ErrorCode::invalid_plan:
+      return KW_INVALID_PLAN;
+    case ErrorCode::unsupported:
+      return KW_UNSUPPORTED;
+    case ErrorCode::out_of_memory:
+      return KW_OUT_OF_MEMORY;
+    case ErrorCode::not_bound:
+      return KW_NOT_BOUND;
+    case ErrorCode::disposed:
+      return KW_DISPOSED;
+    case ErrorCode::internal:
+      return KW_INTERNAL;
+  }
+  return KW_INTERNAL;
+}
+
+kw_status failed(kw_status status, const char* message) noexcept {
+  try {
+    last_error = message;
+  } catch (...) {  // no memory even for the message
+    last_error.clear();
+  }
+  return status;
+}
+
+template <class Body>
+kw_status guarded(Body body) noexcept {
+  try {
+    body();
+    return KW_OK;
+  } catch (const Error& error) {
+    return failed(status_of(error.code()), error.what());
+  } catch (const std::bad_alloc&) {
+    return failed(KW_OUT_OF_MEMORY, "Out of memory");
+  } catch (const std::length_error&) {
+    return failed(KW_OUT_OF_MEMORY, "Out of memory: a size is beyond what can be addressed");
+  } catch (const std::exception& error) {
+    return failed(KW_INTERNAL, error.what());
+  } catch (...) {
+    return failed(KW_INTERNAL, "Unknown exception");
+  }
+}
+
+void require(const void* pointer, const char* name) {
+  if (pointer == nullptr) throw Error(ErrorCode::invalid_argument, std::string(name) + " is NULL");
+}
+
+kw::Completion completion(kw_callback callback, void* user_data) {
+  if (callback == nullptr) return {};
+  return [callback, user_data](const Error* error) {
+    callback(user_data, error == nullptr ? KW_OK : status_of(error->code()), error == nullptr ? nullptr : error->what());
+  };
+}
+
+const kw::KernelRegistry& find_backend(const std::string& name) {
+  if (name == "cpu") return kw::cpu::registry();
+  throw Error(ErrorCode::unsupported, "There is no device '" + name + "' in this build; it has 'cpu'");
+}
+
+}  // namespace
+
+extern "C" {
+
+uint32_t kw_abi_version(void) { return KW_ABI_VERSION; }
+
+const char* kw_last_error(void) { return last_error.c_str(); }
+
+const char* kw_status_name(kw_status status) {
+  switch (status) {
+    case KW_OK:
+      return "KW_OK";
+    case KW_INVALID_ARGUMENT:
+      return "KW_INVALID_ARGUMENT";
+    case KW_INVALID_PLAN:
+      return "KW_INVALID_PLAN";
+    case KW_UNSUPPORTED:
+      return "KW_UNSUPPORTED";
+    case KW_OUT_OF_MEMORY:
+      return "KW_OUT_OF_MEMORY";
+    case KW_NOT_BOUND:
+      return "KW_NOT_BOUND";
+    case KW_DISPOSED:
+      return "KW_DISPOSED";
+    case KW_INTERNAL:
+      return "KW_INTERNAL";
+  }
+  return "unknown status";
+}
+
+kw_status kw_device_open(const char* name, const kw_device_options* options, kw_device** device) {
+  return guarded([&] {
+    require(name, "name");
+    require(device, "device");
+    if (options != nullptr && options->struct_size < sizeof(kw_device_options)) {
+      throw Error(ErrorCode::invalid_argument, "options->struct_size is smaller than sizeof(kw_device_options)");
+    }
+    auto opened = std::make_shared<kw::Device>(name, find_backend(name), options == nullptr ? 0 : options->threads);
+    *device = new kw_device{std::move(opened)};
+  });
+}
+
+void kw_device_retain(kw_device* device) {
+  if (device != nullptr) ++device->references;
+}
+
+void kw_device_release(kw_device* device) {
+  if (device != nullptr && --device->references == 0) delete device;
+}
+
+kw_status kw_device_close(kw_device* device) {
+  return guarded([&] {
+    require(device, "device");
+    device->device->close();
+  });
+}
+
+const char* kw_device_name(const kw_device* device) { return device == nullptr ? "" : device->device->name().c_str(); }
+
+int32_t kw_device_threads(const kw_device* device) { return device == nullptr ? 0 : device->device->threads(); }
+
+kw_status kw_device_memory(const kw_device* device, kw_device_memory_info* info) {
+  return guarded([&] {
+    require(device, "device");
+    require(info, "info");
+    const kw::DeviceCounters& counters = device->device->counters();
+    *info = {counters.buffers, counters.bytes, counters.programs};
+  });
+}
+
+kw_status kw_device_synchronize(kw_device* device) {
+  return guarded([&] {
+    require(device, "device");
+    device->device->synchronize();
+  });
+}
+
+kw_status kw_device_notify(kw_device* device, kw_callback callback, void* user_data) {
+  return guarded([&] {
+    require(device, "device");
+    require(reinterpret_cast<const void*>(callback), "callback");
+    device->device->notify(completion(callback, user_data));
+  });
+}
+
+kw_status kw_buffer_create(kw_device* device, size_t bytes, kw_buffer** buffer) {
+  return guarded([&] {
+    require(device, "device");
+    require(buffer, "buffer");
+    *buffer = new kw_buffer{device->device, device->device->create_buffer(bytes)};
+  });
+}
+
+kw_status kw_buffer_wrap(kw_device* device, void* address, size_t bytes, kw_release_callback release, void* user_data,
+                         kw_buffer** buffer) {
+  return guarded([&] {
+    require(device, "device");
+    require(buffer, "buffer");
+    auto handle = std::make_unique<kw_buffer>();  // first, so that a failure here does not release the caller's memory
+    handle->device = device->device;
+    std::function<void()> on_release;
+    if (release != nullptr) on_release = [release, user_data] { release(user_data); };
+    handle->buffer = device->device->wrap_buffer(address, bytes, std::move(on_release));
+    *buffer = handle.release();
+  });
+}
+
+void kw_buffer_release(kw_buffer* buffer) { delete buffer; }
+
+void* kw_buffer_address(const kw_buffer* buffer) { return buffer == nullptr ? nullptr : buffer->buffer->data(); }
+
+size_t kw_buffer_bytes(const kw_buffer* buffer) { return buffer == nullptr ? 0 : buffer->buffer->bytes(); }
+
+kw_status kw_buffer_write(kw_buffer* buffer, size_t offset, const void* source, size_t bytes, kw_callback callback, void* user_data) {
+  return guarded([&] {
+    require(buffer, "buffer");
+    if (bytes > 0) require(source, "source");
+    buffer->device->write(buffer->buffer, offset, source, bytes, completion(callback, user_data));
+  });
+}
+
+kw_status kw_buffer_read(kw_buffer* buffer, size_t offset, void* destination, size_t bytes, kw_callback callback, void* user_data) {
+  return guarded([&] {
+    require(buffer, "buffer");
+    if (bytes > 0) require(destination, "destination");
+    buffer->device->read(buffer->buffer, offset, destination, bytes, completion(callback, user_data));
+  });
+}
+
+kw_status kw_buffer_fill_zero(kw_buffer* buffer, kw_callback callback, void* user_data) {
+  return guarded([&] {
+    require(buffer, "buffer");
+    buffer->device->fill_zero(buffer->buffer, completion(callback, user_data));
+  });
+}
+
+void kw_buffer_changed(kw_buffer* buffer) {
+  if (buffer != nullptr) buffer->buffer->changed();
+}
+
+kw_status kw_program_create(kw_device* device, const char* plan, size_t length, kw_program** program) {
+  return guarded([&] {
+    require(device, "device");
+    require(plan, "plan");
+    require(program, "program");
+    *program = new kw_program{device->device, device->device->create_program({plan, length})};
+  });
+}
+
+void kw_program_release(kw_program* program) { delete program; }
+
+kw_status kw_program_bind(kw_program* program, const char* name, kw_buffer* buffer) {
+  return guarded([&] {
+    require(program, "program");
+    require(name, "name");
+    require(buffer, "buffer");
+    program->program->bind(name, buffer->buffer);
+  });
+}
+
+kw_status kw_program_run(kw_program* program, kw_callback callback, void* user_data) {
+  return guarded([&] {
+    require(program, "program");
+    program->device->run(program->program, completion(callback, user_data));
+  });
+}
+
+kw_status kw_program_memory(const kw_program* program, kw_program_memory_info* info) {
+  return guarded([&] {
+    require(program, "program");
+    require(info, "info");
+    *info = {program->program->workspace_bytes(), program->program->scratch_bytes(), program->program->prepared_bytes()};
+  });
+}
+
+size_t kw_program_step_count(const kw_program* program) { return program == nullptr ? 0 : program->program->plan().steps.size(); }
+
+kw_status kw_program_step(const kw_program* program, size_t index, kw_step_info* info) {
+  return guarded([&] {
+    require(program, "program");
+    require(info, "info");
+    const auto& steps = program->program->plan().steps;
+    if (index >= steps.size()) {
+      throw Error(ErrorCode::invalid_argument, "Step " + std::to_string(index) + " of " + std::to_string(steps.size()) + " does not exist");
+    }
+    *info = {steps[index].op.c_str(), steps[index].label.c_str(), program->program->step_nanoseconds(index)};
+  });
+}
+
+}  // extern "C"

@@ -1,0 +1,27 @@
+#include "cpu/cpu_backend.h"
+
+namespace kw::cpu {
+
+const KernelRegistry& registry() {
+  static const KernelRegistry instance = [] {
+    KernelRegistry ops;
+    add_attention(ops);
+    add_batch_norm(ops);
+    add_convolution(ops);
+    add_cross_entropy(ops);
+    add_dropout(ops);
+    add_elementwise(ops);
+    add_layer_norm(ops);
+    add_matmul(ops);
+    add_mix_cells(ops);
+    add_mixed_convolution(ops);
+    add_optimizers(ops);
+    add_pooling(ops);
+    add_reductions(ops);
+    add_samplewise_convolution(ops);
+    return ops;
+  }();
+  return instance;
+}
+
+}  // namespace kw::cpu

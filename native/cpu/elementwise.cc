@@ -1,0 +1,186 @@
+// Ops that treat every element (or row of elements) alike: add, add_bias, relu, fill, copy, slice, concat and their gradients. An output may
+// be an input's memory where sizes agree, so pointers are not __restrict; `omp simd` says that elements do not depend on each other.
+#include <algorithm>
+#include <cstring>
+
+#include "cpu/cpu_backend.h"
+#include "cpu/kernel.h"
+#include "cpu/parallel.h"
+
+namespace kw::cpu {
+namespace {
+
+std::unique_ptr<Kernel> prepare_add(const StepContext& context) {
+  const Tensor &a = context.input(0), &b = context.input(1), &y = context.output(0);
+  expect_type(context, "a", a);
+  expect_shape(context, "b", b, a.shape);
+  expect_shape(context, "y", y, a.shape);
+  return make_kernel([&a, &b, &y, count = y.elements(), threads = context.threads](const Memory& memory) {
+    const float *left = memory.data<float>(a), *right = memory.data<float>(b);
+    float* out = memory.data<float>(y);
+    parallel_for(threads, count, kElementsPerThread, [=](int64_t begin, int64_t end) {
+#pragma omp simd
+      for (int64_t i = begin; i < end; ++i) out[i] = left[i] + right[i];
+    });
+  });
+}
+
+std::unique_ptr<Kernel> prepare_add_bias(const StepContext& context) {
+  const Tensor &x = context.input(0), &bias = context.input(1), &y = context.output(0);
+  const Matrix matrix = as_matrix(context, "x", x);
+  expect_shape(context, "bias", bias, {matrix.channels});
+  expect_shape(context, "y", y, x.shape);
+  return make_kernel([&x, &bias, &y, matrix, threads = context.threads](const Memory& memory) {
+    const float *in = memory.data<float>(x), *offset = memory.data<float>(bias);
+    float* out = memory.data<float>(y);
+    const int64_t channels = matrix.channels;
+    parallel_for(threads, matrix.rows, rows_per_thread(channels), [=](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+#pragma omp simd
+        for (int64_t c = 0; c < channels; ++c) out[row * channels + c] = in[row * channels + c] + offset[c];
+      }
+    });
+  });
+}
+
+std::unique_ptr<Kernel> prepare_relu(const StepContext& context) {
+  const Tensor &x = context.input(0), &y = context.output(0);
+  expect_type(context, "x", x);
+  expect_shape(context, "y", y, x.shape);
+  return make_kernel([&x, &y, count = y.elements(), threads = context.threads](const Memory& memory) {
+    const float* in = memory.data<float>(x);
+    float* out = memory.data<float>(y);
+    parallel_for(threads, count, kElementsPerThread, [=](int64_t begin, int64_t end) {
+#pragma omp simd
+      for (int64_t i = begin; i < end; ++i) out[i] = 0.0f > in[i] ? 0.0f : in[i];  // this order lets a NaN through
+    });
+  });
+}
+
+std::unique_ptr<Kernel> prepare_relu_backward(const StepContext& context) {
+  const Tensor &dy = context.input(0), &y = context.input(1), &dx = context.output(0);
+  expect_type(context, "dy", dy);
+  expect_shape(context, "y", y, dy.shape);
+  expect_shape(context, "dx", dx, dy.shape);
+  return make_kernel([&dy, &y, &dx, count = dx.elements(), threads = context.threads](const Memory& memory) {
+    const float *gradient = memory.data<float>(dy), *output = memory.data<float>(y);
+    float* out = memory.data<float>(dx);
+    parallel_for(threads, count, kElementsPerThread, [=](int64_t begin, int64_t end) {
+#pragma omp simd
+      for (int64_t i = begin; i < end; ++i) out[i] = output[i] > 0.0f ? gradient[i] : 0.0f;
+    });
+  });
+}
+
+std::unique_ptr<Kernel> prepare_fill(const StepContext& context) {
+  const Tensor& y = context.output(0);
+  expect_shape(context, "y", y, context.integers("shape"));
+  const float value = static_cast<float>(context.number("value"));
+  return make_kernel([&y, value, count = y.elements(), threads = context.threads](const Memory& memory) {
+    float* out = memory.data<float>(y);
+    parallel_for(threads, count, kElementsPerThread, [=](int64_t begin, int64_t end) { std::fill(out + begin, out + end, value); });
+  });
+}
+
+std::unique_ptr<Kernel> prepare_copy(const StepContext& context) {
+  const Tensor &destination = context.input(0), &source = context.input(1);
+  expect_shape(context, "source", source, destination.shape, destination.type);
+  return make_kernel([&destination, &source, bytes = source.bytes(), threads = context.threads](const Memory& memory) {
+    std::byte* to = memory.data<std::byte>(destination);
+    const std::byte* from = memory.data<std::byte>(source);
+    if (to == from) return;
+    parallel_for(threads, bytes, kElementsPerThread * static_cast<int64_t>(sizeof(float)),
+                 [=](int64_t begin, int64_t end) { std::memcpy(to + begin, from + begin, static_cast<size_t>(end - begin)); });
+  });
+}
+
+// Copies `width` floats of each row from one matrix to another; a stride is the distance between rows.
+void copy_columns(int threads, int64_t rows, int64_t width, const float* from, int64_t from_stride, float* to, int64_t to_stride) {
+  parallel_for(threads, rows, rows_per_thread(width), [=](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) std::copy_n(from + row * from_stride, width, to + row * to_stride);
+  });
+}
+
+std::vector<int64_t> with_last_axis(std::vector<int64_t> shape, int64_t size) {
+  shape.back() = size;
+  return shape;
+}
+
+std::unique_ptr<Kernel> prepare_slice(const StepContext& context) {
+  const Tensor &x = context.input(0), &y = context.output(0);
+  const Matrix matrix = as_matrix(context, "x", x);
+  const int64_t start = context.integer("start"), width = context.integer("end") - start;
+  if (start < 0 || width < 0 || start + width > matrix.channels) {
+    context.fail("expected 0 <= start <= end <= " + std::to_string(matrix.channels) + " but received start " + std::to_string(start) +
+                 ", end " + std::to_string(start + width));
+  }
+  expect_shape(context, "y", y, with_last_axis(x.shape, width));
+  return make_kernel([&x, &y, matrix, start, width, threads = context.threads](const Memory& memory) {
+    copy_columns(threads, matrix.rows, width, memory.data<float>(x) + start, matrix.channels, memory.data<float>(y), width);
+  });
+}
+
+std::unique_ptr<Kernel> prepare_slice_backward(const StepContext& context) {
+  const Tensor &dy = context.input(0), &dx = context.output(0);
+  const Matrix matrix = as_matrix(context, "dy", dy);
+  const int64_t start = context.integer("start"), size = context.integer("size");
+  if (start < 0 || start + matrix.channels > size) {
+    context.fail("expected start " + std::to_string(start) + " + " + std::to_string(matrix.channels) + " channels within size " +
+                 std::to_string(size));
+  }
+  expect_shape(context, "dx", dx, with_last_axis(dy.shape, size));
+  return make_kernel([&dy, &dx, matrix, start, size, threads = context.threads](const Memory& memory) {
+    const float* in = memory.data<float>(dy);
+    float* out = memory.data<float>(dx);
+    const int64_t width = matrix.channels;
+    parallel_for(threads, matrix.rows, rows_per_thread(size), [=](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        float* out_row = out + row * size;
+        std::fill_n(out_row, start, 0.0f);
+        std::copy_n(in + row * width, width, out_row + start);
+        std::fill_n(out_row + start + width, size - start - width, 0.0f);
+      }
+    });
+  });
+}
+
+std::unique_ptr<Kernel> prepare_concat(const StepContext& context) {
+  const Tensor& y = context.output(0);
+  const Matrix matrix = as_matrix(context, "y", y);
+  std::vector<const Tensor*> parts;
+  int64_t channels = 0;
+  for (size_t i = 0; i < context.step.inputs.size(); ++i) {
+    const Tensor& part = context.input(i);
+    const int64_t width = as_matrix(context, "x", part).channels;
+    expect_shape(context, "x", part, with_last_axis(y.shape, width));
+    parts.push_back(&part);
+    channels += width;
+  }
+  if (channels != matrix.channels) {
+    context.fail("expected inputs of " + std::to_string(matrix.channels) + " channels together but received " + std::to_string(channels));
+  }
+  return make_kernel([parts, &y, matrix, threads = context.threads](const Memory& memory) {
+    float* out = memory.data<float>(y);
+    for (const Tensor* part : parts) {
+      const int64_t width = part->shape.back();
+      copy_columns(threads, matrix.rows, width, memory.data<float>(*part), width, out, matrix.channels);
+      out += width;
+    }
+  });
+}
+
+}  // namespace
+
+void add_elementwise(KernelRegistry& registry) {
+  registry.add("add", prepare_add);
+  registry.add("add_bias", prepare_add_bias);
+  registry.add("relu", prepare_relu);
+  registry.add("relu_backward", prepare_relu_backward);
+  registry.add("fill", prepare_fill);
+  registry.add("copy", prepare_copy);
+  registry.add("slice", prepare_slice);
+  registry.add("slice_backward", prepare_slice_backward);
+  registry.add("concat", prepare_concat);
+}
+
+}  // namespace kw::cpu

@@ -1,0 +1,181 @@
+// The convolution of KernelWarehouse: each sample's weight is mixed from cells and used at once. The samples go in chunks, so that no more
+// weights exist than a chunk has; a chunk is first mixed, all samples together, because every cell is then read once for all of them, and
+// then convolved, one sample for each thread. The mixing writes the layout that oneDNN wants wherever that keeps cells in shape.
+#include <algorithm>
+#include <memory>
+#include <optional>
+
+#include "cpu/convolution.h"
+#include "cpu/cpu_backend.h"
+#include "cpu/kernel.h"
+#include "cpu/mixing.h"
+
+namespace kw::cpu {
+
+namespace {
+
+// Room for the weights of a chunk: what it holds should be found in a cache by the convolution.
+constexpr int64_t kChunkBytes = int64_t{32} << 20;
+
+// A multiple of the threads where there are enough samples, and chunks of nearly equal size.
+int64_t samples_of_chunk(int64_t samples, int64_t weight_bytes, int64_t threads) {
+  const int64_t most = std::clamp(kChunkBytes / weight_bytes, std::min(threads, samples), samples);
+  const int64_t rounded = std::max(most / threads * threads, std::min(threads, samples));
+  if (most == samples) return samples;
+  const int64_t chunks = (samples + rounded - 1) / rounded;
+  const int64_t even = (samples + chunks - 1) / chunks;
+  return std::min(rounded, (even + threads - 1) / threads * threads);
+}
+
+// What the three passes share: how attention and cells become weights, and how these meet the samples.
+class MixedConvolution : public Kernel {
+ protected:
+  struct Tensors {
+    const Tensor& x;
+    const Tensor& y;
+    const Tensor& attention;
+    size_t cells;  // the input's position
+  };
+
+  MixedConvolution(const StepContext& context, ConvolutionPass pass, const ConvolutionGeometry& geometry, const Tensors& tensors, bool has_bias)
+      : geometry_(geometry), grid_(cell_grid(context, context.input(tensors.cells).shape, geometry.weight_shape())), x_(tensors.x),
+        y_(tensors.y), attention_(tensors.attention) {
+    using Weights = SamplewiseConvolution::Weights;
+    expect_shape(context, "attention", attention_, {geometry.batch, grid_.mixtures(), grid_.cells});
+    expect_type(context, "cells", context.input(tensors.cells));
+    convolution_.emplace(geometry, pass, has_bias, context.threads, Weights::preferred);
+    const auto offsets = weight_offsets(convolution_->weight_desc(), geometry);
+    auto placement = offsets ? place_cells(grid_, *offsets) : std::nullopt;
+    if (!placement) {
+      convolution_.emplace(geometry, pass, has_bias, context.threads, Weights::plain);
+      placement = place_cells(grid_, plain_weight_offsets(grid_.out_channels, grid_.kernel_height, grid_.kernel_width, grid_.in_channels));
+    }
+    const auto weight_bytes = static_cast<int64_t>((convolution_->weight_bytes() + 63) / 64 * 64);
+    weight_stride_ = weight_bytes / static_cast<int64_t>(sizeof(float));
+    chunk_ = samples_of_chunk(geometry.batch, weight_bytes, context.threads);
+    mixing_.emplace(context, grid_, *placement, chunk_);
+    mixing_->keep_cells(context, tensors.cells);
+  }
+
+  size_t weight_bytes() const { return static_cast<size_t>(chunk_ * weight_stride_) * sizeof(float); }
+
+  // Calls body(first sample, samples) for each chunk.
+  template <class Body>
+  void for_each_chunk(const Body& body) const {
+    for (int64_t first = 0; first < geometry_.batch; first += chunk_) body(first, std::min(chunk_, geometry_.batch - first));
+  }
+
+  float* x_at(const Memory& memory, int64_t sample) const { return memory.data<float>(x_) + sample * (x_.elements() / geometry_.batch); }
+  float* y_at(const Memory& memory, int64_t sample) const { return memory.data<float>(y_) + sample * (y_.elements() / geometry_.batch); }
+  float* attention_at(const Memory& memory, int64_t sample) const {
+    return memory.data<float>(attention_) + sample * grid_.mixtures() * grid_.cells;
+  }
+
+  ConvolutionGeometry geometry_;
+  CellGrid grid_;
+  const Tensor& x_;
+  const Tensor& y_;
+  const Tensor& attention_;
+  std::optional<SamplewiseConvolution> convolution_;
+  std::optional<CellMixing> mixing_;
+  int64_t weight_stride_ = 0;
+  int64_t chunk_ = 0;
+};
+
+// mixed_conv2d and mixed_conv2d_backward_input: mix, then convolve.
+class MixThenConvolve final : public MixedConvolution {
+ public:
+  MixThenConvolve(const StepContext& context, ConvolutionPass pass, const ConvolutionGeometry& geometry, const Tensors& tensors,
+                  const Tensor* bias)
+      : MixedConvolution(context, pass, geometry, tensors, bias != nullptr), bias_(bias) {
+    if (bias) expect_shape(context, "bias", *bias, {geometry.out_channels});
+    context.reserve_scratch(weight_bytes() + std::max(mixing_->mix_scratch_bytes(), convolution_->scratch_bytes()));
+  }
+
+  void run(const Memory& memory) override {
+    const float* cells = mixing_->cell_panels(memory);
+    auto* weights = reinterpret_cast<float*>(memory.scratch());
+    std::byte* scratch = memory.scratch() + weight_bytes();
+    const float* bias = bias_ ? memory.data<float>(*bias_) : nullptr;
+    for_each_chunk([&](int64_t first, int64_t samples) {
+      mixing_->mix(attention_at(memory, first), samples, cells, weights, weight_stride_, scratch);
+      convolution_->run(samples, x_at(memory, first), weights, weight_stride_, y_at(memory, first), bias, scratch);
+    });
+  }
+
+  static std::unique_ptr<Kernel> forward(const StepContext& context) {
+    const KernelSize kernel = kernel_size(context);
+    const Tensor& x = context.input(0);
+    const Tensor& y = context.output(0);
+    const auto geometry = convolution_geometry(context, x, y, kernel.height, kernel.width);
+    if (geometry.out_channels != context.integer("outChannels")) context.fail("expected y with outChannels channels");
+    const Tensor* bias = context.has_input(3) ? &context.input(3) : nullptr;
+    return std::make_unique<MixThenConvolve>(context, ConvolutionPass::forward, geometry, Tensors{x, y, context.input(1), 2}, bias);
+  }
+
+  static std::unique_ptr<Kernel> backward_input(const StepContext& context) {
+    const KernelSize kernel = kernel_size(context);
+    const Tensor& dy = context.input(0);
+    const Tensor& dx = context.output(0);
+    const auto geometry = convolution_geometry(context, dx, dy, kernel.height, kernel.width);
+    return std::make_unique<MixThenConvolve>(context, ConvolutionPass::backward_input, geometry, Tensors{dx, dy, context.input(1), 2},
+                                             nullptr);
+  }
+
+ private:
+  const Tensor* bias_;
+};
+
+// mixed_conv2d_backward_mixing: the gradient of each sample's weight, taken apart into those of attention and cells.
+class MixedBackwardMixing final : public MixedConvolution {
+ public:
+  MixedBackwardMixing(const StepContext& context, const ConvolutionGeometry& geometry)
+      : MixedConvolution(context, ConvolutionPass::backward_weight, geometry, {context.input(0), context.input(1), context.input(2), 3}, false),
+        dattention_(context.output(0)), dcells_(context.output(1)), accumulator_(context.has_input(4) ? &context.input(4) : nullptr) {
+    expect_shape(context, "dattention", dattention_, attention_.shape);
+    expect_shape(context, "dcells", dcells_, context.input(3).shape);
+    if (accumulator_) {
+      expect_shape(context, "accumulator", *accumulator_, dcells_.shape);
+      if (accumulator_->buffer != dcells_.buffer || accumulator_->offset != dcells_.offset) {
+        context.fail("expected dcells in the accumulator's memory");
+      }
+    }
+    context.reserve_scratch(weight_bytes() + mixing_->panel_bytes() +
+                            std::max(mixing_->backward_scratch_bytes(), convolution_->scratch_bytes()));
+  }
+
+  void run(const Memory& memory) override {
+    const float* cells = mixing_->cell_panels(memory);
+    auto* dweights = reinterpret_cast<float*>(memory.scratch());
+    auto* dcell_panels = reinterpret_cast<float*>(memory.scratch() + weight_bytes());
+    std::byte* scratch = memory.scratch() + weight_bytes() + mixing_->panel_bytes();
+    const int64_t attention_stride = grid_.mixtures() * grid_.cells;
+    for_each_chunk([&](int64_t first, int64_t samples) {
+      convolution_->run(samples, x_at(memory, first), dweights, weight_stride_, y_at(memory, first), nullptr, scratch);
+      const CellMixing::Gradients gradients = {memory.data<float>(dattention_) + first * attention_stride, dcell_panels, first > 0};
+      mixing_->backward(attention_at(memory, first), samples, cells, dweights, weight_stride_, gradients, scratch);
+    });
+    mixing_->unpack(dcell_panels, accumulator_ != nullptr, memory.data<float>(dcells_));
+  }
+
+  static std::unique_ptr<Kernel> make(const StepContext& context) {
+    const KernelSize kernel = kernel_size(context);
+    return std::make_unique<MixedBackwardMixing>(context,
+                                                 convolution_geometry(context, context.input(0), context.input(1), kernel.height, kernel.width));
+  }
+
+ private:
+  const Tensor& dattention_;
+  const Tensor& dcells_;
+  const Tensor* accumulator_;
+};
+
+}  // namespace
+
+void add_mixed_convolution(KernelRegistry& registry) {
+  registry.add("mixed_conv2d", MixThenConvolve::forward);
+  registry.add("mixed_conv2d_backward_input", MixThenConvolve::backward_input);
+  registry.add("mixed_conv2d_backward_mixing", MixedBackwardMixing::make);
+}
+
+}  // namespace kw::cpu

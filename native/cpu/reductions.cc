@@ -1,0 +1,68 @@
+// sum_rows (the gradient of a bias) and sum_of_squares (gradient norms).
+#include <vector>
+
+#include "cpu/column_reduction.h"
+#include "cpu/cpu_backend.h"
+#include "cpu/kernel.h"
+#include "cpu/parallel.h"
+
+namespace kw::cpu {
+namespace {
+
+std::unique_ptr<Kernel> prepare_sum_rows(const StepContext& context) {
+  const Tensor &x = context.input(0), &y = context.output(0);
+  const Matrix matrix = as_matrix(context, "x", x);
+  expect_shape(context, "y", y, {matrix.channels});
+  const ColumnReduction<1> reduction(matrix, context.threads);
+  context.reserve_scratch(reduction.scratch_bytes());
+  return make_kernel([&x, &y, matrix, reduction](const Memory& memory) {
+    const float* in = memory.data<float>(x);
+    float* out = memory.data<float>(y);
+    const int64_t channels = matrix.channels;
+    const double* totals = reduction.run(memory.scratch(), [&](int64_t first, int64_t last, float* runs, double* part_totals) {
+      for (int64_t row = first; row < last; ++row) {
+        const float* in_row = in + row * channels;
+#pragma omp simd
+        for (int64_t c = 0; c < channels; ++c) runs[c] += in_row[c];
+      }
+      reduction.add_run(runs, part_totals);
+    });
+    for (int64_t c = 0; c < channels; ++c) out[c] = static_cast<float>(totals[c]);
+  });
+}
+
+double sum_of_squares(const float* x, int64_t begin, int64_t end) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = begin; i < end; ++i) sum += static_cast<double>(x[i]) * x[i];
+  return sum;
+}
+
+std::unique_ptr<Kernel> prepare_sum_of_squares(const StepContext& context) {
+  const Tensor &x = context.input(0), &y = context.output(0);
+  expect_type(context, "x", x);
+  expect_shape(context, "y", y, {});
+  const int64_t count = x.elements(), parts = reduction_parts(count, 1);
+  context.reserve_scratch(static_cast<size_t>(parts) * sizeof(double));
+  return make_kernel([&x, &y, count, parts, threads = context.threads](const Memory& memory) {
+    const float* in = memory.data<float>(x);
+    double* sums = reinterpret_cast<double*>(memory.scratch());
+    parallel_for(threads, parts, 1, [=](int64_t begin, int64_t end) {
+      for (int64_t part = begin; part < end; ++part) {
+        sums[part] = sum_of_squares(in, range_begin(count, parts, part), range_begin(count, parts, part + 1));
+      }
+    });
+    double total = 0;
+    for (int64_t part = 0; part < parts; ++part) total += sums[part];
+    *memory.data<float>(y) = static_cast<float>(total);
+  });
+}
+
+}  // namespace
+
+void add_reductions(KernelRegistry& registry) {
+  registry.add("sum_rows", prepare_sum_rows);
+  registry.add("sum_of_squares", prepare_sum_of_squares);
+}
+
+}  // namespace kw::cpu

@@ -1,0 +1,34 @@
+// The inner loops of mixing cells, compiled once for each instruction set. Matrices are cut into panels of `panel` columns: panel p of a
+// matrix [terms, columns] lies as [terms, panel] contiguously, panels one after the other.
+#pragma once
+
+#include <cstdint>
+
+namespace kw::cpu {
+
+struct MixingKernels {
+  int64_t panel;      // columns of a panel
+  int64_t row_block;  // rows that `combine` takes at most; its coefficients lie as [terms, row_block]
+
+  // rows[r][p * step + c] = (accumulate ? itself : 0) + sum_t coefficients[t][r] * panels[p][t][c], for r < row_count <= row_block.
+  void (*combine)(const float* coefficients, int64_t row_count, int64_t terms, const float* panels, int64_t panel_count, float* const* rows,
+                  int64_t step, bool accumulate);
+
+  // products[r * b_rows + j] += sum over p, c of a[p][r][c] * b[p][j][c]: the products of the rows of two matrices in panels.
+  void (*correlate)(const float* a, int64_t a_rows, const float* b, int64_t b_rows, int64_t panel_count, float* products);
+};
+
+namespace baseline {
+const MixingKernels& mixing_kernels();
+}
+namespace avx2 {
+const MixingKernels& mixing_kernels();
+}
+namespace avx512 {
+const MixingKernels& mixing_kernels();
+}
+
+// The best that this processor can run.
+const MixingKernels& mixing_kernels();
+
+}  // namespace kw::cpu

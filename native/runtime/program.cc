@@ -1,0 +1,171 @@
+#include "runtime/program.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <chrono>
+#include <set>
+#include <utility>
+
+#include "runtime/device_counters.h"
+
+namespace kw {
+
+namespace {
+
+// oneDNN partitions its work for the thread count at creation, and must then run with the same.
+class OpenMpThreads {
+ public:
+  explicit OpenMpThreads(int threads) : before_(omp_get_max_threads()) { omp_set_num_threads(threads); }
+  ~OpenMpThreads() { omp_set_num_threads(before_); }
+  OpenMpThreads(const OpenMpThreads&) = delete;
+  OpenMpThreads& operator=(const OpenMpThreads&) = delete;
+
+ private:
+  const int before_;
+};
+
+std::string join(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "'" : ", '") + word + "'";
+  return text.empty() ? "none" : text;
+}
+
+std::string describe_shapes(const Plan& plan, const std::vector<int>& indices) {
+  std::string text;
+  for (const int index : indices) {
+    if (!text.empty()) text += " ";
+    if (index < 0) {
+      text += "absent";
+      continue;
+    }
+    text += "[";
+    const auto& shape = plan.tensors[static_cast<size_t>(index)].shape;
+    for (size_t axis = 0; axis < shape.size(); ++axis) text += (axis > 0 ? "," : "") + std::to_string(shape[axis]);
+    text += "]";
+  }
+  return text.empty() ? "none" : text;
+}
+
+std::vector<size_t> written_buffers(const Plan& plan, const Step& step) {
+  std::set<size_t> buffers;
+  const auto add = [&](int tensor) { buffers.insert(static_cast<size_t>(plan.tensors[static_cast<size_t>(tensor)].buffer)); };
+  for (const int output : step.outputs) add(output);
+  for (const int position : step.mutates) add(step.inputs[static_cast<size_t>(position)]);
+  return {buffers.begin(), buffers.end()};
+}
+
+}  // namespace
+
+Program::Program(Plan plan, const KernelRegistry& registry, int threads, std::shared_ptr<DeviceCounters> counters)
+    : plan_(std::move(plan)), counters_(std::move(counters)), bindings_(plan_.buffers.size()) {
+  const std::shared_ptr<std::atomic<size_t>> bytes(counters_, &counters_->bytes);
+  workspace_.emplace(static_cast<size_t>(plan_.buffers[0].bytes), bytes);
+  prepare(registry, threads);
+  scratch_.emplace(resources_.scratch_bytes, bytes);
+  memory_.bases_.assign(plan_.buffers.size(), nullptr);
+  memory_.versions_.assign(plan_.buffers.size(), 0);
+  memory_.bases_[0] = workspace_->data();
+  memory_.versions_[0] = next_version();
+  memory_.scratch_ = scratch_->data();
+  ++counters_->programs;
+}
+
+Program::~Program() { --counters_->programs; }
+
+void Program::prepare(const KernelRegistry& registry, int threads) {
+  const OpenMpThreads as_in_runs(threads);
+  for (const Step& step : plan_.steps) {
+    try {
+      kernels_.push_back(registry.prepare(StepContext(plan_, step, threads, resources_)));
+    } catch (const Error&) {
+      throw;
+    } catch (const std::bad_alloc&) {
+      throw Error(ErrorCode::out_of_memory, "Cannot prepare " + describe(step) + ": out of memory");
+    } catch (const std::exception& error) {
+      throw Error(ErrorCode::internal, "Cannot prepare " + describe(step) + ": " + error.what());
+    }
+    written_.push_back(written_buffers(plan_, step));
+  }
+}
+
+std::string Program::describe(const Step& step) const {
+  return "[" + step.op + "] " + step.label + " (inputs " + describe_shapes(plan_, step.inputs) + "; outputs " +
+         describe_shapes(plan_, step.outputs) + ")";
+}
+
+void Program::bind(const std::string& name, std::shared_ptr<Buffer> buffer) {
+  const auto found = std::find_if(plan_.buffers.begin() + 1, plan_.buffers.end(), [&](const BufferSpec& spec) { return spec.name == name; });
+  if (found == plan_.buffers.end()) {
+    std::vector<std::string> known;
+    for (size_t index = 1; index < plan_.buffers.size(); ++index) known.push_back(plan_.buffers[index].name);
+    throw Error(ErrorCode::invalid_argument, "Program '" + plan_.name + "' has no buffer '" + name + "' to bind; it has " + join(known));
+  }
+  if (!buffer->belongs_to(counters_)) {
+    throw Error(ErrorCode::invalid_argument, "The buffer for '" + name + "' belongs to another device than program '" + plan_.name + "'");
+  }
+  if (buffer->bytes() < static_cast<size_t>(found->bytes)) {
+    throw Error(ErrorCode::invalid_argument, "The buffer for '" + name + "' of program '" + plan_.name + "' needs " +
+                                                 std::to_string(found->bytes) + " bytes, but has " + std::to_string(buffer->bytes()));
+  }
+  const std::lock_guard lock(mutex_);
+  bindings_[static_cast<size_t>(found - plan_.buffers.begin())] = std::move(buffer);
+}
+
+Bindings Program::bindings() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::string> missing;
+  for (size_t index = 1; index < bindings_.size(); ++index) {
+    if (!bindings_[index]) missing.push_back(plan_.buffers[index].name);
+  }
+  if (!missing.empty()) throw Error(ErrorCode::not_bound, "Program '" + plan_.name + "' cannot run: not bound: " + join(missing));
+  return bindings_;
+}
+
+void Program::run(const Bindings& bindings, const std::atomic<bool>& closing) {
+  using Clock = std::chrono::steady_clock;
+  for (size_t index = 1; index < bindings.size(); ++index) {
+    memory_.bases_[index] = bindings[index]->data();
+    memory_.versions_[index] = bindings[index]->version();
+  }
+  std::vector<int64_t> nanoseconds(plan_.steps.size());
+  auto before = Clock::now();
+  for (size_t step = 0; step < plan_.steps.size(); ++step) {
+    if (closing) throw Error(ErrorCode::disposed, "Program '" + plan_.name + "' was stopped: the device was closed");
+    run_step(step);
+    for (const size_t written : written_[step]) {
+      if (written == 0) {
+        memory_.versions_[0] = next_version();
+        continue;
+      }
+      bindings[written]->changed();
+      for (size_t index = 1; index < bindings.size(); ++index) {  // one buffer may be bound under several names
+        if (bindings[index] == bindings[written]) memory_.versions_[index] = bindings[index]->version();
+      }
+    }
+    const auto after = Clock::now();
+    nanoseconds[step] = std::chrono::duration_cast<std::chrono::nanoseconds>(after - before).count();
+    before = after;
+  }
+  const std::lock_guard lock(mutex_);
+  nanoseconds_ = std::move(nanoseconds);
+}
+
+void Program::run_step(size_t index) {
+  try {
+    kernels_[index]->run(memory_);
+  } catch (const Error& error) {
+    throw Error(error.code(), describe(plan_.steps[index]) + " failed: " + error.what());
+  } catch (const std::bad_alloc&) {
+    throw Error(ErrorCode::out_of_memory, describe(plan_.steps[index]) + " failed: out of memory");
+  } catch (const std::exception& error) {
+    throw Error(ErrorCode::internal, describe(plan_.steps[index]) + " failed: " + error.what());
+  }
+}
+
+int64_t Program::step_nanoseconds(size_t index) const {
+  const std::lock_guard lock(mutex_);
+  return index < nanoseconds_.size() ? nanoseconds_[index] : 0;
+}
+
+}  // namespace kw

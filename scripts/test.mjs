@@ -1,0 +1,76 @@
+/**
+ * `npm test`: setup, the checks of the source text, the C++ tests, then the TypeScript tests. Prints failures as they come and, as its last line,
+ * `N passed, N failed`, where each check of the source text counts as one test. With files (`npm test -- test/graph/autodiff.test.ts`) it runs only these.
+ */
+import { join } from 'node:path';
+import { listChecks } from './checks.mjs';
+import { elapsed, root, run } from './command.mjs';
+
+const count = { passed: 0, failed: 0, skipped: 0 };
+
+function report(name, { passed, failed, skipped }, start) {
+  count.passed += passed;
+  count.failed += failed;
+  count.skipped += skipped;
+  const result = [`${passed} passed`, failed && `${failed} failed`, skipped && `${skipped} skipped`].filter(Boolean).join(', ');
+  console.log(`${failed > 0 ? 'FAILED' : 'ok'}  ${name}: ${result} (${elapsed(start)})`);
+}
+
+async function runCheck(check) {
+  const start = performance.now();
+  const { code, output } = await run(process.execPath, check.arguments);
+  if (code !== 0) console.log(output.trimEnd());
+  report(check.name, { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1, skipped: 0 }, start);
+}
+
+async function runNativeTests() {
+  const start = performance.now();
+  const program = join(root, 'build', 'Release', 'kw_native_tests');
+  const { code, output } = await run(program, ['--no-colors=true']);
+  const summary = output.match(/test cases:\s*\d+ \|\s*(\d+) passed \|\s*(\d+) failed \|\s*(\d+) skipped/);
+  const [passed = 0, failed = 0, skipped = 0] = summary?.slice(1).map(Number) ?? [];
+  if (code !== 0) console.log(output.trimEnd());
+  // A crash leaves no summary, and no crash may pass for a success.
+  report('C++ tests', { passed, failed: code !== 0 ? Math.max(failed, 1) : failed, skipped }, start);
+}
+
+/** Runs AVA and reads its TAP; a failed test's lines are printed when they come. */
+async function runTypeScriptTests(files) {
+  const start = performance.now();
+  const found = { passed: 0, failed: 0, skipped: 0 };
+  let isInFailure = false;
+  const onLine = (line) => {
+    const isResult = /^(not )?ok \d+/.test(line);
+    const isExpected = / # (SKIP|TODO)/.test(line);
+    if (isResult && isExpected) found.skipped += 1;
+    else if (isResult) found[line.startsWith('ok') ? 'passed' : 'failed'] += 1;
+    if (isResult) isInFailure = line.startsWith('not ok') && !isExpected;
+    if (isInFailure) console.log(line);
+  };
+  const ava = join('node_modules', 'ava', 'entrypoints', 'cli.mjs');
+  const { code, output } = await run(process.execPath, [ava, '--tap', ...files], { onLine });
+  if (code !== 0 && found.failed === 0) {
+    console.log(output.trimEnd());
+    found.failed = 1;
+  }
+  report('TypeScript tests', found, start);
+}
+
+function compiledTest(path) {
+  return path.startsWith('test/') ? join('dist', path.replace(/\.ts$/, '.js')) : path;
+}
+
+const files = process.argv.slice(2);
+const { code } = await run(process.execPath, [join('scripts', 'setup.mjs')], { inherit: true });
+if (code !== 0) {
+  report('setup', { passed: 0, failed: 1, skipped: 0 }, 0);
+} else if (files.length > 0) {
+  await runTypeScriptTests(files.map(compiledTest));
+} else {
+  for (const check of listChecks()) await runCheck(check);
+  await runNativeTests();
+  await runTypeScriptTests([]);
+}
+if (count.skipped > 0) console.log(`${count.skipped} skipped`);
+console.log(`${count.passed} passed, ${count.failed} failed`);
+process.exitCode = count.failed > 0 || count.passed === 0 ? 1 : 0;

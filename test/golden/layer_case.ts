@@ -1,0 +1,150 @@
+/** layer-*: several KernelWarehouse layers that share one warehouse, at several temperatures, in training and in evaluation mode. */
+import { gradients } from '../../lib/graph/autodiff.js';
+import { Graph, type Value } from '../../lib/graph/graph.js';
+import { assign, output } from '../../lib/graph/ops/copy.js';
+import { fuseMixing } from '../../lib/graph/passes/fuse_mixing.js';
+import { kernelWarehouseConvolution } from '../../lib/layers/kernel_warehouse.js';
+import { type ConvolutionSpec, convolutionSpec, newContext } from '../../lib/layers/layer.js';
+import { allocationOptions, parseConfig } from '../../lib/models/config.js';
+import { type Allocation, allocate } from '../../lib/warehouse/index.js';
+import { elementCount } from '../reference/tensor.js';
+import { fillFrom } from './fill.js';
+import type { GoldenLayer, LayerFile, LayerResult } from './format.js';
+import { buildOrSkip, NotRunnable } from './not_runnable.js';
+import { type Machine, physicalActivationShape, readActivation, readLogical, type Session, writeActivation } from './session.js';
+import { checkStoredTensors, declarationOf, fillStoredTensors } from './stored_tensors.js';
+import { type Figure, l2 } from './tolerance.js';
+
+const kLayerFields = ['in', 'out', 'kernel', 'stride', 'padding', 'dilation', 'groups', 'bias', 'type', 'input'];
+
+/** A size that the layers take as one number. */
+function square(layer: string, field: string, value: number | readonly number[] | undefined, otherwise: number): number {
+  if (value === undefined || typeof value === 'number') return value ?? otherwise;
+  const [first = otherwise] = value;
+  if (value.some((size) => size !== first)) throw new NotRunnable(`${layer}: ${field} [${value}] differs between height and width`);
+  return first;
+}
+
+function specOf(layer: GoldenLayer, index: number): ConvolutionSpec {
+  const name = `layers.${index}`;
+  const unknown = Object.keys(layer).filter((field) => !kLayerFields.includes(field));
+  if (unknown.length > 0) throw new NotRunnable(`${name}: unknown fields ${unknown.join(', ')}`);
+  if (layer.type !== undefined && layer.type !== 'linear' && layer.type !== 'conv2d') throw new NotRunnable(`${name}: no layers of type '${layer.type}'`);
+  return convolutionSpec({
+    name,
+    kind: layer.type === 'linear' ? 'linear' : 'conv2d',
+    inChannels: layer.in,
+    outChannels: layer.out,
+    kernel: square(name, 'kernel', layer.kernel, 1),
+    stride: square(name, 'stride', layer.stride, 1),
+    padding: square(name, 'padding', layer.padding, 0),
+    dilation: square(name, 'dilation', layer.dilation, 1),
+    groups: layer.groups ?? 1,
+    bias: layer.bias ?? false,
+    sharingName: 'stage0_layer0_conv0',
+  });
+}
+
+function allocationOf(file: LayerFile, specs: readonly ConvolutionSpec[]): Allocation {
+  const { name: _name, batch: _batch, layers: _layers, norm = 'bn', ...options } = file.case;
+  if (norm !== 'bn' && norm !== 'ln') throw new NotRunnable(`no attention norm '${String(norm)}'`);
+  return buildOrSkip(() => {
+    const shapes = specs.map(({ name, kind, inChannels, outChannels, kernel, groups, bias }) => ({
+      name, kind, inChannels, outChannels, groups, bias,
+      sharingName: 'stage0_layer0_conv0',
+      ...(kind === 'linear' ? {} : { kernel: [kernel, kernel] }),
+    }));
+    const config = parseConfig({ model: 'layers', ...options }, file.case.name);
+    return allocate(shapes, { ...allocationOptions(config), attentionNorm: norm === 'ln' ? 'layer' : 'batch' });
+  });
+}
+
+/** All layers of the case in one graph, with the gradients of the sum over layers of y times g. */
+function buildGraph(file: LayerFile, specs: readonly ConvolutionSpec[], allocation: Allocation, training: boolean) {
+  const graph = new Graph();
+  const context = newContext(graph, training);
+  const convolution = kernelWarehouseConvolution(allocation);
+  const inputShapes = file.case.layers.map((layer) => [file.case.batch, ...layer.input]);
+  const xs: Value[] = inputShapes.map((shape, i) => graph.input(`x${i}`, physicalActivationShape(shape)));
+  const ys = xs.map((x, i) => convolution(context, x, specs[i]!));
+  const gs = ys.map((y, i) => graph.input(`g${i}`, y.shape));
+  const parameters = [...graph.parameters.values()].map(({ name, shape, ...options }) => graph.parameter(name, shape, options));
+  const derived = gradients(ys.map((value, i) => ({ value, gradient: gs[i]! })), [...xs, ...parameters]);
+  ys.forEach((y, i) => output(`y${i}`, y));
+  xs.forEach((_, i) => output(`dx${i}`, derived[i]!));
+  parameters.forEach((parameter, i) => {
+    const gradient = derived[xs.length + i];
+    if (gradient) assign(graph.gradientOf(parameter), gradient);
+  });
+  const outputShapes = ys.map(({ shape }) => (shape.length === 4 ? [shape[0]!, shape[3]!, shape[1]!, shape[2]!] : shape));
+  return { graph: fuseMixing(graph), inputShapes, outputShapes };
+}
+
+function allocationFigures(file: LayerFile, { warehouses }: Allocation): Figure[] {
+  const [warehouse] = warehouses;
+  if (!warehouse || warehouses.length !== 1) throw new Error(`expected one warehouse but the layers have ${warehouses.length}`);
+  const figure = (name: string, expected: readonly number[], actual: readonly number[]): Figure => ({ name, kind: 'value', expected, actual });
+  return [
+    figure('cell', file.cell, warehouse.cell),
+    figure('n', [file.n], [warehouse.n]),
+    figure('mixtures', file.mixtures, warehouse.layers.map(({ mixtures }) => mixtures)),
+  ];
+}
+
+/** Every figure of the case as computed on `machine`. */
+export async function runLayerCase(file: LayerFile, tensors: ReadonlyMap<string, ArrayLike<number>>, machine: Machine): Promise<Figure[]> {
+  const specs = file.case.layers.map(specOf);
+  const allocation = allocationOf(file, specs);
+  const figures = allocationFigures(file, allocation);
+  for (const training of [true, false]) {
+    const built = buildOrSkip(() => buildGraph(file, specs, allocation, training));
+    checkStoredTensors(built.graph, file.params);
+    const session = await machine.prepare(built.graph, `${file.case.name} ${training ? 'train' : 'eval'}`);
+    for (const result of file.results.filter(({ train }) => train === training)) {
+      figures.push(...(await runOnce(file, tensors, built, session, result)));
+    }
+    session.close();
+  }
+  return figures;
+}
+
+async function runOnce(
+  file: LayerFile,
+  tensors: ReadonlyMap<string, ArrayLike<number>>,
+  { graph, inputShapes, outputShapes }: ReturnType<typeof buildGraph>,
+  session: Session,
+  result: LayerResult,
+): Promise<Figure[]> {
+  const expected = (key: string) => tensors.get(key) ?? missing(key);
+  await fillStoredTensors(session, graph, file.params);
+  for (const [i, shape] of inputShapes.entries()) {
+    await writeActivation(session, `x${i}`, shape, fillFrom(`${file.case.name}/x${i}`, -1, 1, elementCount(shape)));
+    await writeActivation(session, `g${i}`, outputShapes[i]!, fillFrom(`${file.case.name}/g${i}`, -1, 1, elementCount(outputShapes[i]!)));
+  }
+  await session.write('control', 'temperature', [result.tau]);
+  await session.run();
+
+  const run = `tau ${result.tau} ${result.train ? 'train' : 'eval'}`;
+  const figures: Figure[] = [];
+  for (const [i, { y }] of result.layers.entries()) {
+    figures.push({ name: `${run} y${i}`, kind: 'value', expected: expected(y), actual: await readActivation(session, `y${i}`, outputShapes[i]!) });
+  }
+  const largestGradient = Math.max(...result.layers.map(({ dx }) => l2(expected(dx))), ...Object.values(result.grads).map((key) => l2(expected(key))));
+  for (const [i, { dx }] of result.layers.entries()) {
+    const actual = await readActivation(session, `dx${i}`, inputShapes[i]!);
+    figures.push({ name: `${run} dx${i}`, kind: 'gradient', expected: expected(dx), actual, largestGradient });
+  }
+  for (const [name, key] of Object.entries(result.grads)) {
+    const actual = await readLogical(session, 'gradient', declarationOf(graph, name).declaration);
+    figures.push({ name: `${run} gradient of ${name}`, kind: 'gradient', expected: expected(key), actual, largestGradient });
+  }
+  for (const [name, values] of Object.entries(result.running)) {
+    const actual = await readLogical(session, 'state', declarationOf(graph, name).declaration);
+    figures.push({ name: `${run} ${name}`, kind: 'value', expected: values, actual: actual.subarray(0, values.length) });
+  }
+  return figures;
+}
+
+function missing(key: string): never {
+  throw new Error(`the case's safetensors file has no tensor '${key}'`);
+}

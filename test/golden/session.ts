@@ -1,0 +1,121 @@
+/** One prepared graph and its stored numbers on some machine; the golden runners speak to this and do not know which machine it is. */
+import { physicalShape, type TensorDeclaration, toLogical, toPhysical } from '../../lib/graph/declaration.js';
+import type { Graph } from '../../lib/graph/graph.js';
+import type { LeafAttributes } from '../../lib/graph/ops/leaf.js';
+import { leafOf } from '../../lib/graph/passes/rewrite.js';
+import { Arena } from '../../lib/graph/arena.js';
+import { interpret, LeafMemory } from '../reference/graph_interpreter.js';
+import type { Precision } from './tolerance.js';
+
+export type LeafKind = LeafAttributes['kind'];
+
+export interface Session {
+  /** Sets a leaf; values are in physical order. */
+  write(kind: LeafKind, name: string, values: ArrayLike<number>): Promise<void>;
+  /** A leaf's numbers in physical order. */
+  read(kind: LeafKind, name: string): Promise<Float64Array>;
+  run(): Promise<void>;
+  close(): void;
+}
+
+export interface Machine {
+  readonly name: string;
+  readonly precision: Precision;
+  prepare(graph: Graph, name: string): Promise<Session>;
+}
+
+/** Shapes of a graph's leaves by kind and name, for those that a caller may write or read. */
+function leafShapes(graph: Graph): Map<string, readonly number[]> {
+  const shapes = new Map<string, readonly number[]>();
+  for (const node of graph.nodes) {
+    const attributes = node.outputs[0] && leafOf(node.outputs[0]);
+    if (attributes) shapes.set(`${attributes.kind} ${attributes.name}`, attributes.shape);
+  }
+  for (const declaration of graph.parameters.values()) {
+    shapes.set(`parameter ${declaration.name}`, physicalShape(declaration));
+    shapes.set(`gradient ${declaration.name}`, physicalShape(declaration));
+  }
+  for (const declaration of graph.states.values()) shapes.set(`state ${declaration.name}`, physicalShape(declaration));
+  return shapes;
+}
+
+class ReferenceSession implements Session {
+  private readonly memory: LeafMemory;
+  private readonly shapes: Map<string, readonly number[]>;
+
+  constructor(private readonly graph: Graph) {
+    const arena = new Arena(graph.parameters.values());
+    this.memory = new LeafMemory({ size: arena.size, offsets: new Map(arena.entries.map(({ declaration, offset }) => [declaration.name, offset])) });
+    this.shapes = leafShapes(graph);
+  }
+
+  async write(kind: LeafKind, name: string, values: ArrayLike<number>): Promise<void> {
+    const place = this.place(kind, name);
+    // A control scalar that this graph does not use has no place; setting it changes nothing.
+    if (place) place.set(values);
+  }
+
+  async read(kind: LeafKind, name: string): Promise<Float64Array> {
+    const place = this.place(kind, name);
+    if (!place) throw new Error(`the graph has no ${kind} '${name}'`);
+    return place.slice();
+  }
+
+  async run(): Promise<void> {
+    interpret(this.graph, this.memory);
+  }
+
+  close(): void {}
+
+  private place(kind: LeafKind, name: string): Float64Array | undefined {
+    const shape = this.shapes.get(`${kind} ${name}`);
+    if (!shape && kind !== 'control') throw new Error(`the graph has no ${kind} '${name}'`);
+    return shape && this.memory.at({ kind, name, shape });
+  }
+}
+
+export const referenceMachine: Machine = {
+  name: 'reference',
+  precision: 'float64',
+  prepare: async (graph) => new ReferenceSession(graph),
+};
+
+/** Sets a parameter or a running statistic from values in PyTorch's order. */
+export async function writeLogical(session: Session, kind: LeafKind, declaration: TensorDeclaration, values: ArrayLike<number>): Promise<void> {
+  const physical = new Float64Array(values.length);
+  toPhysical(declaration.shape, declaration.channelAxis, values, physical);
+  await session.write(kind, declaration.name, physical);
+}
+
+/** A parameter, its gradient or a running statistic in PyTorch's order. */
+export async function readLogical(session: Session, kind: LeafKind, declaration: TensorDeclaration): Promise<Float64Array> {
+  const physical = await session.read(kind, declaration.name);
+  const logical = new Float64Array(physical.length);
+  toLogical(declaration.shape, declaration.channelAxis, physical, logical);
+  return logical;
+}
+
+/** An activation's axis that is stored last: 1 for N,C,H,W; none for N,tokens,C and N,C. */
+function activationAxis(shape: readonly number[]): number | undefined {
+  return shape.length === 4 ? 1 : undefined;
+}
+
+export function physicalActivationShape(shape: readonly number[]): readonly number[] {
+  const channelAxis = activationAxis(shape);
+  return physicalShape(channelAxis === undefined ? { shape } : { shape, channelAxis });
+}
+
+/** Sets an input from an activation in PyTorch's order. */
+export async function writeActivation(session: Session, name: string, shape: readonly number[], values: ArrayLike<number>): Promise<void> {
+  const physical = new Float64Array(values.length);
+  toPhysical(shape, activationAxis(shape), values, physical);
+  await session.write('input', name, physical);
+}
+
+/** An output that is an activation (or its gradient), in PyTorch's order. */
+export async function readActivation(session: Session, name: string, shape: readonly number[]): Promise<Float64Array> {
+  const physical = await session.read('output', name);
+  const logical = new Float64Array(physical.length);
+  toLogical(shape, activationAxis(shape), physical, logical);
+  return logical;
+}

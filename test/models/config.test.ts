@@ -1,0 +1,85 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'ava';
+import { allocationOptions, officialConfig, officialConfigNames, parseConfig, readConfig } from '../../lib/models/config.js';
+
+test('all official configurations are read', (t) => {
+  t.is(officialConfigNames().length, 20);
+  for (const name of officialConfigNames()) {
+    const config = officialConfig(name);
+    // Files are named after budget and model: kw1d2x_resnet18.json holds kw_resnet18.
+    t.is(name.replace(/^kw\d(d\d)?x_/, ''), config.model.replace(/^kw(1d2x)?_/, ''));
+  }
+});
+
+test('a configuration gives the options of its warehouses', (t) => {
+  t.deepEqual(allocationOptions(officialConfig('kw1d2x_resnet50')), {
+    reduction: 0.0625,
+    budget: 0.5,
+    cellInRatio: 0.5,
+    cellOutRatio: 0.5,
+    nonlocalBasisRatio: 0.0625,
+    sharingRange: 'layer_conv',
+  });
+  t.deepEqual(allocationOptions(officialConfig('kw1x_mobilenetv2_100')), {
+    budget: 1,
+    cellInRatio: 1,
+    cellOutRatio: 1,
+    sharingRange: ['layer', 'pwconv'],
+  });
+  t.deepEqual(allocationOptions(officialConfig('resnet18')), {});
+  t.deepEqual(allocationOptions(parseConfig({ model: 'kw_resnet18', cell_num_ratio: [1, 2, 2, 0.5], spatial_partition: false })), {
+    budget: [1, 2, 2, 0.5],
+    spatialPartition: false,
+  });
+});
+
+test('num_classes may be called nb_classes', (t) => {
+  t.is(parseConfig({ model: 'resnet18', nb_classes: 10 }).num_classes, 10);
+  t.throws(() => parseConfig({ model: 'resnet18', nb_classes: 10, num_classes: 10 }), {
+    code: 'ERR_KW_CONFIG',
+    message: /are the same; give one/,
+  });
+});
+
+test('every problem of a configuration is listed', (t) => {
+  const error = t.throws(
+    () => parseConfig({ cell_num_ration: 1, zebra: 2, dropout: 2, cell_inplane_ratio: 'half', reduction: [], sharing_range: 3 }, 'my.json'),
+    { code: 'ERR_KW_CONFIG' },
+  );
+  for (const part of [
+    /^my\.json: /,
+    /unknown field cell_num_ration, did you mean cell_num_ratio\?/,
+    /unknown field zebra(;|$)/,
+    /model: expected string, got nothing/,
+    /dropout: expected number to be <=1, got 2/,
+    /cell_inplane_ratio: expected a positive number, or a list of them, got "half"/,
+    /reduction: expected at least one value, got \[\]/,
+    /sharing_range: expected prefixes, as a string or a list, got 3/,
+  ]) {
+    t.regex(error.message, part);
+  }
+});
+
+test('what is no configuration is refused', (t) => {
+  for (const value of [null, 3, 'kw_resnet18', [], undefined])
+    t.throws(() => parseConfig(value), { code: 'ERR_KW_CONFIG', message: /expected a JSON object/ });
+  t.throws(() => parseConfig(JSON.parse('{"model": "resnet18", "__proto__": 1}')), { message: /unknown field __proto__/ });
+});
+
+test('files that cannot be read say why', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'kernel-warehouse-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  const path = join(folder, 'broken.json');
+  writeFileSync(path, '{"model": ');
+  t.throws(() => readConfig(path), { code: 'ERR_KW_CONFIG', message: /broken\.json: not a JSON file/ });
+  t.throws(() => readConfig(join(folder, 'absent.json')), { code: 'ERR_KW_CONFIG', message: /absent\.json: cannot read/ });
+  writeFileSync(path, '{"model": "kw_resnet18", "temp_epoch": 10}');
+  t.is(readConfig(path).temp_epoch, 10);
+});
+
+test('an unknown name gets a suggestion', (t) => {
+  t.throws(() => officialConfig('kw1x_resnet81'), { code: 'ERR_KW_UNKNOWN_NETWORK', message: /did you mean kw1x_resnet18\?/ });
+  t.throws(() => officialConfig('alexnet'), { code: 'ERR_KW_UNKNOWN_NETWORK', message: /known are convnext_tiny, / });
+});

@@ -1,0 +1,165 @@
+/** Drawn runs of the convolutions and of mixing. */
+import type { Draw, Sample } from './draw.js';
+
+type Pair = [number, number];
+
+interface DrawnConvolution {
+  readonly x: number[];
+  readonly y: number[];
+  readonly kernel: Pair;
+  readonly inputSize: Pair;
+  readonly outChannels: number;
+  readonly channelsPerGroup: number;
+  readonly weight: number[];
+  readonly attributes: { stride: Pair; padding: Pair; dilation: Pair; groups: number };
+}
+
+/** One of plain, grouped and depth-wise. The kernel may reach into the padding, and the stride may leave the input's last rows unread. */
+function drawConvolution(draw: Draw, perGroup?: { readonly in: number; readonly out: number; readonly kernel: Pair }): DrawnConvolution {
+  const kind = perGroup ? 'grouped' : draw.choice(['plain', 'grouped', 'depthwise']);
+  const groups = kind === 'plain' ? 1 : kind === 'grouped' ? draw.integer(1, 3) : draw.channels();
+  const channelsPerGroup = perGroup?.in ?? (kind === 'depthwise' ? 1 : draw.channels());
+  const outChannels = groups * (perGroup?.out ?? (kind === 'depthwise' ? draw.integer(1, 2) : draw.channels()));
+  const kernel: Pair = perGroup?.kernel ?? [draw.integer(1, 3), draw.integer(1, 3)];
+  const attributes = {
+    stride: [draw.integer(1, 2), draw.integer(1, 2)] as Pair,
+    padding: [draw.integer(0, 2), draw.integer(0, 2)] as Pair,
+    dilation: [draw.integer(1, 2), draw.integer(1, 2)] as Pair,
+    groups,
+  };
+  const axis = (i: 0 | 1): Pair => {
+    const span = attributes.dilation[i] * (kernel[i] - 1) + 1;
+    const input = Math.max(1, span - 2 * attributes.padding[i]) + draw.integer(0, 4);
+    return [input, Math.floor((input + 2 * attributes.padding[i] - span) / attributes.stride[i]) + 1];
+  };
+  const [[height, outHeight], [width, outWidth]] = [axis(0), axis(1)];
+  const samples = draw.integer(1, 3);
+  return {
+    x: [samples, height, width, channelsPerGroup * groups],
+    y: [samples, outHeight, outWidth, outChannels],
+    kernel, outChannels, channelsPerGroup, attributes,
+    inputSize: [height, width],
+    weight: [outChannels, ...kernel, channelsPerGroup],
+  };
+}
+
+function weightOf(convolution: DrawnConvolution, samplewise: boolean): number[] {
+  return samplewise ? [convolution.x[0]!, ...convolution.weight] : convolution.weight;
+}
+
+function forward(samplewise: boolean): (draw: Draw) => Sample {
+  return (draw) => {
+    const convolution = drawConvolution(draw);
+    const bias = draw.boolean() ? draw.tensor([convolution.outChannels]) : undefined;
+    return {
+      inputs: [draw.tensor(convolution.x), draw.tensor(weightOf(convolution, samplewise)), bias],
+      attributes: convolution.attributes,
+      differentiable: bias ? [0, 1, 2] : [0, 1],
+    };
+  };
+}
+
+function backwardInput(samplewise: boolean): (draw: Draw) => Sample {
+  return (draw) => {
+    const convolution = drawConvolution(draw);
+    const { attributes, inputSize, y } = convolution;
+    return { inputs: [draw.tensor(y), draw.tensor(weightOf(convolution, samplewise))], attributes: { ...attributes, inputSize } };
+  };
+}
+
+function backwardWeight(draw: Draw): Sample {
+  const { attributes, kernel, x, y } = drawConvolution(draw);
+  return { inputs: [draw.tensor(x), draw.tensor(y)], attributes: { ...attributes, kernel } };
+}
+
+interface DrawnMixing {
+  readonly cells: number[];
+  readonly mixtures: number;
+  readonly attributes: { outChannels: number; inChannels: number; kernel: Pair };
+}
+
+/** Cells of one kernel position, of part of the kernel, or of all of it. */
+function drawMixing(draw: Draw, outMultiple = 1): DrawnMixing {
+  const [fe, ce] = [draw.channels(), draw.channels()];
+  const cellKernel: Pair = [draw.integer(1, 2), draw.integer(1, 2)];
+  const grid: Pair = [draw.integer(1, 2), draw.integer(1, 2)];
+  const [outGrid, inGrid] = [outMultiple * draw.integer(1, 2), draw.integer(1, 2)];
+  return {
+    cells: [draw.integer(1, 6), fe, ...cellKernel, ce],
+    mixtures: grid[0] * grid[1] * outGrid * inGrid,
+    attributes: { outChannels: fe * outGrid, inChannels: ce * inGrid, kernel: [cellKernel[0] * grid[0], cellKernel[1] * grid[1]] },
+  };
+}
+
+function mixedWeight({ attributes: { outChannels, inChannels, kernel } }: DrawnMixing, samples: number): number[] {
+  return [samples, outChannels, ...kernel, inChannels];
+}
+
+function mixCells(draw: Draw): Sample {
+  const mixing = drawMixing(draw);
+  const attention = draw.tensor([draw.integer(1, 3), mixing.mixtures, mixing.cells[0]!]);
+  return { inputs: [attention, draw.tensor(mixing.cells)], attributes: mixing.attributes, differentiable: [0, 1] };
+}
+
+function mixCellsBackwardAttention(draw: Draw): Sample {
+  const mixing = drawMixing(draw);
+  return { inputs: [draw.tensor(mixedWeight(mixing, draw.integer(1, 3))), draw.tensor(mixing.cells)], attributes: mixing.attributes };
+}
+
+function mixCellsBackwardCells(draw: Draw): Sample {
+  const mixing = drawMixing(draw);
+  const samples = draw.integer(1, 3);
+  return {
+    inputs: [draw.tensor(mixedWeight(mixing, samples)), draw.tensor([samples, mixing.mixtures, mixing.cells[0]!])],
+    attributes: { ...mixing.attributes, cellShape: mixing.cells },
+  };
+}
+
+/** A mixing whose weight fits a grouped convolution, and that convolution. */
+function drawMixedConvolution(draw: Draw) {
+  const groups = draw.choice([1, 1, 2, 3]);
+  const mixing = drawMixing(draw, groups);
+  const { inChannels, outChannels, kernel } = mixing.attributes;
+  const drawn = drawConvolution(draw, { in: inChannels, out: outChannels, kernel });
+  const x = [...drawn.x.slice(0, 3), inChannels * groups];
+  const y = [...drawn.y.slice(0, 3), outChannels];
+  return {
+    x, y, inputSize: drawn.inputSize,
+    attention: [x[0]!, mixing.mixtures, mixing.cells[0]!],
+    cells: mixing.cells,
+    outChannels,
+    attributes: { ...drawn.attributes, groups, outChannels, kernel },
+  };
+}
+
+function mixedConv2d(draw: Draw): Sample {
+  const { x, attention, cells, outChannels, attributes } = drawMixedConvolution(draw);
+  const bias = draw.boolean() ? draw.tensor([outChannels]) : undefined;
+  return { inputs: [draw.tensor(x), draw.tensor(attention), draw.tensor(cells), bias], attributes };
+}
+
+function mixedConv2dBackwardInput(draw: Draw): Sample {
+  const { x, y, attention, cells, inputSize, attributes } = drawMixedConvolution(draw);
+  return { inputs: [draw.tensor(y), draw.tensor(attention), draw.tensor(cells)], attributes: { ...attributes, inputSize, inChannels: x[3] } };
+}
+
+function mixedConv2dBackwardMixing(draw: Draw): Sample {
+  const { x, y, attention, cells, attributes } = drawMixedConvolution(draw);
+  const accumulator = draw.boolean() ? draw.tensor(cells) : undefined;
+  return { inputs: [draw.tensor(x), draw.tensor(y), draw.tensor(attention), draw.tensor(cells), accumulator], attributes };
+}
+
+export const convolutionSamples: Readonly<Record<string, (draw: Draw) => Sample>> = {
+  conv2d: forward(false),
+  conv2d_backward_input: backwardInput(false),
+  conv2d_backward_weight: backwardWeight,
+  samplewise_conv2d: forward(true),
+  samplewise_conv2d_backward_input: backwardInput(true),
+  samplewise_conv2d_backward_weight: backwardWeight,
+  mix_cells: mixCells,
+  mix_cells_backward_attention: mixCellsBackwardAttention,
+  mix_cells_backward_cells: mixCellsBackwardCells,
+  mixed_conv2d: mixedConv2d,
+  mixed_conv2d_backward_input: mixedConv2dBackwardInput,
+  mixed_conv2d_backward_mixing: mixedConv2dBackwardMixing,
+};

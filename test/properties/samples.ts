@@ -1,0 +1,263 @@
+/** For each op, how to draw a run of it. The tests iterate over the op registry, so an op that is missing here fails them. */
+import { convolutionSamples } from './convolution_samples.js';
+import { type Draw, type DrawnTensor, floats, integers, type Sample } from './draw.js';
+
+/** [..., C] of one to four axes. */
+function shape(draw: Draw): number[] {
+  return [...Array.from({ length: draw.integer(0, 3) }, () => draw.integer(1, 4)), draw.channels()];
+}
+
+/** [..., C] with at least two values for each channel. */
+function normalizedShape(draw: Draw): number[] {
+  return [draw.integer(2, 5), ...Array.from({ length: draw.integer(0, 2) }, () => draw.integer(1, 3)), draw.channels()];
+}
+
+function scalarOf(value: number): DrawnTensor {
+  return floats([], [Math.fround(value)]);
+}
+
+function add(draw: Draw): Sample {
+  const drawn = shape(draw);
+  return { inputs: [draw.tensor(drawn), draw.tensor(drawn)], attributes: {}, differentiable: [0, 1] };
+}
+
+function addBias(draw: Draw): Sample {
+  const drawn = shape(draw);
+  return { inputs: [draw.tensor(drawn), draw.tensor([drawn.at(-1)!])], attributes: {}, differentiable: [0, 1] };
+}
+
+function unary(draw: Draw): Sample {
+  return { inputs: [draw.awayFromZero(shape(draw))], attributes: {}, differentiable: [0] };
+}
+
+function reluBackward(draw: Draw): Sample {
+  const drawn = shape(draw);
+  const y = draw.tensor(drawn);
+  return { inputs: [draw.tensor(drawn), { ...y, values: y.values.map((value) => Math.max(value, 0)) }], attributes: {} };
+}
+
+function reshape(draw: Draw): Sample {
+  const drawn = shape(draw);
+  const count = drawn.reduce((a, b) => a * b, 1);
+  return { inputs: [draw.tensor(drawn)], attributes: { shape: draw.boolean() ? [count] : [1, count] }, differentiable: [0] };
+}
+
+function matmul(draw: Draw): Sample {
+  const [m, n, k] = [draw.channels(), draw.channels(), draw.channels()];
+  const [transposeA, transposeB] = [draw.boolean(), draw.boolean()];
+  const bias = draw.boolean() ? draw.tensor([n]) : undefined;
+  return {
+    inputs: [draw.tensor(transposeA ? [k, m] : [m, k]), draw.tensor(transposeB ? [n, k] : [k, n]), bias],
+    attributes: { transposeA, transposeB },
+    differentiable: bias ? [0, 1, 2] : [0, 1],
+  };
+}
+
+function globalAvgPool(draw: Draw): Sample {
+  return { inputs: [draw.tensor([draw.integer(1, 3), ...middle(draw), draw.channels()])], attributes: {}, differentiable: [0] };
+}
+
+function middle(draw: Draw): number[] {
+  return Array.from({ length: draw.integer(1, 2) }, () => draw.integer(1, 7));
+}
+
+function globalAvgPoolBackward(draw: Draw): Sample {
+  const inputShape = [draw.integer(1, 3), ...middle(draw), draw.channels()];
+  return { inputs: [draw.tensor([inputShape[0]!, inputShape.at(-1)!])], attributes: { inputShape } };
+}
+
+/** Windows as PyTorch allows them: the padding is at most half the kernel, so that each holds an element. */
+function drawPooling(draw: Draw) {
+  const kernel = [draw.integer(1, 3), draw.integer(1, 3)];
+  const padding = kernel.map((size) => draw.integer(0, Math.floor(size / 2)));
+  const stride = [draw.integer(1, 3), draw.integer(1, 3)];
+  const inputSize = kernel.map((size) => size + draw.integer(0, 4));
+  const outputSize = inputSize.map((size, i) => Math.floor((size + 2 * padding[i]! - kernel[i]!) / stride[i]!) + 1);
+  return { inputSize, outputSize, samples: draw.integer(1, 3), channels: draw.channels(), attributes: { kernel, stride, padding } };
+}
+
+function maxPool2d(draw: Draw): Sample {
+  const { inputSize, samples, channels, attributes } = drawPooling(draw);
+  return { inputs: [draw.distinct([samples, ...inputSize, channels])], attributes, differentiable: [0] };
+}
+
+function maxPool2dBackward(draw: Draw): Sample {
+  const { inputSize, outputSize, samples, channels } = drawPooling(draw);
+  const output = [samples, ...outputSize, channels];
+  return { inputs: [draw.tensor(output), draw.indices(output, inputSize[0]! * inputSize[1]!)], attributes: { inputSize } };
+}
+
+const epsilon = 1e-5;
+
+function batchNorm(draw: Draw): Sample {
+  const drawn = normalizedShape(draw);
+  const vector = [drawn.at(-1)!];
+  return { inputs: [draw.distinct(drawn), draw.tensor(vector), draw.tensor(vector)], attributes: { epsilon }, differentiable: [0, 1, 2] };
+}
+
+/** dy, x, scale and x's own statistics, over the rows or over the channels. */
+function normBackward(statistic: 'channel' | 'row' | 'given'): (draw: Draw) => Sample {
+  return (draw) => {
+    const drawn = normalizedShape(draw);
+    const channels = drawn.at(-1)!;
+    const x = draw.distinct(drawn);
+    const count = statistic === 'row' ? x.values.length / channels : channels;
+    const mean = draw.tensor([count]);
+    const variance = draw.tensor([count], 0.25, 2);
+    if (statistic !== 'given') {
+      const member = (i: number) => (statistic === 'row' ? Math.floor(i / channels) : i % channels);
+      const members = x.values.length / count;
+      mean.values.fill(0);
+      variance.values.fill(0);
+      x.values.forEach((value, i) => (mean.values[member(i)]! += value / members));
+      x.values.forEach((value, i) => (variance.values[member(i)]! += (value - mean.values[member(i)]!) ** 2 / members));
+    }
+    const rounded = [mean, variance].map(({ shape: of, values }) => floats(of, values.map(Math.fround)));
+    return { inputs: [draw.tensor(drawn), x, draw.tensor([channels]), ...rounded], attributes: { epsilon } };
+  };
+}
+
+function batchNormInference(draw: Draw): Sample {
+  const drawn = normalizedShape(draw);
+  const vector = [drawn.at(-1)!];
+  return {
+    inputs: [draw.tensor(drawn), draw.tensor(vector), draw.tensor(vector), draw.tensor(vector), draw.tensor(vector, 0.25, 2)],
+    attributes: { epsilon },
+    differentiable: [0, 1, 2],
+  };
+}
+
+function layerNorm(draw: Draw): Sample {
+  const drawn = [...normalizedShape(draw).slice(0, -1), draw.choice([2, 3, 5, 8, 16, 17])];
+  const vector = [drawn.at(-1)!];
+  return { inputs: [draw.distinct(drawn), draw.tensor(vector), draw.tensor(vector)], attributes: { epsilon }, differentiable: [0, 1, 2] };
+}
+
+function updateRunningStatistics(draw: Draw): Sample {
+  const vector = [draw.channels()];
+  const inputs = [draw.tensor(vector), draw.tensor(vector, 0.5, 2), draw.tensor(vector), draw.tensor(vector, 0.5, 2)];
+  return { inputs, attributes: { momentum: draw.choice([0.1, 0.5, 1]), count: draw.choice([1, 2, 50]) } };
+}
+
+/** Each mixture is bound to one cell, to several, to the zero cell, or to none. */
+function drawAttention(draw: Draw) {
+  const [samples, m, n] = [draw.integer(1, 3), draw.integer(1, 6), draw.channels()];
+  const assignment = Array.from({ length: m }, () => draw.choice([[], [draw.integer(0, n)], [n], n > 1 ? [0, n - 1] : [0]]));
+  return { samples, m, n, attributes: { assignment, epsilon: 1e-3 }, temperature: scalarOf(draw.choice([0, 0.25, 0.7, 1])) };
+}
+
+function contrastingAttention(draw: Draw): Sample {
+  const { samples, m, n, attributes, temperature } = drawAttention(draw);
+  return { inputs: [draw.awayFromZero([samples, m, n + 1]), temperature], attributes, differentiable: [0] };
+}
+
+function contrastingAttentionBackward(draw: Draw): Sample {
+  const { samples, m, n, attributes, temperature } = drawAttention(draw);
+  return { inputs: [draw.tensor([samples, m, n]), draw.awayFromZero([samples, m, n + 1]), temperature], attributes };
+}
+
+function slice(draw: Draw): Sample {
+  const x = draw.tensor(shape(draw));
+  const start = draw.integer(0, x.shape.at(-1)! - 1);
+  return { inputs: [x], attributes: { start, end: draw.integer(start + 1, x.shape.at(-1)!) }, differentiable: [0] };
+}
+
+function sliceBackward(draw: Draw): Sample {
+  const dy = draw.tensor(shape(draw));
+  const start = draw.integer(0, 3);
+  return { inputs: [dy], attributes: { start, size: start + dy.shape.at(-1)! + draw.integer(0, 3) } };
+}
+
+function concat(draw: Draw): Sample {
+  const leading = shape(draw).slice(0, -1);
+  const inputs = Array.from({ length: draw.integer(1, 4) }, () => draw.tensor([...leading, draw.channels()]));
+  return { inputs, attributes: {}, differentiable: inputs.map((_, i) => i) };
+}
+
+function dropout(draw: Draw): Sample {
+  const x = draw.tensor([draw.integer(1, 5), ...shape(draw)]);
+  const counters = [draw.integer(-(2 ** 31), 2 ** 31 - 1), draw.integer(0, 2 ** 31 - 1)].map((value) => integers([], [value]));
+  const attributes = { probability: draw.choice([0.1, 0.5, 0.9]), perSample: draw.boolean(), stream: draw.integer(0, 1000) };
+  return { inputs: [x, ...counters], attributes, differentiable: [0] };
+}
+
+function drawTargets(draw: Draw, rows: number, classes: number): DrawnTensor {
+  return draw.boolean() ? draw.indices([rows], classes) : draw.distributions(rows, classes);
+}
+
+function crossEntropy(draw: Draw): Sample {
+  const [rows, classes] = [draw.integer(1, 4), draw.integer(2, 12)];
+  const logits = draw.tensor([rows, classes], -5, 5);
+  return { inputs: [logits, drawTargets(draw, rows, classes)], attributes: { labelSmoothing: draw.choice([0, 0.1]) }, differentiable: [0] };
+}
+
+function crossEntropyBackward(draw: Draw): Sample {
+  const [rows, classes] = [draw.integer(1, 4), draw.integer(2, 12)];
+  const inputs = [draw.tensor([]), draw.distributions(rows, classes), drawTargets(draw, rows, classes)];
+  return { inputs, attributes: { labelSmoothing: draw.choice([0, 0.1]) } };
+}
+
+function fill(draw: Draw): Sample {
+  return { inputs: [], attributes: { shape: draw.boolean() ? [] : shape(draw), value: draw.choice([0, 1, -2.5]) }, differentiable: [] };
+}
+
+function copy(draw: Draw): Sample {
+  const drawn = shape(draw);
+  return { inputs: [draw.tensor(drawn), draw.tensor(drawn)], attributes: {} };
+}
+
+function sumOfSquares(draw: Draw): Sample {
+  return { inputs: [draw.tensor([draw.integer(1, 5000)])], attributes: {} };
+}
+
+function sgd(draw: Draw): Sample {
+  const size = draw.integer(1, 300);
+  return {
+    inputs: [draw.tensor([size]), draw.tensor([size]), draw.tensor([size]), scalarOf(0.1), scalarOf(draw.choice([0, 0.01]))],
+    attributes: { momentum: draw.choice([0, 0.9]), nesterov: draw.boolean(), decayed: draw.integer(0, size) },
+  };
+}
+
+function adamw(draw: Draw): Sample {
+  const size = draw.integer(1, 300);
+  const controls = [scalarOf(0.01), scalarOf(draw.choice([0, 0.05])), integers([], [draw.choice([1, 2, 100, 100000])])];
+  return {
+    inputs: [draw.tensor([size]), draw.tensor([size]), draw.tensor([size]), draw.tensor([size], 0, 1), ...controls],
+    attributes: { beta1: 0.9, beta2: 0.999, epsilon: draw.choice([1e-8, 1e-3]), decayed: draw.integer(0, size) },
+  };
+}
+
+export const samples: Readonly<Record<string, (draw: Draw) => Sample>> = {
+  ...convolutionSamples,
+  add,
+  add_bias: addBias,
+  sum_rows: unary,
+  relu: unary,
+  relu_backward: reluBackward,
+  reshape,
+  matmul,
+  global_avg_pool: globalAvgPool,
+  global_avg_pool_backward: globalAvgPoolBackward,
+  max_pool2d: maxPool2d,
+  max_pool2d_backward: maxPool2dBackward,
+  batch_norm: batchNorm,
+  batch_norm_backward: normBackward('channel'),
+  batch_norm_inference: batchNormInference,
+  batch_norm_inference_backward: normBackward('given'),
+  update_running_statistics: updateRunningStatistics,
+  layer_norm: layerNorm,
+  layer_norm_backward: normBackward('row'),
+  contrasting_attention: contrastingAttention,
+  contrasting_attention_backward: contrastingAttentionBackward,
+  slice,
+  slice_backward: sliceBackward,
+  concat,
+  dropout,
+  cross_entropy: crossEntropy,
+  cross_entropy_backward: crossEntropyBackward,
+  fill,
+  copy,
+  sum_of_squares: sumOfSquares,
+  sgd,
+  adamw,
+};

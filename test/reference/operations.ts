@@ -1,0 +1,77 @@
+/** Every op of docs/ARCHITECTURE.md once more: plain and in float64. The op's own file in lib/graph/ops shares no code with this. */
+import { contrastingAttention, contrastingAttentionBackward } from './attention.js';
+import { convolution, convolutionBackwardInput, convolutionBackwardWeight } from './convolution.js';
+import { crossEntropy, crossEntropyBackward } from './cross_entropy.js';
+import { dropout } from './dropout.js';
+import { add, addBias, concat, copy, fill, relu, reluBackward, reshape, slice, sliceBackward, sumOfSquares, sumRows } from './elementwise.js';
+import { matmul } from './matmul.js';
+import { mixCells, mixCellsBackwardAttention, mixCellsBackwardCells, mixedConv2d, mixedConv2dBackwardInput, mixedConv2dBackwardMixing } from './mixing.js';
+import {
+  batchNorm, batchNormBackward, batchNormInference, batchNormInferenceBackward, layerNorm, layerNormBackward, updateRunningStatistics,
+} from './normalization.js';
+import { Arguments, type ReferenceOperation } from './operation.js';
+import { adamw, sgd } from './optimizer.js';
+import { globalAvgPool, globalAvgPoolBackward, maxPool2d, maxPool2dBackward } from './pooling.js';
+import type { Tensor } from './tensor.js';
+
+export const referenceOperations: Readonly<Record<string, ReferenceOperation>> = {
+  conv2d: (args) => [convolution(args, args.input(0), args.input(1), args.optional(2), false)],
+  conv2d_backward_input: (args) => [convolutionBackwardInput(args, args.input(0), args.input(1), false)],
+  conv2d_backward_weight: (args) => [convolutionBackwardWeight(args, args.input(0), args.input(1), args.pair('kernel'), false)],
+  samplewise_conv2d: (args) => [convolution(args, args.input(0), args.input(1), args.optional(2), true)],
+  samplewise_conv2d_backward_input: (args) => [convolutionBackwardInput(args, args.input(0), args.input(1), true)],
+  samplewise_conv2d_backward_weight: (args) => [convolutionBackwardWeight(args, args.input(0), args.input(1), args.pair('kernel'), true)],
+  mix_cells: mixCells,
+  mix_cells_backward_attention: mixCellsBackwardAttention,
+  mix_cells_backward_cells: mixCellsBackwardCells,
+  mixed_conv2d: mixedConv2d,
+  mixed_conv2d_backward_input: mixedConv2dBackwardInput,
+  mixed_conv2d_backward_mixing: mixedConv2dBackwardMixing,
+  matmul,
+  reshape,
+  add,
+  add_bias: addBias,
+  sum_rows: sumRows,
+  relu,
+  relu_backward: reluBackward,
+  global_avg_pool: globalAvgPool,
+  global_avg_pool_backward: globalAvgPoolBackward,
+  max_pool2d: maxPool2d,
+  max_pool2d_backward: maxPool2dBackward,
+  batch_norm: batchNorm,
+  batch_norm_backward: batchNormBackward,
+  batch_norm_inference: batchNormInference,
+  batch_norm_inference_backward: batchNormInferenceBackward,
+  update_running_statistics: updateRunningStatistics,
+  layer_norm: layerNorm,
+  layer_norm_backward: layerNormBackward,
+  contrasting_attention: contrastingAttention,
+  contrasting_attention_backward: contrastingAttentionBackward,
+  slice,
+  slice_backward: sliceBackward,
+  concat,
+  dropout,
+  cross_entropy: crossEntropy,
+  cross_entropy_backward: crossEntropyBackward,
+  fill,
+  copy,
+  sum_of_squares: sumOfSquares,
+  sgd,
+  adamw,
+};
+
+/** Runs one op; throws for an op that the reference does not know, and when an output's shape is not the one that the graph gave. */
+export function evaluate(
+  name: string,
+  inputs: readonly (Tensor | undefined)[],
+  attributes: Readonly<Record<string, unknown>>,
+  outputShapes: readonly (readonly number[])[],
+): Tensor[] {
+  const operation = referenceOperations[name];
+  if (!operation) throw new Error(`the reference does not know the op ${name}`);
+  const outputs = operation(new Arguments(name, inputs, attributes, outputShapes));
+  outputs.forEach((output, i) => {
+    if (`${output.shape}` !== `${outputShapes[i]}`) throw new Error(`[${name}] output ${i} has shape [${output.shape}], the graph says [${outputShapes[i]}]`);
+  });
+  return outputs;
+}
