@@ -74,7 +74,8 @@ export class RandomStream {
 
   constructor(seed: number, ...ids: readonly (number | string)[]) {
     validateSeed(seed);
-    if (ids.length > 4) throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', `RandomStream: expected at most 4 ids, got ${ids.length}`);
+    if (ids.length > 4)
+      throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', `RandomStream: expected at most 4 ids, got ${ids.length}`);
     const word = (position: number): number => {
       const id = ids[position] ?? 0;
       return typeof id === 'string' ? hashName(id) : id;

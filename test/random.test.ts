@@ -41,7 +41,10 @@ test('a stream begins with the block of its ids and goes on with the next', (t) 
   const block = new Uint32Array(4);
   for (const counter of [0, 1]) {
     philox(counter, 1, 2, 3, 7, hashName('name'), block);
-    t.deepEqual(Uint32Array.from({ length: 4 }, () => stream.uint32()), block);
+    t.deepEqual(
+      Uint32Array.from({ length: 4 }, () => stream.uint32()),
+      block,
+    );
   }
 });
 

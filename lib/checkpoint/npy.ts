@@ -1,8 +1,8 @@
 /** NumPy's .npy format, versions 1.0 to 3.0: one array with a header that is a Python dict literal, which is parsed here, never evaluated. */
 import { readFile } from 'node:fs/promises';
 import { KernelWarehouseError } from '../errors.js';
-import { writeFileAtomically, writeFully } from './atomic-file.js';
-import { bytesOf, describeMismatch, elementCount, STORED_ARRAYS, type StoredTensor, type StoredType } from './stored-tensor.js';
+import { writeFileAtomically, writeFully } from './atomic_file.js';
+import { bytesOf, describeMismatch, elementCount, STORED_ARRAYS, type StoredTensor, type StoredType } from './stored_tensor.js';
 
 const MAGIC = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59]; // \x93NUMPY
 const MAXIMUM_HEADER_BYTES = 65_536;
@@ -95,7 +95,8 @@ export async function writeNpy(path: string, tensor: StoredTensor): Promise<void
 
 function encodeNpyHeader(tensor: StoredTensor, path: string): Uint8Array {
   const descriptor = WRITTEN_TYPES[tensor.type];
-  if (descriptor === undefined) fail(path, `type ${tensor.type} is not written as .npy; expected one of ${Object.keys(WRITTEN_TYPES).join(', ')}`);
+  if (descriptor === undefined)
+    fail(path, `type ${tensor.type} is not written as .npy; expected one of ${Object.keys(WRITTEN_TYPES).join(', ')}`);
   const mismatch = describeMismatch(tensor);
   if (mismatch !== undefined) fail(path, mismatch);
   if (tensor.shape.length > MAXIMUM_DIMENSIONS) fail(path, `${tensor.shape.length} dimensions; at most ${MAXIMUM_DIMENSIONS} are written`);

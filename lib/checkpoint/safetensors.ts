@@ -1,9 +1,9 @@
 /** The safetensors format: eight bytes of header length (little-endian), a JSON header, the tensors' bytes. */
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { KernelWarehouseError } from '../errors.js';
-import { writeFileAtomically, writeFully } from './atomic-file.js';
-import { MAXIMUM_HEADER_BYTES, parseSafetensorsHeader, type SafetensorsEntry, type SafetensorsHeader } from './safetensors-header.js';
-import { bytesOf, describeMismatch, STORED_ARRAYS, type StoredTensor } from './stored-tensor.js';
+import { writeFileAtomically, writeFully } from './atomic_file.js';
+import { MAXIMUM_HEADER_BYTES, parseSafetensorsHeader, type SafetensorsEntry, type SafetensorsHeader } from './safetensors_header.js';
+import { bytesOf, describeMismatch, STORED_ARRAYS, type StoredTensor } from './stored_tensor.js';
 
 const READ_CHUNK_BYTES = 64 * 1024 * 1024;
 const DATA_ALIGNMENT = 8;
@@ -43,7 +43,10 @@ export class SafetensorsFile implements AsyncDisposable {
       await readFully(file, prefix, 0, path);
       const headerBytes = new DataView(prefix.buffer).getBigUint64(0, true);
       if (headerBytes > BigInt(MAXIMUM_HEADER_BYTES)) {
-        fail(path, `not a safetensors file: its first 8 bytes give a header of ${headerBytes} bytes, more than the ${MAXIMUM_HEADER_BYTES} allowed`);
+        fail(
+          path,
+          `not a safetensors file: its first 8 bytes give a header of ${headerBytes} bytes, more than the ${MAXIMUM_HEADER_BYTES} allowed`,
+        );
       }
       const dataStart = 8 + Number(headerBytes);
       if (dataStart > size) fail(path, `cut short: the header should have ${headerBytes} bytes, the file has only ${size}`);
@@ -103,7 +106,9 @@ export class SafetensorsFile implements AsyncDisposable {
 }
 
 /** Reads all tensors of a safetensors file. */
-export async function readSafetensors(path: string): Promise<{ tensors: Map<string, StoredTensor>; metadata: Readonly<Record<string, string>> }> {
+export async function readSafetensors(
+  path: string,
+): Promise<{ tensors: Map<string, StoredTensor>; metadata: Readonly<Record<string, string>> }> {
   const file = await SafetensorsFile.open(path);
   try {
     const tensors = new Map<string, StoredTensor>();
@@ -151,7 +156,8 @@ function encodeHeader(path: string, tensors: ReadonlyMap<string, StoredTensor>, 
   const json = Buffer.from(`{${parts.join(',')}}`, 'utf8');
   // Padded with spaces so that the data begins at a multiple of 8 bytes, as other readers map it into memory.
   const headerBytes = Math.ceil(json.length / DATA_ALIGNMENT) * DATA_ALIGNMENT;
-  if (headerBytes > MAXIMUM_HEADER_BYTES) fail(path, `the header would have ${headerBytes} bytes, more than the ${MAXIMUM_HEADER_BYTES} allowed`);
+  if (headerBytes > MAXIMUM_HEADER_BYTES)
+    fail(path, `the header would have ${headerBytes} bytes, more than the ${MAXIMUM_HEADER_BYTES} allowed`);
   const header = Buffer.alloc(8 + headerBytes, ' ');
   header.writeBigUInt64LE(BigInt(headerBytes));
   json.copy(header, 8);

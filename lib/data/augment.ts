@@ -35,7 +35,12 @@ export function drawPlacement(random: RandomStream, augmentation: Augmentation):
 }
 
 /** Draws the box of a random resized crop, by torchvision's rule: ten attempts, then the largest central box within the ratios. */
-export function drawCrop(random: RandomStream, width: number, height: number, options: NonNullable<Augmentation['randomResizedCrop']>): Box {
+export function drawCrop(
+  random: RandomStream,
+  width: number,
+  height: number,
+  options: NonNullable<Augmentation['randomResizedCrop']>,
+): Box {
   const [lowestRatio, highestRatio] = options.ratio;
   for (let attempt = 0; attempt < CROP_ATTEMPTS; attempt++) {
     const area = width * height * random.uniform(...options.scale);

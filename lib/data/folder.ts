@@ -60,7 +60,8 @@ export async function readImageFolder(folder: string, knownClasses?: readonly st
   const samples: ImageSample[] = [];
   for (const name of found) {
     const target = targets.get(name);
-    if (target === undefined) fail(`${join(folder, name)}: no such class in the training part, which has ${classes.length} classes; remove it or add it there`);
+    if (target === undefined)
+      fail(`${join(folder, name)}: no such class in the training part, which has ${classes.length} classes; remove it or add it there`);
     const images = await listImages(join(folder, name), new Set());
     if (images.length === 0) fail(`${join(folder, name)}: no .png, .jpg or .jpeg images in it; add some or remove the class`);
     for (const image of images) samples.push({ image, target });

@@ -30,7 +30,9 @@ async function loadSharp(): Promise<typeof import('sharp').default> {
   try {
     return (await import('sharp')).default;
   } catch (error) {
-    throw new KernelWarehouseError('ERR_KW_DATA', `images need the package sharp, which cannot be loaded: ${(error as Error).message}`, { cause: error });
+    throw new KernelWarehouseError('ERR_KW_DATA', `images need the package sharp, which cannot be loaded: ${(error as Error).message}`, {
+      cause: error,
+    });
   }
 }
 
@@ -83,8 +85,12 @@ async function squareOf(image: Pixels, size: number, apply: (input: Sharp) => Sh
     const input = sharp(image.data, { raw: { width, height, channels: 3 } });
     return { width: size, height: size, data: await apply(input).raw({ depth: 'uchar' }).toBuffer() };
   } catch (error) {
-    throw new KernelWarehouseError('ERR_KW_DATA', `an image of ${width} x ${height} pixels cannot be resized: ${(error as Error).message}`, {
-      cause: error,
-    });
+    throw new KernelWarehouseError(
+      'ERR_KW_DATA',
+      `an image of ${width} x ${height} pixels cannot be resized: ${(error as Error).message}`,
+      {
+        cause: error,
+      },
+    );
   }
 }

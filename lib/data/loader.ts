@@ -93,7 +93,10 @@ export class ImageLoader {
    * in use. Rejects with ERR_KW_DATA, naming the file, at an image that cannot be read, and with the signal's reason when it is aborted.
    * Leaving the loop early stops the work.
    */
-  async *batches(epoch: number, { firstBatch = 0, signal }: { firstBatch?: number; signal?: AbortSignal } = {}): AsyncGenerator<Batch, void, void> {
+  async *batches(
+    epoch: number,
+    { firstBatch = 0, signal }: { firstBatch?: number; signal?: AbortSignal } = {},
+  ): AsyncGenerator<Batch, void, void> {
     requireWhole('epoch', epoch, 0);
     requireWhole('firstBatch', firstBatch, 0);
     const { shuffle, seed, batchSize, prefetch } = this.options;

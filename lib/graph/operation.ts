@@ -80,6 +80,11 @@ export function expectRank(op: string, name: string, value: Value, rank: number,
   return value.shape;
 }
 
+/** The shape of the value at `position`; empty when it is absent. */
+export function shapeOf(values: Inputs, position: number): readonly number[] {
+  return values[position]?.shape ?? [];
+}
+
 export function elements(shape: readonly number[]): number {
   return shape.reduce((product, size) => product * size, 1);
 }

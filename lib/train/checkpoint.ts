@@ -1,7 +1,7 @@
 /** A training run's checkpoint: a safetensors file with the weights under their official names, and all that is needed to use them or go on. */
 import { z } from 'zod';
 import { readSafetensors, writeSafetensors } from '../checkpoint/safetensors.js';
-import { type StoredTensor, toFloat32 } from '../checkpoint/stored-tensor.js';
+import { type StoredTensor, toFloat32 } from '../checkpoint/stored_tensor.js';
 import { KernelWarehouseError } from '../errors.js';
 import type { NamedTensor } from '../models/instance.js';
 import type { ModelOptions } from '../models/model.js';

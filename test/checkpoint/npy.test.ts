@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
 import { parseNpy, readNpy, writeNpy } from '../../lib/checkpoint/npy.js';
-import type { StoredTensor } from '../../lib/checkpoint/stored-tensor.js';
+import type { StoredTensor } from '../../lib/checkpoint/stored_tensor.js';
 import { KernelWarehouseError } from '../../lib/errors.js';
 
 async function temporaryFolder(t: ExecutionContext): Promise<string> {
@@ -22,7 +22,8 @@ function encode(header: string, data: Uint8Array = new Uint8Array(), version = 1
   return Buffer.concat([prefix, text, data]);
 }
 
-const dictionary = (descr: string, shape: string, fortran = 'False') => `{'descr': '${descr}', 'fortran_order': ${fortran}, 'shape': ${shape}, }\n`;
+const dictionary = (descr: string, shape: string, fortran = 'False') =>
+  `{'descr': '${descr}', 'fortran_order': ${fortran}, 'shape': ${shape}, }\n`;
 const bytes = (data: ArrayBufferView) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 
 test('what is written is read again', async (t) => {
@@ -45,14 +46,23 @@ test('the written bytes are those of numpy.save', async (t) => {
   const { readFile } = await import('node:fs/promises');
   const written = await readFile(path);
   const header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }".padEnd(117);
-  t.deepEqual(written, Buffer.concat([Buffer.from('\x93NUMPY\x01\x00v\x00', 'latin1'), Buffer.from(`${header}\n`), bytes(Float32Array.of(1, 2))]));
+  t.deepEqual(
+    written,
+    Buffer.concat([Buffer.from('\x93NUMPY\x01\x00v\x00', 'latin1'), Buffer.from(`${header}\n`), bytes(Float32Array.of(1, 2))]),
+  );
 });
 
 test('versions, byte orders, element types, quoting', (t) => {
   const one = { shape: [1] };
   t.like(parseNpy(encode(dictionary('<f4', '(1,)'), bytes(Float32Array.of(2)), 2), 'x'), { type: 'F32', ...one, data: Float32Array.of(2) });
-  t.like(parseNpy(encode(dictionary('>f4', '(1,)'), Uint8Array.of(0x40, 0, 0, 0), 3), 'x'), { type: 'F32', ...one, data: Float32Array.of(2) });
-  t.like(parseNpy(encode(dictionary('>i8', '(1,)'), Uint8Array.of(255, 255, 255, 255, 255, 255, 255, 254)), 'x'), { data: BigInt64Array.of(-2n) });
+  t.like(parseNpy(encode(dictionary('>f4', '(1,)'), Uint8Array.of(0x40, 0, 0, 0), 3), 'x'), {
+    type: 'F32',
+    ...one,
+    data: Float32Array.of(2),
+  });
+  t.like(parseNpy(encode(dictionary('>i8', '(1,)'), Uint8Array.of(255, 255, 255, 255, 255, 255, 255, 254)), 'x'), {
+    data: BigInt64Array.of(-2n),
+  });
   t.like(parseNpy(encode(dictionary('>u2', '(2,)'), Uint8Array.of(1, 2, 3, 4)), 'x'), { type: 'U16', data: Uint16Array.of(258, 772) });
   t.like(parseNpy(encode(dictionary('<f2', '(1,)'), Uint8Array.of(0, 0x3c)), 'x'), { type: 'F16', data: Uint16Array.of(0x3c00) });
   t.like(parseNpy(encode(dictionary('|b1', '(2,)'), Uint8Array.of(1, 0)), 'x'), { type: 'BOOL', data: Uint8Array.of(1, 0) });

@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
-import { writeFileAtomically } from '../../lib/checkpoint/atomic-file.js';
+import { writeFileAtomically } from '../../lib/checkpoint/atomic_file.js';
 import { readSafetensors, SafetensorsFile, writeSafetensors } from '../../lib/checkpoint/safetensors.js';
-import { STORED_ARRAYS, type StoredTensor, type StoredType, toFloat32 } from '../../lib/checkpoint/stored-tensor.js';
+import { STORED_ARRAYS, type StoredTensor, type StoredType, toFloat32 } from '../../lib/checkpoint/stored_tensor.js';
 import { KernelWarehouseError } from '../../lib/errors.js';
 
 async function temporaryFolder(t: ExecutionContext): Promise<string> {
@@ -24,7 +24,11 @@ function encode(header: string | Uint8Array, data: Uint8Array = new Uint8Array()
 const float32 = (...values: number[]): StoredTensor => ({ type: 'F32', shape: [values.length], data: Float32Array.from(values) });
 
 const anyTensor = fc
-  .tuple(fc.constantFrom(...(Object.keys(STORED_ARRAYS) as StoredType[])), fc.array(fc.integer({ min: 0, max: 4 }), { maxLength: 4 }), fc.infiniteStream(fc.nat(255)))
+  .tuple(
+    fc.constantFrom(...(Object.keys(STORED_ARRAYS) as StoredType[])),
+    fc.array(fc.integer({ min: 0, max: 4 }), { maxLength: 4 }),
+    fc.infiniteStream(fc.nat(255)),
+  )
   .map(([type, shape, stream]): StoredTensor => {
     const size = shape.reduce((product, length) => product * length, STORED_ARRAYS[type].BYTES_PER_ELEMENT);
     const bytes = new Uint8Array(size);
@@ -41,8 +45,10 @@ test('what is written is read again, bit by bit, in the same order', async (t) =
     async (entries, metadata) => {
       await writeSafetensors(path, new Map(entries), metadata);
       const read = await readSafetensors(path);
-      const bytes = (tensor: StoredTensor) => Buffer.from(tensor.data.buffer, tensor.data.byteOffset, tensor.data.byteLength).toString('hex');
-      const plain = (list: Iterable<[string, StoredTensor]>) => [...list].map(([name, tensor]) => [name, tensor.type, tensor.shape, bytes(tensor)]);
+      const bytes = (tensor: StoredTensor) =>
+        Buffer.from(tensor.data.buffer, tensor.data.byteOffset, tensor.data.byteLength).toString('hex');
+      const plain = (list: Iterable<[string, StoredTensor]>) =>
+        [...list].map(([name, tensor]) => [name, tensor.type, tensor.shape, bytes(tensor)]);
       // Empty tensors share their place with the next one, so only the set is compared.
       const sort = (list: unknown[][]) => list.sort((a, b) => Buffer.compare(Buffer.from(a[0] as string), Buffer.from(b[0] as string)));
       t.deepEqual(sort(plain(read.tensors)), sort(plain(entries)));
@@ -54,7 +60,15 @@ test('what is written is read again, bit by bit, in the same order', async (t) =
 
 test('tensors are read one by one', async (t) => {
   const path = join(await temporaryFolder(t), 'tensors.safetensors');
-  await writeSafetensors(path, new Map([['a', float32(1, 2, 3)], ['b', { type: 'I64', shape: [], data: BigInt64Array.of(-7n) }], ['0', float32(1)]]), { format: 'pt' });
+  await writeSafetensors(
+    path,
+    new Map([
+      ['a', float32(1, 2, 3)],
+      ['b', { type: 'I64', shape: [], data: BigInt64Array.of(-7n) }],
+      ['0', float32(1)],
+    ]),
+    { format: 'pt' },
+  );
   const file = await SafetensorsFile.open(path);
   t.teardown(() => file.close());
   t.deepEqual(file.names, ['a', 'b', '0']);
@@ -95,7 +109,11 @@ const hostile: readonly [string, Uint8Array, RegExp][] = [
   ['header is not UTF-8', encode(Uint8Array.of(0x7b, 0xff, 0x7d)), /UTF-8/],
   ['deep nesting', encode(`{"a":${'['.repeat(200_000)}${']'.repeat(200_000)}}`), /not an object/],
   ['deep nesting, cut', encode(`{"a":${'['.repeat(2_000_000)}`), /not valid JSON/],
-  ['duplicate name', encode('{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"\\u0061":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', four), /"a" twice/],
+  [
+    'duplicate name',
+    encode('{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"\\u0061":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', four),
+    /"a" twice/,
+  ],
   ['duplicate field', encode('{"a":{"dtype":"F32","dtype":"I32","shape":[1],"data_offsets":[0,4]}}', four), /"dtype" twice/],
   ['unknown dtype', encode(JSON.stringify({ w: entry({ dtype: 'F3' }) }), four), /tensor "w": dtype "F3"/],
   ['dtype from the prototype', encode(JSON.stringify({ w: entry({ dtype: 'toString' }) }), four), /tensor "w": dtype/],
@@ -136,7 +154,14 @@ test('a missing file, a folder: typed errors', async (t) => {
 
 test('changed bytes give the same tensors or a typed error, never anything else', async (t) => {
   const path = join(await temporaryFolder(t), 'mutated.safetensors');
-  await writeSafetensors(path, new Map([['a', float32(1, 2)], ['b', { type: 'I8', shape: [2, 2], data: Int8Array.of(1, 2, 3, 4) }]]), { format: 'pt' });
+  await writeSafetensors(
+    path,
+    new Map([
+      ['a', float32(1, 2)],
+      ['b', { type: 'I8', shape: [2, 2], data: Int8Array.of(1, 2, 3, 4) }],
+    ]),
+    { format: 'pt' },
+  );
   const original = await readFile(path);
   const mutation = fc.array(fc.tuple(fc.nat(original.length - 1), fc.nat(255)), { minLength: 1, maxLength: 4 });
   const property = fc.asyncProperty(mutation, fc.nat(original.length), async (changes, length) => {
@@ -155,11 +180,17 @@ test('a tensor whose parts do not fit is refused before the file is touched', as
   const folder = await temporaryFolder(t);
   const path = join(folder, 'tensors.safetensors');
   const write = (name: string, tensor: StoredTensor) => writeSafetensors(path, new Map([[name, tensor]]));
-  await t.throwsAsync(write('w', { ...float32(1), shape: [2] }), { code: 'ERR_KW_CHECKPOINT', message: /tensor "w": shape \[2\] does not fit/ });
+  await t.throwsAsync(write('w', { ...float32(1), shape: [2] }), {
+    code: 'ERR_KW_CHECKPOINT',
+    message: /tensor "w": shape \[2\] does not fit/,
+  });
   await t.throwsAsync(write('w', { ...float32(1), type: 'I32' }), { code: 'ERR_KW_CHECKPOINT', message: /needs a Int32Array/ });
   await t.throwsAsync(write('__metadata__', float32(1)), { code: 'ERR_KW_CHECKPOINT', message: /reserved/ });
   await t.throwsAsync(write('\ud800', float32(1)), { code: 'ERR_KW_CHECKPOINT', message: /Unicode/ });
-  await t.throwsAsync(writeSafetensors(join(folder, 'no', 'where'), new Map()), { code: 'ERR_KW_CHECKPOINT', message: /cannot be written: ENOENT/ });
+  await t.throwsAsync(writeSafetensors(join(folder, 'no', 'where'), new Map()), {
+    code: 'ERR_KW_CHECKPOINT',
+    message: /cannot be written: ENOENT/,
+  });
   t.deepEqual(await readdir(folder), []);
 });
 

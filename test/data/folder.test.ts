@@ -19,7 +19,19 @@ const list = (folder: string, dataset: ImageDataset | undefined) =>
   dataset?.samples.map(({ image, target }) => `${target} ${relative(folder, image as string)}`);
 
 test('classes and files in the order of their names, nested folders too, hidden and other files not', async (t) => {
-  const folder = await folderWith(t, '2/b.PNG', '2/a.jpeg', '10/x.JPG', '2/in/c.png', '2/.hidden.png', '2/notes.txt', '.git/x.png', 'readme.png', 'B/x.png', 'a/x.png');
+  const folder = await folderWith(
+    t,
+    '2/b.PNG',
+    '2/a.jpeg',
+    '10/x.JPG',
+    '2/in/c.png',
+    '2/.hidden.png',
+    '2/notes.txt',
+    '.git/x.png',
+    'readme.png',
+    'B/x.png',
+    'a/x.png',
+  );
   const dataset = await readImageFolder(folder);
   t.deepEqual(dataset.classes, ['10', '2', 'B', 'a']);
   t.deepEqual(list(folder, dataset), ['0 10/x.JPG', '1 2/a.jpeg', '1 2/b.PNG', '1 2/in/c.png', '2 B/x.png', '3 a/x.png']);

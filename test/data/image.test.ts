@@ -28,7 +28,10 @@ test('PNG: grey, 8 and 16 bits', async (t) => {
   const deep = sharp(Uint16Array.of(0, 256, 32768, 65535), { raw: { width: 4, height: 1, channels: 1, depth: 'ushort' } } as object);
   const file = await deep.toColourspace('grey16').png().toBuffer();
   t.is((await sharp(file).metadata()).depth, 'ushort');
-  t.deepEqual(plain(await decode(t, 'b.png', file)).data, [0, 1, 128, 255].flatMap((value) => [value, value, value]));
+  t.deepEqual(
+    plain(await decode(t, 'b.png', file)).data,
+    [0, 1, 128, 255].flatMap((value) => [value, value, value]),
+  );
 });
 
 test('PNG: transparency is laid on black, with grey too', async (t) => {
@@ -56,7 +59,9 @@ test('EXIF orientation is applied', async (t) => {
 });
 
 test('a file that is no image, is cut short or missing is named with the reason', async (t) => {
-  const jpeg = await sharp({ create: { width: 64, height: 64, channels: 3, background: '#884422' } }).jpeg().toBuffer();
+  const jpeg = await sharp({ create: { width: 64, height: 64, channels: 3, background: '#884422' } })
+    .jpeg()
+    .toBuffer();
   const expected = { code: 'ERR_KW_DATA', message: /bad\.png: cannot be read as an image: .+; expected a PNG or JPEG/ };
   await t.throwsAsync(decode(t, 'bad.png', Buffer.from('hello')), expected);
   await t.throwsAsync(decode(t, 'bad.png', Buffer.alloc(0)), expected);
@@ -82,5 +87,8 @@ test('a box is cut out and resized', async (t) => {
   const columns: Pixels = { width: 8, height: 4, data: Uint8Array.from({ length: 8 * 4 * 3 }, (_, i) => (Math.floor(i / 3) % 8) * 10) };
   const cut = await cropAndResize(columns, { left: 6, top: 0, width: 2, height: 2 }, 2, 'cubic');
   t.deepEqual([...cut.data], [60, 60, 60, 70, 70, 70, 60, 60, 60, 70, 70, 70]);
-  await t.throwsAsync(cropAndResize(columns, { left: 7, top: 0, width: 2, height: 2 }, 2, 'cubic'), { code: 'ERR_KW_DATA', message: /8 x 4/ });
+  await t.throwsAsync(cropAndResize(columns, { left: 7, top: 0, width: 2, height: 2 }, 2, 'cubic'), {
+    code: 'ERR_KW_DATA',
+    message: /8 x 4/,
+  });
 });

@@ -32,10 +32,23 @@ test('every sample once, the last batch is what is left', async (t) => {
   const loader = new ImageLoader(datasetOf(10), base);
   t.is(loader.batchesPerEpoch, 3);
   const batches = await collect(loader.batches(0));
-  t.deepEqual(batches.map(({ size, index, epoch, images }) => [size, index, epoch, images.length]), [[4, 0, 0, 192], [4, 1, 0, 192], [2, 2, 0, 96]]);
+  t.deepEqual(
+    batches.map(({ size, index, epoch, images }) => [size, index, epoch, images.length]),
+    [
+      [4, 0, 0, 192],
+      [4, 1, 0, 192],
+      [2, 2, 0, 96],
+    ],
+  );
   const indices = batches.flatMap((batch) => [...batch.indices]);
-  t.deepEqual([...indices].sort((a, b) => a - b), Array.from({ length: 10 }, (_, i) => i));
-  t.deepEqual(batches.flatMap((batch) => [...batch.targets]), indices.map((sample) => sample % 3));
+  t.deepEqual(
+    [...indices].sort((a, b) => a - b),
+    Array.from({ length: 10 }, (_, i) => i),
+  );
+  t.deepEqual(
+    batches.flatMap((batch) => [...batch.targets]),
+    indices.map((sample) => sample % 3),
+  );
 });
 
 test('the order depends on seed and epoch only', (t) => {
@@ -47,9 +60,14 @@ test('the order depends on seed and epoch only', (t) => {
 
 test('without shuffle, pixels are normalised in place', async (t) => {
   const dataset = datasetOf(2);
-  const [batch] = await collect(new ImageLoader(dataset, { ...base, shuffle: false, mean: [0.5, 0, 0.25], standardDeviation: [1, 2, 0.5] }).batches(0));
+  const [batch] = await collect(
+    new ImageLoader(dataset, { ...base, shuffle: false, mean: [0.5, 0, 0.25], standardDeviation: [1, 2, 0.5] }).batches(0),
+  );
   const pixels = dataset.samples[1]?.image as Pixels;
-  const expected = Float32Array.from(pixels.data, (byte, i) => (byte / 255 - ([0.5, 0, 0.25][i % 3] as number)) / ([1, 2, 0.5][i % 3] as number));
+  const expected = Float32Array.from(
+    pixels.data,
+    (byte, i) => (byte / 255 - ([0.5, 0, 0.25][i % 3] as number)) / ([1, 2, 0.5][i % 3] as number),
+  );
   t.deepEqual(batch?.images.subarray(48), expected);
 });
 
@@ -116,7 +134,10 @@ test('an aborted signal rejects with its reason', async (t) => {
 async function imageFolder(t: ExecutionContext): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'kw-loader-'));
   t.teardown(() => rm(folder, { recursive: true, force: true }));
-  for (const [name, extension] of [['cat', 'png'], ['dog', 'jpg']] as const) {
+  for (const [name, extension] of [
+    ['cat', 'png'],
+    ['dog', 'jpg'],
+  ] as const) {
     await mkdir(join(folder, name));
     for (let i = 0; i < 3; i++) {
       const noise = Buffer.from(Uint8Array.from({ length: 40 * 30 * 3 }, (_, k) => (k * (i + 3)) % 251));
@@ -199,8 +220,14 @@ test('shift and flip move whole pixels, black comes in', (t) => {
 
 test('shifts reach both ends, flips come up half of the time, nothing is drawn that is not asked for', (t) => {
   const drawn = Array.from({ length: 400 }, (_, i) => drawPlacement(new RandomStream(1, 'x', i), { shift: 2, horizontalFlip: true }));
-  t.deepEqual([...new Set(drawn.map(({ right }) => right))].sort((a, b) => a - b), [-2, -1, 0, 1, 2]);
-  t.deepEqual([...new Set(drawn.map(({ down }) => down))].sort((a, b) => a - b), [-2, -1, 0, 1, 2]);
+  t.deepEqual(
+    [...new Set(drawn.map(({ right }) => right))].sort((a, b) => a - b),
+    [-2, -1, 0, 1, 2],
+  );
+  t.deepEqual(
+    [...new Set(drawn.map(({ down }) => down))].sort((a, b) => a - b),
+    [-2, -1, 0, 1, 2],
+  );
   const mirrored = drawn.filter((placement) => placement.mirrored).length;
   t.true(mirrored > 150 && mirrored < 250);
   t.deepEqual(drawPlacement(new RandomStream(1), {}), UNCHANGED);

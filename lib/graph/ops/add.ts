@@ -1,6 +1,6 @@
 /** Element-wise sum of two tensors of one shape; the residual connection. */
 import type { Value } from '../graph.js';
-import { defineOperation, elements, expectShape, float32, required } from '../operation.js';
+import { defineOperation, elements, expectShape, float32, required, shapeOf } from '../operation.js';
 
 export const addOperation = defineOperation<object>({
   name: 'add',
@@ -10,7 +10,7 @@ export const addOperation = defineOperation<object>({
     return [float32(a.shape)];
   },
   gradient: ({ outputGradients: [dc] }) => [dc, dc],
-  flops: ({ outputs }) => elements(outputs[0]?.shape ?? []),
+  flops: ({ outputs }) => elements(shapeOf(outputs, 0)),
   sharing: [
     { output: 0, input: 0, kind: 'may' },
     { output: 0, input: 1, kind: 'may' },

@@ -1,6 +1,6 @@
 /** A vector added to every row. */
 import type { Value } from '../graph.js';
-import { channels, defineOperation, elements, expectShape, float32, required } from '../operation.js';
+import { channels, defineOperation, elements, expectShape, float32, required, shapeOf } from '../operation.js';
 import { sumRows } from './sum_rows.js';
 
 const addBiasOperation = defineOperation<object>({
@@ -11,7 +11,7 @@ const addBiasOperation = defineOperation<object>({
     return [float32(x.shape)];
   },
   gradient: ({ outputGradients: [dy], wanted }) => [dy, dy && wanted[1] ? sumRows(dy) : undefined],
-  flops: ({ outputs }) => elements(outputs[0]?.shape ?? []),
+  flops: ({ outputs }) => elements(shapeOf(outputs, 0)),
   sharing: [{ output: 0, input: 0, kind: 'may' }],
 });
 

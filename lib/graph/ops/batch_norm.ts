@@ -1,6 +1,6 @@
 /** Batch normalisation over all axes but the last: with the batch's statistics (training) or given ones (inference). */
 import type { Value } from '../graph.js';
-import { channels, defineOperation, elements, expectShape, float32, required } from '../operation.js';
+import { channels, defineOperation, elements, expectShape, float32, required, shapeOf } from '../operation.js';
 
 interface NormAttributes {
   readonly epsilon: number;
@@ -25,7 +25,7 @@ const batchNormOperation = defineOperation<NormAttributes>({
     const gradients = dy.graph.append(batchNormBackwardOperation, [dy, x, scale, outputs[1], outputs[2]], { ...attributes });
     return gradients.map((value, index) => (wanted[index] ? value : undefined));
   },
-  flops: ({ outputs }) => 6 * elements(outputs[0]?.shape ?? []),
+  flops: ({ outputs }) => 6 * elements(shapeOf(outputs, 0)),
 });
 
 function inferBackward(op: string) {
@@ -40,7 +40,7 @@ function inferBackward(op: string) {
 const batchNormBackwardOperation = defineOperation<NormAttributes>({
   name: 'batch_norm_backward',
   infer: inferBackward('batch_norm_backward'),
-  flops: ({ outputs }) => 10 * elements(outputs[0]?.shape ?? []),
+  flops: ({ outputs }) => 10 * elements(shapeOf(outputs, 0)),
 });
 
 const batchNormInferenceOperation = defineOperation<NormAttributes>({
@@ -56,13 +56,13 @@ const batchNormInferenceOperation = defineOperation<NormAttributes>({
     const gradients = dy.graph.append(batchNormInferenceBackwardOperation, [dy, x, scale, mean, variance], { ...attributes });
     return gradients.map((value, index) => (wanted[index] ? value : undefined));
   },
-  flops: ({ outputs }) => 2 * elements(outputs[0]?.shape ?? []),
+  flops: ({ outputs }) => 2 * elements(shapeOf(outputs, 0)),
 });
 
 const batchNormInferenceBackwardOperation = defineOperation<NormAttributes>({
   name: 'batch_norm_inference_backward',
   infer: inferBackward('batch_norm_inference_backward'),
-  flops: ({ outputs }) => 6 * elements(outputs[0]?.shape ?? []),
+  flops: ({ outputs }) => 6 * elements(shapeOf(outputs, 0)),
 });
 
 /** x [..., C] normalised by its own statistics, which are returned too: mean [C], biased variance [C]. */

@@ -1,6 +1,6 @@
 /** The contrasting attention function (paper, equation 3) blended with the initial assignment by temperature (equation 4). */
 import type { Value } from '../graph.js';
-import { defineOperation, elements, expectRank, expectShape, float32, required, shapeError } from '../operation.js';
+import { defineOperation, elements, expectRank, expectShape, float32, required, shapeError, shapeOf } from '../operation.js';
 
 export interface ContrastingAttributes {
   /** For each of the m mixtures the cells where beta is 1; index n is the zero cell. */
@@ -28,13 +28,13 @@ const contrastingAttentionOperation = defineOperation<ContrastingAttributes>({
         (dattention.graph.append(contrastingAttentionBackwardOperation, [dattention, logits, temperature], { ...attributes })[0] as Value),
     ];
   },
-  flops: ({ inputs }) => 5 * elements(inputs[0]?.shape ?? []),
+  flops: ({ inputs }) => 5 * elements(shapeOf(inputs, 0)),
 });
 
 const contrastingAttentionBackwardOperation = defineOperation<ContrastingAttributes>({
   name: 'contrasting_attention_backward',
   infer: (inputs) => [float32(required('contrasting_attention_backward', inputs, 1, 'logits').shape)],
-  flops: ({ inputs }) => 8 * elements(inputs[1]?.shape ?? []),
+  flops: ({ inputs }) => 8 * elements(shapeOf(inputs, 1)),
 });
 
 /** Attention [N, m, n] from logits [N, m, n+1]; the zero cell's column counts in the sum of magnitudes and is then dropped. */

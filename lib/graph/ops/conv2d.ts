@@ -1,6 +1,6 @@
 /** Static convolution: one weight for all samples. */
 import type { Value } from '../graph.js';
-import { defineOperation, elements, expectRank, expectShape, float32, required } from '../operation.js';
+import { defineOperation, elements, expectRank, expectShape, float32, required, shapeOf } from '../operation.js';
 import {
   type ConvolutionAttributes,
   type ConvolutionOptions,
@@ -34,8 +34,8 @@ const conv2dOperation = defineOperation<ConvolutionAttributes>({
     ];
   },
   flops: ({ inputs, outputs }) => {
-    const [o, kh, kw, i] = inputs[1]?.shape as [number, number, number, number];
-    return convolutionFlops(elements(outputs[0]?.shape ?? []) / o, o, [kh, kw], i);
+    const [o, kh, kw, i] = shapeOf(inputs, 1) as [number, number, number, number];
+    return convolutionFlops(elements(shapeOf(outputs, 0)) / o, o, [kh, kw], i);
   },
 });
 
@@ -47,8 +47,8 @@ const conv2dBackwardInputOperation = defineOperation<ConvolutionAttributes & { r
     return [float32([dy.shape[0] as number, ...inputSize, (weight.shape[3] as number) * groups])];
   },
   flops: ({ inputs }) => {
-    const [o, kh, kw, i] = inputs[1]?.shape as [number, number, number, number];
-    return convolutionFlops(elements(inputs[0]?.shape ?? []) / o, o, [kh, kw], i);
+    const [o, kh, kw, i] = shapeOf(inputs, 1) as [number, number, number, number];
+    return convolutionFlops(elements(shapeOf(inputs, 0)) / o, o, [kh, kw], i);
   },
 });
 
@@ -60,8 +60,8 @@ const conv2dBackwardWeightOperation = defineOperation<ConvolutionAttributes & { 
     return [float32([dy.shape[3] as number, ...kernel, (x.shape[3] as number) / groups])];
   },
   flops: ({ inputs, outputs }) => {
-    const [o, kh, kw, i] = outputs[0]?.shape as [number, number, number, number];
-    return convolutionFlops(elements(inputs[1]?.shape ?? []) / o, o, [kh, kw], i);
+    const [o, kh, kw, i] = shapeOf(outputs, 0) as [number, number, number, number];
+    return convolutionFlops(elements(shapeOf(inputs, 1)) / o, o, [kh, kw], i);
   },
 });
 

@@ -1,6 +1,6 @@
 /** Softmax and cross-entropy in one, with label smoothing; targets are class indices or soft targets. */
 import type { Value } from '../graph.js';
-import { defineOperation, elements, expectRank, expectShape, float32, required, shapeError } from '../operation.js';
+import { defineOperation, elements, expectRank, expectShape, float32, required, shapeError, shapeOf } from '../operation.js';
 
 interface CrossEntropyAttributes {
   readonly labelSmoothing: number;
@@ -20,13 +20,13 @@ const crossEntropyOperation = defineOperation<CrossEntropyAttributes>({
   gradient: ({ inputs, outputs, attributes, outputGradients: [dloss] }) => [
     dloss && (dloss.graph.append(crossEntropyBackwardOperation, [dloss, outputs[1], inputs[1]], { ...attributes })[0] as Value),
   ],
-  flops: ({ inputs }) => 5 * elements(inputs[0]?.shape ?? []),
+  flops: ({ inputs }) => 5 * elements(shapeOf(inputs, 0)),
 });
 
 const crossEntropyBackwardOperation = defineOperation<CrossEntropyAttributes>({
   name: 'cross_entropy_backward',
   infer: (inputs) => [float32(required('cross_entropy_backward', inputs, 1, 'probabilities').shape)],
-  flops: ({ outputs }) => 3 * elements(outputs[0]?.shape ?? []),
+  flops: ({ outputs }) => 3 * elements(shapeOf(outputs, 0)),
   sharing: [{ output: 0, input: 1, kind: 'may' }],
 });
 

@@ -1,6 +1,6 @@
 /** Random zeroing, of elements (dropout) or of whole samples (stochastic depth). */
 import type { Value } from '../graph.js';
-import { defineOperation, elements, float32, type Operation, required, shapeError } from '../operation.js';
+import { defineOperation, elements, float32, type Operation, required, shapeError, shapeOf } from '../operation.js';
 
 interface DropoutAttributes {
   readonly probability: number;
@@ -19,7 +19,7 @@ const dropoutOperation: Operation = defineOperation<DropoutAttributes>({
   gradient: ({ inputs, attributes, outputGradients: [dy] }) => [
     dy && (dy.graph.append(dropoutOperation, [dy, inputs[1], inputs[2]], { ...attributes })[0] as Value),
   ],
-  flops: ({ outputs }) => elements(outputs[0]?.shape ?? []),
+  flops: ({ outputs }) => elements(shapeOf(outputs, 0)),
   sharing: [{ output: 0, input: 0, kind: 'may' }],
 });
 

@@ -1,6 +1,6 @@
 /** Mean over all positions of each channel. */
 import type { Value } from '../graph.js';
-import { channels, defineOperation, elements, float32, required, shapeError } from '../operation.js';
+import { channels, defineOperation, elements, float32, required, shapeError, shapeOf } from '../operation.js';
 
 const globalAvgPoolOperation = defineOperation<object>({
   name: 'global_avg_pool',
@@ -12,13 +12,13 @@ const globalAvgPoolOperation = defineOperation<object>({
   gradient: ({ inputs, outputGradients: [dy] }) => [
     dy && (dy.graph.append(globalAvgPoolBackwardOperation, [dy], { inputShape: (inputs[0] as Value).shape })[0] as Value),
   ],
-  flops: ({ inputs }) => elements(inputs[0]?.shape ?? []),
+  flops: ({ inputs }) => elements(shapeOf(inputs, 0)),
 });
 
 const globalAvgPoolBackwardOperation = defineOperation<{ readonly inputShape: readonly number[] }>({
   name: 'global_avg_pool_backward',
   infer: (_inputs, { inputShape }) => [float32(inputShape)],
-  flops: ({ outputs }) => elements(outputs[0]?.shape ?? []),
+  flops: ({ outputs }) => elements(shapeOf(outputs, 0)),
 });
 
 /** x [N, ..., C] averaged to [N, C]. */

@@ -1,6 +1,6 @@
 /** Normalisation of each row over its channels. */
 import type { Value } from '../graph.js';
-import { channels, defineOperation, elements, expectShape, float32, required } from '../operation.js';
+import { channels, defineOperation, elements, expectShape, float32, required, shapeOf } from '../operation.js';
 
 interface NormAttributes {
   readonly epsilon: number;
@@ -20,7 +20,7 @@ const layerNormOperation = defineOperation<NormAttributes>({
     const gradients = dy.graph.append(layerNormBackwardOperation, [dy, inputs[0], inputs[1], outputs[1], outputs[2]], { ...attributes });
     return gradients.map((value, index) => (wanted[index] ? value : undefined));
   },
-  flops: ({ outputs }) => 6 * elements(outputs[0]?.shape ?? []),
+  flops: ({ outputs }) => 6 * elements(shapeOf(outputs, 0)),
 });
 
 const layerNormBackwardOperation = defineOperation<NormAttributes>({
@@ -30,7 +30,7 @@ const layerNormBackwardOperation = defineOperation<NormAttributes>({
     expectShape('layer_norm_backward', 'x', required('layer_norm_backward', inputs, 1, 'x'), dy.shape);
     return [float32(dy.shape), float32([channels(dy)]), float32([channels(dy)])];
   },
-  flops: ({ outputs }) => 10 * elements(outputs[0]?.shape ?? []),
+  flops: ({ outputs }) => 10 * elements(shapeOf(outputs, 0)),
 });
 
 /** x [..., C] with every row normalised, times scale [C], plus bias [C]. */

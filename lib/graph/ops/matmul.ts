@@ -1,6 +1,6 @@
 /** Matrix product, with optional transposes; the linear layer is one. */
 import type { Value } from '../graph.js';
-import { channels, defineOperation, elements, expectRank, expectShape, float32, required, shapeError } from '../operation.js';
+import { channels, defineOperation, elements, expectRank, expectShape, float32, required, shapeError, shapeOf } from '../operation.js';
 import { reshape } from './reshape.js';
 import { sumRows } from './sum_rows.js';
 
@@ -31,7 +31,7 @@ const matmulOperation = defineOperation<MatmulAttributes>({
     return [wanted[0] ? da() : undefined, wanted[1] ? db() : undefined, wanted[2] ? sumRows(dc) : undefined];
   },
   flops: ({ inputs, outputs, attributes: { transposeA } }) =>
-    2 * elements(outputs[0]?.shape ?? []) * (inputs[0]?.shape[transposeA ? 0 : 1] as number),
+    2 * elements(shapeOf(outputs, 0)) * (shapeOf(inputs, 0)[transposeA ? 0 : 1] as number),
 });
 
 /** The product of a [rows, inner] and b [inner, columns], each transposed first when said so. */

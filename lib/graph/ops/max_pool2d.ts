@@ -1,6 +1,6 @@
 /** Maximum over windows; padding never wins. */
 import type { Value } from '../graph.js';
-import { defineOperation, elements, expectRank, float32, required, shapeError } from '../operation.js';
+import { defineOperation, elements, expectRank, float32, required, shapeError, shapeOf } from '../operation.js';
 import { convolutionSize, type Pair } from './convolution.js';
 
 export interface PoolAttributes {
@@ -28,7 +28,7 @@ const maxPool2dOperation = defineOperation<PoolAttributes>({
     const [x] = inputs as [Value];
     return [dy && (dy.graph.append(maxPool2dBackwardOperation, [dy, outputs[1]], { inputSize: x.shape.slice(1, 3) })[0] as Value)];
   },
-  flops: ({ outputs, attributes: { kernel } }) => elements(outputs[0]?.shape ?? []) * kernel[0] * kernel[1],
+  flops: ({ outputs, attributes: { kernel } }) => elements(shapeOf(outputs, 0)) * kernel[0] * kernel[1],
 });
 
 const maxPool2dBackwardOperation = defineOperation<{ readonly inputSize: Pair }>({
@@ -37,7 +37,7 @@ const maxPool2dBackwardOperation = defineOperation<{ readonly inputSize: Pair }>
     const dy = required('max_pool2d_backward', inputs, 0, 'dy');
     return [float32([dy.shape[0] as number, ...inputSize, dy.shape[3] as number])];
   },
-  flops: ({ inputs }) => elements(inputs[0]?.shape ?? []),
+  flops: ({ inputs }) => elements(shapeOf(inputs, 0)),
 });
 
 /** x [N,H,W,C]: [N,OH,OW,C]. */

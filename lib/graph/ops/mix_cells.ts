@@ -1,6 +1,6 @@
 /** Assembly of each sample's weight as linear mixtures of a warehouse's cells (paper, section 3.2). */
 import type { Value } from '../graph.js';
-import { defineOperation, elements, expectRank, float32, required, shapeError } from '../operation.js';
+import { defineOperation, elements, expectRank, float32, required, shapeError, shapeOf } from '../operation.js';
 import type { Pair } from './convolution.js';
 
 export interface MixAttributes {
@@ -61,7 +61,7 @@ export const mixCellsOperation = defineOperation<MixAttributes>({
         : undefined,
     ];
   },
-  flops: ({ inputs, outputs }) => mixingFlops(outputs[0] as Value, inputs[1]?.shape[0] as number),
+  flops: ({ inputs, outputs }) => mixingFlops(outputs[0] as Value, shapeOf(inputs, 1)[0] as number),
 });
 
 export const mixCellsBackwardAttentionOperation = defineOperation<MixAttributes>({
@@ -72,7 +72,7 @@ export const mixCellsBackwardAttentionOperation = defineOperation<MixAttributes>
     const mixtures = mixturesOf('mix_cells_backward_attention', attributes, cells.shape as unknown as CellsShape);
     return [float32([dweight.shape[0] as number, mixtures, cells.shape[0] as number])];
   },
-  flops: ({ inputs }) => mixingFlops(inputs[0] as Value, inputs[1]?.shape[0] as number),
+  flops: ({ inputs }) => mixingFlops(inputs[0] as Value, shapeOf(inputs, 1)[0] as number),
 });
 
 export const mixCellsBackwardCellsOperation = defineOperation<MixAttributes & { readonly cellShape: CellsShape }>({

@@ -3,7 +3,7 @@
  * `fuse_mixing` makes these from mix_cells and samplewise_conv2d; models never append them.
  */
 import type { Value } from '../graph.js';
-import { defineOperation, elements, expectRank, expectShape, float32, required } from '../operation.js';
+import { defineOperation, elements, expectRank, expectShape, float32, required, shapeOf } from '../operation.js';
 import { type ConvolutionAttributes, convolutionFlops, convolutionSize, type Pair } from './convolution.js';
 import { type CellsShape, checkMixing, type MixAttributes } from './mix_cells.js';
 
@@ -43,7 +43,7 @@ export const mixedConv2dOperation = defineOperation<MixedConvolutionAttributes>(
   },
   flops: ({ inputs, outputs, attributes }) => {
     const [x, , cells] = inputs as [Value, Value, Value];
-    const positions = elements(outputs[0]?.shape ?? []) / attributes.outChannels;
+    const positions = elements(shapeOf(outputs, 0)) / attributes.outChannels;
     return flopsOf(x.shape[0] as number, positions, cells.shape as unknown as CellsShape, attributes, x.shape[3] as number, 1);
   },
 });

@@ -1,6 +1,6 @@
 /** SGD and AdamW, each one pass over the flat arenas. */
 import type { Value } from '../graph.js';
-import { defineOperation, elements, expectShape, required } from '../operation.js';
+import { defineOperation, elements, expectShape, required, shapeOf } from '../operation.js';
 
 export interface SgdAttributes {
   readonly momentum: number;
@@ -32,7 +32,7 @@ const sgdOperation = defineOperation<SgdAttributes>({
     checkArenas('sgd', inputs, ['parameters', 'gradients', 'momentumBuffer'], ['learningRate', 'weightDecay']);
     return [];
   },
-  flops: ({ inputs }) => 6 * elements(inputs[0]?.shape ?? []),
+  flops: ({ inputs }) => 6 * elements(shapeOf(inputs, 0)),
   mutates: [0, 2],
 });
 
@@ -42,7 +42,7 @@ const adamwOperation = defineOperation<AdamwAttributes>({
     checkArenas('adamw', inputs, ['parameters', 'gradients', 'firstMoment', 'secondMoment'], ['learningRate', 'weightDecay', 'step']);
     return [];
   },
-  flops: ({ inputs }) => 14 * elements(inputs[0]?.shape ?? []),
+  flops: ({ inputs }) => 14 * elements(shapeOf(inputs, 0)),
   mutates: [0, 2, 3],
 });
 

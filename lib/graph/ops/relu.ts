@@ -1,12 +1,12 @@
 /** max(x, 0). */
 import type { Value } from '../graph.js';
-import { defineOperation, elements, expectShape, float32, required } from '../operation.js';
+import { defineOperation, elements, expectShape, float32, required, shapeOf } from '../operation.js';
 
 const reluOperation = defineOperation<object>({
   name: 'relu',
   infer: (inputs) => [float32(required('relu', inputs, 0, 'x').shape)],
   gradient: ({ outputs, outputGradients: [dy] }) => [dy && (dy.graph.append(reluBackwardOperation, [dy, outputs[0]], {})[0] as Value)],
-  flops: ({ outputs }) => elements(outputs[0]?.shape ?? []),
+  flops: ({ outputs }) => elements(shapeOf(outputs, 0)),
   sharing: [{ output: 0, input: 0, kind: 'may' }],
 });
 
@@ -17,7 +17,7 @@ const reluBackwardOperation = defineOperation<object>({
     expectShape('relu_backward', 'y', required('relu_backward', inputs, 1, 'y'), dy.shape);
     return [float32(dy.shape)];
   },
-  flops: ({ outputs }) => elements(outputs[0]?.shape ?? []),
+  flops: ({ outputs }) => elements(shapeOf(outputs, 0)),
   sharing: [{ output: 0, input: 0, kind: 'may' }],
 });
 

@@ -1,6 +1,6 @@
 /** Convolution in which every sample of the batch has a weight of its own. */
 import type { Value } from '../graph.js';
-import { defineOperation, elements, expectRank, expectShape, float32, required, shapeError } from '../operation.js';
+import { defineOperation, elements, expectRank, expectShape, float32, required, shapeError, shapeOf } from '../operation.js';
 import {
   type ConvolutionAttributes,
   type ConvolutionOptions,
@@ -40,8 +40,8 @@ export const samplewiseConv2dOperation = defineOperation<ConvolutionAttributes>(
     ];
   },
   flops: ({ inputs, outputs }) => {
-    const [, o, kh, kw, i] = inputs[1]?.shape as WeightShape;
-    return convolutionFlops(elements(outputs[0]?.shape ?? []) / o, o, [kh, kw], i);
+    const [, o, kh, kw, i] = shapeOf(inputs, 1) as WeightShape;
+    return convolutionFlops(elements(shapeOf(outputs, 0)) / o, o, [kh, kw], i);
   },
 });
 
@@ -53,8 +53,8 @@ export const samplewiseConv2dBackwardInputOperation = defineOperation<Convolutio
     return [float32([dy.shape[0] as number, ...inputSize, (weight.shape[4] as number) * groups])];
   },
   flops: ({ inputs }) => {
-    const [, o, kh, kw, i] = inputs[1]?.shape as WeightShape;
-    return convolutionFlops(elements(inputs[0]?.shape ?? []) / o, o, [kh, kw], i);
+    const [, o, kh, kw, i] = shapeOf(inputs, 1) as WeightShape;
+    return convolutionFlops(elements(shapeOf(inputs, 0)) / o, o, [kh, kw], i);
   },
 });
 
@@ -66,8 +66,8 @@ export const samplewiseConv2dBackwardWeightOperation = defineOperation<Convoluti
     return [float32([x.shape[0] as number, dy.shape[3] as number, ...kernel, (x.shape[3] as number) / groups])];
   },
   flops: ({ inputs, outputs }) => {
-    const [, o, kh, kw, i] = outputs[0]?.shape as WeightShape;
-    return convolutionFlops(elements(inputs[1]?.shape ?? []) / o, o, [kh, kw], i);
+    const [, o, kh, kw, i] = shapeOf(outputs, 0) as WeightShape;
+    return convolutionFlops(elements(shapeOf(inputs, 1)) / o, o, [kh, kw], i);
   },
 });
 

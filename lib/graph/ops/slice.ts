@@ -1,6 +1,6 @@
 /** A range of the last axis. */
 import type { Value } from '../graph.js';
-import { channels, defineOperation, elements, float32, required, shapeError } from '../operation.js';
+import { channels, defineOperation, elements, float32, required, shapeError, shapeOf } from '../operation.js';
 
 const sliceOperation = defineOperation<{ readonly start: number; readonly end: number }>({
   name: 'slice',
@@ -19,7 +19,7 @@ const sliceOperation = defineOperation<{ readonly start: number; readonly end: n
 const sliceBackwardOperation = defineOperation<{ readonly start: number; readonly size: number }>({
   name: 'slice_backward',
   infer: (inputs, { size }) => [float32([...required('slice_backward', inputs, 0, 'dy').shape.slice(0, -1), size])],
-  flops: ({ outputs }) => elements(outputs[0]?.shape ?? []),
+  flops: ({ outputs }) => elements(shapeOf(outputs, 0)),
 });
 
 /** Columns start..end of x [..., C]. */

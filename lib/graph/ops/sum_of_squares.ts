@@ -1,6 +1,6 @@
 /** Σ x²: of an arena of gradients, the square of their norm. */
 import type { Value } from '../graph.js';
-import { defineOperation, elements, float32, required } from '../operation.js';
+import { defineOperation, elements, float32, required, shapeOf } from '../operation.js';
 
 const sumOfSquaresOperation = defineOperation<object>({
   name: 'sum_of_squares',
@@ -8,7 +8,7 @@ const sumOfSquaresOperation = defineOperation<object>({
     required('sum_of_squares', inputs, 0, 'x');
     return [float32([])];
   },
-  flops: ({ inputs }) => 2 * elements(inputs[0]?.shape ?? []),
+  flops: ({ inputs }) => 2 * elements(shapeOf(inputs, 0)),
 });
 
 export function sumOfSquares(x: Value): Value {

@@ -1,6 +1,6 @@
 /** Sum over all axes but the last; the gradient of a bias. */
 import type { Value } from '../graph.js';
-import { channels, defineOperation, elements, float32, required } from '../operation.js';
+import { channels, defineOperation, elements, float32, required, shapeOf } from '../operation.js';
 import { addBias } from './add_bias.js';
 import { fill } from './fill.js';
 
@@ -11,7 +11,7 @@ const sumRowsOperation = defineOperation<object>({
     const [x] = inputs as [Value];
     return [outputGradients[0] && addBias(fill(x.graph, x.shape, 0), outputGradients[0])];
   },
-  flops: ({ inputs }) => elements(inputs[0]?.shape ?? []),
+  flops: ({ inputs }) => elements(shapeOf(inputs, 0)),
 });
 
 /** x [..., C] summed to [C]. */

@@ -1,6 +1,6 @@
 /** The exponential average of batch statistics that inference uses. */
 import type { Value } from '../graph.js';
-import { defineOperation, elements, expectShape, required } from '../operation.js';
+import { defineOperation, elements, expectShape, required, shapeOf } from '../operation.js';
 
 const operation = defineOperation<{ readonly momentum: number; readonly count: number }>({
   name: 'update_running_statistics',
@@ -11,7 +11,7 @@ const operation = defineOperation<{ readonly momentum: number; readonly count: n
     });
     return [];
   },
-  flops: ({ inputs }) => 6 * elements(inputs[0]?.shape ?? []),
+  flops: ({ inputs }) => 6 * elements(shapeOf(inputs, 0)),
   mutates: [0, 1],
 });
 

@@ -1,4 +1,4 @@
-import { elementCount, isStoredType, STORED_ARRAYS, type StoredType } from './stored-tensor.js';
+import { elementCount, isStoredType, STORED_ARRAYS, type StoredType } from './stored_tensor.js';
 
 /** Where a tensor lies in a safetensors file: offsets in bytes from the start of the data section. */
 export interface SafetensorsEntry {
@@ -77,7 +77,8 @@ function parseEntry(name: string, value: unknown, dataBytes: number, fail: (prob
     fail('data_offsets: expected two whole numbers >= 0', name);
   }
   const [begin, end] = offsets as [number, number];
-  if (end < begin || end > dataBytes) fail(`data_offsets [${begin}, ${end}] lie outside the ${dataBytes} bytes of data (file cut short?)`, name);
+  if (end < begin || end > dataBytes)
+    fail(`data_offsets [${begin}, ${end}] lie outside the ${dataBytes} bytes of data (file cut short?)`, name);
   const expected = count * STORED_ARRAYS[dtype].BYTES_PER_ELEMENT;
   if (end - begin !== expected) {
     fail(`data_offsets hold ${end - begin} bytes, but ${dtype} [${(shape as number[]).join(', ')}] needs ${expected}`, name);
