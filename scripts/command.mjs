@@ -86,8 +86,10 @@ export function elapsed(start) {
   return `${((performance.now() - start) / 1000).toFixed(1)} s`;
 }
 
+const quietMilliseconds = 1_000;
+
 /**
- * Runs a program as a named step: one line when it starts, one with the time when it ends, its output only when it fails.
+ * Runs a program as a named step: past its first second, a line that says so and one with the time when it ends; its output only when it fails.
  * @param {string} title What the step does, as shown.
  * @param {string} name File name of its log, without extension.
  * @param {string} remedy What the user can do when it fails.
@@ -95,8 +97,13 @@ export function elapsed(start) {
  */
 export async function step(title, name, remedy, program, args, env) {
   const start = performance.now();
-  console.log(`${title} ...`);
+  let isAnnounced = false;
+  const announcement = setTimeout(() => {
+    isAnnounced = true;
+    console.log(`${title} ...`);
+  }, quietMilliseconds);
   const { code, output } = await run(program, args, { env });
+  clearTimeout(announcement);
   const log = join(root, 'build', 'logs', `${name}.log`);
   mkdirSync(dirname(log), { recursive: true });
   writeFileSync(log, output);
@@ -106,7 +113,7 @@ export async function step(title, name, remedy, program, args, env) {
       `${title}: failed with exit code ${code} after ${elapsed(start)}\n  command: ${command}\n  log: ${log}\n\n${tail(output, 40)}\n\n${remedy}`,
     );
   }
-  console.log(`${title}: done in ${elapsed(start)}`);
+  if (isAnnounced) console.log(`${title}: done in ${elapsed(start)}`);
 }
 
 /** Runs a script's main function; a ScriptError ends the process with code 1 and its message alone. */

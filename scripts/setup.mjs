@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { main, root, run, ScriptError, step } from './command.mjs';
+import { main, root, ScriptError, step } from './command.mjs';
 import { withLock } from './lock.mjs';
 import { installSystemPackages } from './system-packages.mjs';
 import { buildTypeScript } from './typescript.mjs';
@@ -61,8 +61,6 @@ async function buildNative() {
   const remedy = 'If the compiler or the libraries changed, delete the folder build/ and run this again.';
   const isConfigured = existsSync(join(build, 'CMakeCache.txt')) && existsSync(record) && readFileSync(record, 'utf8') === configuration();
   if (isConfigured) {
-    const { output } = await run('cmake', ['--build', build, '--', '-n']);
-    if (output.includes('no work to do')) return;
     await step('Building the C++ core', 'native', remedy, 'cmake', ['--build', build]);
     return;
   }

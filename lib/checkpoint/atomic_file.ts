@@ -6,6 +6,9 @@ import { basename, dirname, join } from 'node:path';
 const WRITE_CHUNK_BYTES = 64 * 1024 * 1024;
 const STALE_AFTER_MILLISECONDS = 60 * 60 * 1000;
 
+const unfinished = new Set<string>();
+let removalAtExit = false; // one listener for all writers
+
 /** Writes all bytes at the file's current position, in pieces that the operating system accepts. */
 export async function writeFully(file: FileHandle, bytes: Uint8Array): Promise<void> {
   let start = 0;
@@ -27,8 +30,9 @@ export async function writeFileAtomically(path: string, write: (file: FileHandle
   const prefix = `.${basename(target)}.`;
   await removeStale(folder, prefix);
   const temporary = join(folder, `${prefix}${randomBytes(8).toString('hex')}.tmp`);
-  const removeNow = (): void => rmSync(temporary, { force: true });
-  process.once('exit', removeNow);
+  if (!removalAtExit) process.on('exit', () => unfinished.forEach((path) => rmSync(path, { force: true })));
+  removalAtExit = true;
+  unfinished.add(temporary);
   try {
     const file = await open(temporary, 'wx');
     try {
@@ -42,7 +46,7 @@ export async function writeFileAtomically(path: string, write: (file: FileHandle
     await rm(temporary, { force: true }).catch(() => undefined);
     throw error;
   } finally {
-    process.removeListener('exit', removeNow);
+    unfinished.delete(temporary);
   }
   await syncFolder(folder);
 }

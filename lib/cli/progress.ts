@@ -6,8 +6,8 @@ const RATE_STEP_MILLISECONDS = 100;
 // Erase the bar's line; save the cursor's place, to which cli-progress goes back when it stops.
 const ERASE_LINE = '\r\u001b[K';
 const SAVE_CURSOR = '\u001b7';
-const BAR_WIDTH = 24;
-const NARROW_BAR_WIDTH = 10;
+const WIDEST_BAR = 40;
+const NARROWEST_BAR = 10;
 
 export interface ProgressOptions {
   /** What is being done, such as `epoch 3/90`. */
@@ -22,6 +22,8 @@ export interface ProgressOptions {
   readonly stream?: NodeJS.WriteStream;
   /** Time between plain lines, in seconds; default 5. */
   readonly interval?: number;
+  /** Leave nothing behind at the end, because the caller writes a line of its own; default false. */
+  readonly transient?: boolean;
 }
 
 /** Short figures shown behind the bar, such as `{ loss: '0.123', top1: '97.2 %' }`. */
@@ -37,6 +39,7 @@ export class Progress implements Disposable {
   private readonly unit: string;
   private readonly stream: NodeJS.WriteStream;
   private readonly interval: number;
+  private readonly transient: boolean;
   private readonly bar: SingleBar | undefined;
   private readonly history: { time: number; done: number }[];
   private done: number;
@@ -51,6 +54,7 @@ export class Progress implements Disposable {
     this.done = options.done ?? 0;
     this.stream = options.stream ?? process.stderr;
     this.interval = (options.interval ?? 5) * 1000;
+    this.transient = options.transient ?? false;
     this.lastLine = performance.now();
     this.history = [{ time: this.lastLine, done: this.done }];
     if (this.stream.isTTY && process.env.TERM !== 'dumb') {
@@ -62,7 +66,7 @@ export class Progress implements Disposable {
         linewrap: true,
         gracefulExit: false, // signals are the program's own business; nothing has to be undone
         forceRedraw: true,
-        barsize: BAR_WIDTH,
+        clearOnComplete: this.transient,
       });
       this.bar.start(this.total, this.done);
     }
@@ -87,12 +91,12 @@ export class Progress implements Disposable {
     this.stream.write(this.bar && !this.stopped ? `${ERASE_LINE}${line}\n${SAVE_CURSOR}` : `${line}\n`);
   }
 
-  /** Shows the last state and ends; later calls do nothing. */
+  /** Shows the last state (or, if transient, nothing) and ends; later calls do nothing. */
   stop(): void {
     if (this.stopped) return;
     this.stopped = true;
     if (this.bar) this.bar.stop();
-    else this.writeLine(performance.now());
+    else if (!this.transient) this.writeLine(performance.now());
   }
 
   [Symbol.dispose](): void {
@@ -104,13 +108,14 @@ export class Progress implements Disposable {
     this.stream.write(`${[this.label, ...this.parts()].join('  ')}\n`);
   }
 
-  /** One line that fits the terminal: the bar shrinks, then figures at the end are cut. */
+  /** One line that fits the terminal: the bar takes the room that is left, at last figures at the end are cut. */
   private barLine(): string {
-    const columns = this.stream.columns || 80;
-    const width = columns >= 80 ? BAR_WIDTH : NARROW_BAR_WIDTH;
+    const room = Math.max(1, (this.stream.columns || 80) - 1);
+    const before = `${this.label}  [`;
+    const after = `]  ${this.parts().join('  ')}`;
+    const width = Math.min(WIDEST_BAR, Math.max(NARROWEST_BAR, room - before.length - after.length));
     const filled = Math.round(width * (this.total > 0 ? Math.min(1, Math.max(0, this.done / this.total)) : 1));
-    const bar = `[${'='.repeat(filled)}${' '.repeat(width - filled)}]`;
-    return [this.label, bar, ...this.parts()].join('  ').slice(0, Math.max(1, columns - 1));
+    return `${before}${'='.repeat(filled)}${' '.repeat(width - filled)}${after}`.slice(0, room);
   }
 
   private parts(): string[] {

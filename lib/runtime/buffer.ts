@@ -35,9 +35,9 @@ export class DeviceBuffer implements Disposable {
   write(view: ArrayBufferView, byteOffset = 0): Promise<void> {
     return callNativeAsync(() => {
       const { native } = this;
-      if (!ArrayBuffer.isView(view)) invalid(`write takes a typed array or DataView, not ${typeof view}`);
-      this.#checkRange(byteOffset, view.byteLength);
-      return native.write(new Uint8Array(view.buffer, view.byteOffset, view.byteLength), byteOffset);
+      const source = bytesOf(view);
+      this.#checkRange(byteOffset, source.byteLength);
+      return native.write(source, byteOffset);
     });
   }
 
@@ -82,6 +82,15 @@ export class DeviceBuffer implements Disposable {
     if (!whole || byteOffset < 0 || byteLength < 0 || byteOffset + byteLength > this.bytes) {
       invalid(`${byteLength} bytes at offset ${byteOffset} are outside the buffer, which has ${this.bytes} bytes`);
     }
+  }
+}
+
+function bytesOf(view: ArrayBufferView): Uint8Array {
+  if (!ArrayBuffer.isView(view)) invalid(`write takes a typed array or DataView, not ${typeof view}`);
+  try {
+    return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+  } catch {
+    return invalid('The memory of the view to write was transferred elsewhere');
   }
 }
 

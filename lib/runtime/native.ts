@@ -66,23 +66,22 @@ function packageRoot(): string {
   }
 }
 
-/** Loads the add-on of the package in `root`: its own build where there is one, else the prebuilt binary for this platform. */
+/** Loads the add-on of the package in `root`: its own build where there is one, even a broken one, else the prebuilt binary for this platform. */
 export function loadFrom(root: string): NativeAddon {
   const failures: string[] = [];
-  const candidates = [
-    () => join(root, 'build', 'Release', 'kernel_warehouse.node'),
-    () => (require('node-gyp-build') as { resolve(root: string): string }).resolve(root),
-  ];
-  for (const candidate of candidates) {
-    let path = join(root, 'prebuilds');
-    try {
-      path = candidate();
-      const addon = require(path) as NativeAddon;
-      if (addon.abiVersion === ABI_VERSION) return addon;
-      failures.push(`${path}: has interface version ${addon.abiVersion}, this package needs ${ABI_VERSION}`);
-    } catch (error) {
-      failures.push(`${path}: ${error instanceof Error ? error.message.split('\n')[0] : error}`);
+  const built = join(root, 'build', 'Release', 'kernel_warehouse.node');
+  let path = built;
+  try {
+    if (!existsSync(built)) {
+      failures.push(`${built}: does not exist`);
+      path = join(root, 'prebuilds');
+      path = (require('node-gyp-build') as { resolve(root: string): string }).resolve(root);
     }
+    const addon = require(path) as NativeAddon;
+    if (addon.abiVersion === ABI_VERSION) return addon;
+    failures.push(`${path}: has interface version ${addon.abiVersion}, this package needs ${ABI_VERSION}`);
+  } catch (error) {
+    failures.push(`${path}: ${error instanceof Error ? error.message.split('\n')[0] : error}`);
   }
   const remedy = failures.some((failure) => failure.includes('libdnnl'))
     ? 'Install oneDNN (Debian, Ubuntu: apt install libdnnl2; newer releases: libdnnl3) or build from a checkout with `npm run build`.'

@@ -11,9 +11,9 @@ import {
   readArena,
   writeArena,
 } from '../models/instance.js';
+import { type OptimizerOptions, optimizerArenas, trainingPlan } from '../models/training_plan.js';
 import type { DeviceBuffer } from '../runtime/buffer.js';
 import type { Program } from '../runtime/program.js';
-import { type OptimizerOptions, optimizerArenas, trainingPlan } from './training_plan.js';
 
 export interface TrainerOptions {
   readonly optimizer: OptimizerOptions;

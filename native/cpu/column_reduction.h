@@ -18,9 +18,7 @@ class ColumnReduction {
       : matrix_(matrix), sums_(kSums * matrix.channels), parts_(reduction_parts(matrix.rows, matrix.channels)), threads_(threads) {}
 
   // Scratch that run() uses, from its start; a multiple of 64.
-  size_t scratch_bytes() const {
-    return (static_cast<size_t>(parts_ * sums_) * (sizeof(double) + sizeof(float)) + 63) / 64 * 64;
-  }
+  size_t scratch_bytes() const { return (static_cast<size_t>(parts_ * sums_) * (sizeof(double) + sizeof(float)) + 63) / 64 * 64; }
 
   // Calls block(first_row, last_row, runs, totals) for every run of rows: it adds its rows into `runs` [kSums][channels], zeroed before,
   // and then `runs` into `totals` [kSums][channels] (add_run, or a formula of its own). Returns the totals over all rows, in scratch.

@@ -27,22 +27,18 @@ AttentionShape check_shapes(const StepContext& context, const Tensor& logits, co
 
 // beta [m, n] of the attribute `assignment`: for each mixture the cells whose beta is 1; n stands for the zero cell, which has no output.
 std::vector<float> read_assignment(const StepContext& context, int64_t mixtures, int64_t cells) {
-  const auto& attributes = context.step.attributes;
-  if (!attributes.is_object() || !attributes.contains("assignment")) context.fail("attribute assignment is missing");
-  const auto& assignment = attributes["assignment"];
-  if (!assignment.is_array() || assignment.size() != static_cast<size_t>(mixtures)) {
-    context.fail("expected attribute assignment with " + std::to_string(mixtures) + " lists");
+  const std::vector<std::vector<int64_t>> assignment = context.integer_lists("assignment");
+  if (assignment.size() != static_cast<size_t>(mixtures)) {
+    context.fail("expected attribute assignment with " + std::to_string(mixtures) + " lists but received " + std::to_string(assignment.size()));
   }
   std::vector<float> beta(static_cast<size_t>(mixtures * cells), 0.0f);
   for (int64_t mixture = 0; mixture < mixtures; ++mixture) {
-    const auto& assigned = assignment[static_cast<size_t>(mixture)];
-    if (!assigned.is_array()) context.fail("expected attribute assignment to hold lists of cell indices");
-    for (const auto& cell : assigned) {
-      if (!cell.is_number_integer() || cell < 0 || cell > cells) {
+    for (const int64_t cell : assignment[static_cast<size_t>(mixture)]) {
+      if (cell < 0 || cell > cells) {
         context.fail("expected cell indices in 0.." + std::to_string(cells) + " but assignment of mixture " + std::to_string(mixture) +
-                     " holds " + cell.dump());
+                     " holds " + std::to_string(cell));
       }
-      if (cell < cells) beta[static_cast<size_t>(mixture * cells + cell.get<int64_t>())] = 1.0f;
+      if (cell < cells) beta[static_cast<size_t>(mixture * cells + cell)] = 1.0f;
     }
   }
   return beta;
@@ -59,24 +55,24 @@ std::unique_ptr<Kernel> prepare_contrasting_attention(const StepContext& context
   const Tensor &logits = context.input(0), &temperature = context.input(1), &attention = context.output(0);
   const AttentionShape shape = check_shapes(context, logits, temperature, attention);
   const float epsilon = static_cast<float>(context.number("epsilon"));
-  return make_kernel([&, shape, epsilon, beta = read_assignment(context, shape.mixtures, shape.cells),
-                      threads = context.threads](const Memory& memory) {
-    const float* in = memory.data<float>(logits);
-    float* out = memory.data<float>(attention);
-    const float* beta_rows = beta.data();
-    const float t = *memory.data<float>(temperature);
-    const int64_t cells = shape.cells, mixtures = shape.mixtures;
-    parallel_for(threads, shape.rows, rows_per_thread(cells), [=](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        const float* z = in + row * (cells + 1);
-        const float* assigned = beta_rows + row % mixtures * cells;
-        float* alpha = out + row * cells;
-        const float factor = (1.0f - t) / (absolute_sum(z, cells + 1) + epsilon);
+  return make_kernel(
+      [&, shape, epsilon, beta = read_assignment(context, shape.mixtures, shape.cells), threads = context.threads](const Memory& memory) {
+        const float* in = memory.data<float>(logits);
+        float* out = memory.data<float>(attention);
+        const float* beta_rows = beta.data();
+        const float t = *memory.data<float>(temperature);
+        const int64_t cells = shape.cells, mixtures = shape.mixtures;
+        parallel_for(threads, shape.rows, rows_per_thread(cells), [=](int64_t begin, int64_t end) {
+          for (int64_t row = begin; row < end; ++row) {
+            const float* z = in + row * (cells + 1);
+            const float* assigned = beta_rows + row % mixtures * cells;
+            float* alpha = out + row * cells;
+            const float factor = (1.0f - t) / (absolute_sum(z, cells + 1) + epsilon);
 #pragma omp simd
-        for (int64_t j = 0; j < cells; ++j) alpha[j] = factor * z[j] + t * assigned[j];
-      }
-    });
-  });
+            for (int64_t j = 0; j < cells; ++j) alpha[j] = factor * z[j] + t * assigned[j];
+          }
+        });
+      });
 }
 
 // With S = sum|z| + epsilon: dz_j = (1-t) (g_j / S - sign(z_j) sum_k(g_k z_k) / S^2); g of the zero cell is 0, sign(0) is 0.

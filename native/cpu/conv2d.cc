@@ -1,10 +1,11 @@
 // Convolutions with one weight for the whole batch: conv2d and its gradients, by oneDNN.
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <utility>
 
-#include "cpu/convolution.h"
 #include "cpu/converted_copy.h"
+#include "cpu/convolution.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/kernel.h"
 
@@ -17,7 +18,13 @@ class Conv2d final : public Kernel {
  public:
   Conv2d(const StepContext& context, ConvolutionPass pass, const ConvolutionGeometry& geometry, const Tensor& x, const Tensor& weight,
          const Tensor& y, const Tensor* bias)
-      : pass_(pass), threads_(context.threads), x_(x), weight_(weight), y_(y), bias_(bias), state_(context, weight),
+      : pass_(pass),
+        threads_(context.threads),
+        x_(x),
+        weight_(weight),
+        y_(y),
+        bias_(bias),
+        state_(context, weight),
         convolution_(geometry, pass, bias != nullptr, context.threads) {
     expect_shape(context, "weight", weight, geometry.weight_shape());
     if (bias) expect_shape(context, "bias", *bias, {geometry.out_channels});
@@ -68,7 +75,8 @@ void add_convolution(KernelRegistry& registry) {
     const Tensor& y = context.output(0);
     expect_rank(context, "weight", weight, 4);
     const auto geometry = convolution_geometry(context, x, y, weight.shape[1], weight.shape[2]);
-    return std::make_unique<Conv2d>(context, ConvolutionPass::forward, geometry, x, weight, y, context.has_input(2) ? &context.input(2) : nullptr);
+    return std::make_unique<Conv2d>(context, ConvolutionPass::forward, geometry, x, weight, y,
+                                    context.has_input(2) ? &context.input(2) : nullptr);
   });
   registry.add("conv2d_backward_input", [](const StepContext& context) -> std::unique_ptr<Kernel> {
     const Tensor& dy = context.input(0);

@@ -70,7 +70,9 @@ ConvolutionGeometry convolution_geometry(const StepContext& context, const Tenso
   return g;
 }
 
-dnnl::memory::desc plain_weight_desc(const ConvolutionGeometry& g) { return {weight_dims(g), kFloat, g.groups == 1 ? Tag::ohwi : Tag::gohwi}; }
+dnnl::memory::desc plain_weight_desc(const ConvolutionGeometry& g) {
+  return {weight_dims(g), kFloat, g.groups == 1 ? Tag::ohwi : Tag::gohwi};
+}
 
 WeightOffsets plain_weight_offsets(int64_t out_channels, int64_t kernel_height, int64_t kernel_width, int64_t in_channels) {
   WeightOffsets offsets;
@@ -134,8 +136,8 @@ dnnl_status_t Convolution::run(const void* x, const void* weight, const void* y,
 Reorder::Reorder(const dnnl::memory::desc& from, const dnnl::memory::desc& to, int threads) {
   const ThreadLimit limit(threads);
   prepared_ = prepare_reorder(from, to);
-  bound_.emplace(prepared_.primitive,
-                 std::vector<BoundPrimitive::Argument>{{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}, {DNNL_ARG_SCRATCHPAD, prepared_.scratchpad}});
+  bound_.emplace(prepared_.primitive, std::vector<BoundPrimitive::Argument>{
+                                          {DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}, {DNNL_ARG_SCRATCHPAD, prepared_.scratchpad}});
 }
 
 dnnl_status_t Reorder::run(const void* from, void* to, void* scratchpad) noexcept { return bound_->run({from, to, scratchpad}); }
@@ -204,8 +206,8 @@ void SamplewiseConvolution::run(int64_t samples, const float* x, const float* we
 #pragma omp parallel for schedule(static) num_threads(threads_)
     for (int64_t s = 0; s < alone; ++s) {
       const auto thread = static_cast<size_t>(omp_get_thread_num());
-      const dnnl_status_t result =
-          run_sample(workers_[thread], x + s * x_stride_, weights + s * weight_stride, y + s * y_stride_, bias, scratch + thread * worker_bytes_);
+      const dnnl_status_t result = run_sample(workers_[thread], x + s * x_stride_, weights + s * weight_stride, y + s * y_stride_, bias,
+                                              scratch + thread * worker_bytes_);
       if (result != dnnl_success) {
 #pragma omp atomic write
         status = result;

@@ -13,9 +13,9 @@
 namespace kw::cpu {
 
 struct ConvolutionGeometry {
-  int64_t batch, height, width, in_channels;      // x [N,H,W,C]
-  int64_t out_height, out_width, out_channels;    // y [N,OH,OW,O]
-  int64_t kernel_height, kernel_width, groups;    // weight [O,kh,kw,C/groups]
+  int64_t batch, height, width, in_channels;       // x [N,H,W,C]
+  int64_t out_height, out_width, out_channels;     // y [N,OH,OW,O]
+  int64_t kernel_height, kernel_width, groups;     // weight [O,kh,kw,C/groups]
   std::vector<int64_t> stride, padding, dilation;  // height, width
 
   int64_t weight_elements() const { return out_channels * kernel_height * kernel_width * (in_channels / groups); }
@@ -89,8 +89,8 @@ class SamplewiseConvolution {
   size_t weight_bytes() const { return weight_desc_.get_size(); }
   size_t scratch_bytes() const { return scratch_bytes_; }
 
-  // Consecutive samples, whose weights lie `weight_stride` floats apart. `bias` may be null when there is none. Throws kw::Error when oneDNN
-  // fails.
+  // Consecutive samples, whose weights lie `weight_stride` floats apart. `bias` may be null when there is none. Throws kw::Error when
+  // oneDNN fails.
   void run(int64_t samples, const float* x, const float* weights, int64_t weight_stride, const float* y, const float* bias,
            std::byte* scratch);
 

@@ -14,16 +14,36 @@ namespace {
 constexpr uint32_t kKey = 0x4b57;  // the key's second word, fixed by the plan format
 constexpr int64_t kLanes = 4;
 
-struct Draws {
+// What element (or sample) number `draw` is multiplied with, for a few draws at a time: 0 when dropped.
+constexpr int64_t kTileDraws = 64;
+
+struct Mask {
   uint32_t seed;
   uint32_t step;
   uint32_t stream;
+  uint64_t threshold;  // dropped below it: lane * 2^-32 < probability, as integers
+  float kept;
 
-  // The random words of elements 4 * block .. 4 * block + 3.
-  std::array<uint32_t, kLanes> operator()(int64_t block) const {
-    return philox({static_cast<uint32_t>(block), stream, step, 0}, {seed, kKey});
+  void fill(int64_t tile, float* factors) const {
+    for (int64_t block = 0; block < kTileDraws / kLanes; ++block) {
+      const auto counter = static_cast<uint32_t>(tile * (kTileDraws / kLanes) + block);
+      const std::array<uint32_t, kLanes> lanes = philox({counter, stream, step, 0}, {seed, kKey});
+      for (int64_t lane = 0; lane < kLanes; ++lane)
+        factors[block * kLanes + lane] = lanes[static_cast<size_t>(lane)] < threshold ? 0.0f : kept;
+    }
   }
 };
+
+// A dropped value is 0 even where x is not finite, so it is chosen, not multiplied.
+void scale(const float* x, const float* factors, int64_t count, float* y) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) y[i] = factors[i] == 0.0f ? 0.0f : x[i] * factors[i];
+}
+
+void scale_all(const float* x, float factor, int64_t count, float* y) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) y[i] = factor == 0.0f ? 0.0f : x[i] * factor;
+}
 
 std::unique_ptr<Kernel> prepare_dropout(const StepContext& context) {
   const Tensor &x = context.input(0), &seed = context.input(1), &step = context.input(2), &y = context.output(0);
@@ -38,20 +58,24 @@ std::unique_ptr<Kernel> prepare_dropout(const StepContext& context) {
   const uint32_t stream = static_cast<uint32_t>(context.integer("stream"));
   const int64_t draws = per_sample ? x.shape[0] : x.elements();
   const int64_t width = draws > 0 ? x.elements() / draws : 0;  // elements that share a draw
-  // lane * 2^-32 < probability, as integers
   const uint64_t threshold = static_cast<uint64_t>(std::ceil(probability * 4294967296.0));
   const float kept = static_cast<float>(1 / (1 - probability));
   return make_kernel([&, stream, draws, width, threshold, kept, threads = context.threads](const Memory& memory) {
     const float* in = memory.data<float>(x);
     float* out = memory.data<float>(y);
-    const Draws words{static_cast<uint32_t>(*memory.data<int32_t>(seed)), static_cast<uint32_t>(*memory.data<int32_t>(step)), stream};
-    const int64_t blocks = (draws + kLanes - 1) / kLanes;
-    parallel_for(threads, blocks, rows_per_thread(kLanes * width), [=](int64_t begin, int64_t end) {
-      for (int64_t block = begin; block < end; ++block) {
-        const std::array<uint32_t, kLanes> lanes = words(block);
-        for (int64_t draw = block * kLanes; draw < std::min((block + 1) * kLanes, draws); ++draw) {
-          const bool dropped = lanes[static_cast<size_t>(draw % kLanes)] < threshold;
-          for (int64_t i = draw * width; i < (draw + 1) * width; ++i) out[i] = dropped ? 0.0f : in[i] * kept;
+    const Mask mask{static_cast<uint32_t>(*memory.data<int32_t>(seed)), static_cast<uint32_t>(*memory.data<int32_t>(step)), stream,
+                    threshold, kept};
+    const int64_t tiles = (draws + kTileDraws - 1) / kTileDraws;
+    parallel_for(threads, tiles, rows_per_thread(kTileDraws * width), [=](int64_t begin, int64_t end) {
+      float factors[kTileDraws];
+      for (int64_t tile = begin; tile < end; ++tile) {
+        const int64_t first = tile * kTileDraws, count = std::min(kTileDraws, draws - first);
+        mask.fill(tile, factors);
+        if (width == 1) {
+          scale(in + first, factors, count, out + first);
+        } else {
+          for (int64_t draw = 0; draw < count; ++draw)
+            scale_all(in + (first + draw) * width, factors[draw], width, out + (first + draw) * width);
         }
       }
     });

@@ -1,5 +1,5 @@
-// Ops that treat every element (or row of elements) alike: add, add_bias, relu, fill, copy, slice, concat and their gradients. An output may
-// be an input's memory where sizes agree, so pointers are not __restrict; `omp simd` says that elements do not depend on each other.
+// Ops that treat every element (or row of elements) alike: add, add_bias, relu, fill, copy, slice, concat and their gradients. An output
+// may be an input's memory where sizes agree, so pointers are not __restrict; `omp simd` says that elements do not depend on each other.
 #include <algorithm>
 #include <cstring>
 

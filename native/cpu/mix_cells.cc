@@ -32,8 +32,11 @@ int64_t expect_weight(const StepContext& context, const char* name, const Tensor
 class MixCells final : public Kernel {
  public:
   explicit MixCells(const StepContext& context)
-      : attention_(context.input(0)), weight_(context.output(0)), grid_(plain_grid(context, context.input(1).shape)),
-        samples_(expect_weight(context, "weight", weight_, grid_)), mixing_(plain_mixing(context, grid_, samples_)) {
+      : attention_(context.input(0)),
+        weight_(context.output(0)),
+        grid_(plain_grid(context, context.input(1).shape)),
+        samples_(expect_weight(context, "weight", weight_, grid_)),
+        mixing_(plain_mixing(context, grid_, samples_)) {
     expect_shape(context, "attention", attention_, {samples_, grid_.mixtures(), grid_.cells});
     expect_type(context, "cells", context.input(1));
     mixing_.keep_cells(context, 1);
@@ -56,8 +59,11 @@ class MixCells final : public Kernel {
 class MixCellsBackwardAttention final : public Kernel {
  public:
   explicit MixCellsBackwardAttention(const StepContext& context)
-      : dweight_(context.input(0)), dattention_(context.output(0)), grid_(plain_grid(context, context.input(1).shape)),
-        samples_(expect_weight(context, "dweight", dweight_, grid_)), mixing_(plain_mixing(context, grid_, samples_)) {
+      : dweight_(context.input(0)),
+        dattention_(context.output(0)),
+        grid_(plain_grid(context, context.input(1).shape)),
+        samples_(expect_weight(context, "dweight", dweight_, grid_)),
+        mixing_(plain_mixing(context, grid_, samples_)) {
     expect_shape(context, "dattention", dattention_, {samples_, grid_.mixtures(), grid_.cells});
     expect_type(context, "cells", context.input(1));
     mixing_.keep_cells(context, 1);
@@ -80,8 +86,11 @@ class MixCellsBackwardAttention final : public Kernel {
 class MixCellsBackwardCells final : public Kernel {
  public:
   explicit MixCellsBackwardCells(const StepContext& context)
-      : dweight_(context.input(0)), attention_(context.input(1)), dcells_(context.output(0)),
-        grid_(plain_grid(context, context.integers("cellShape"))), samples_(expect_weight(context, "dweight", dweight_, grid_)),
+      : dweight_(context.input(0)),
+        attention_(context.input(1)),
+        dcells_(context.output(0)),
+        grid_(plain_grid(context, context.integers("cellShape"))),
+        samples_(expect_weight(context, "dweight", dweight_, grid_)),
         mixing_(plain_mixing(context, grid_, samples_)) {
     expect_shape(context, "attention", attention_, {samples_, grid_.mixtures(), grid_.cells});
     expect_shape(context, "dcells", dcells_, context.integers("cellShape"));
@@ -108,7 +117,8 @@ class MixCellsBackwardCells final : public Kernel {
 
 void add_mix_cells(KernelRegistry& registry) {
   registry.add("mix_cells", [](const StepContext& context) { return std::make_unique<MixCells>(context); });
-  registry.add("mix_cells_backward_attention", [](const StepContext& context) { return std::make_unique<MixCellsBackwardAttention>(context); });
+  registry.add("mix_cells_backward_attention",
+               [](const StepContext& context) { return std::make_unique<MixCellsBackwardAttention>(context); });
   registry.add("mix_cells_backward_cells", [](const StepContext& context) { return std::make_unique<MixCellsBackwardCells>(context); });
 }
 

@@ -8,6 +8,7 @@
 #include "cpu/convolution.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/kernel.h"
+#include "cpu/mixed_input_conv2d.h"
 #include "cpu/mixing.h"
 
 namespace kw::cpu {
@@ -37,9 +38,13 @@ class MixedConvolution : public Kernel {
     size_t cells;  // the input's position
   };
 
-  MixedConvolution(const StepContext& context, ConvolutionPass pass, const ConvolutionGeometry& geometry, const Tensors& tensors, bool has_bias)
-      : geometry_(geometry), grid_(cell_grid(context, context.input(tensors.cells).shape, geometry.weight_shape())), x_(tensors.x),
-        y_(tensors.y), attention_(tensors.attention) {
+  MixedConvolution(const StepContext& context, ConvolutionPass pass, const ConvolutionGeometry& geometry, const Tensors& tensors,
+                   bool has_bias)
+      : geometry_(geometry),
+        grid_(cell_grid(context, context.input(tensors.cells).shape, geometry.weight_shape())),
+        x_(tensors.x),
+        y_(tensors.y),
+        attention_(tensors.attention) {
     using Weights = SamplewiseConvolution::Weights;
     expect_shape(context, "attention", attention_, {geometry.batch, grid_.mixtures(), grid_.cells});
     expect_type(context, "cells", context.input(tensors.cells));
@@ -109,6 +114,8 @@ class MixThenConvolve final : public MixedConvolution {
     const Tensor& y = context.output(0);
     const auto geometry = convolution_geometry(context, x, y, kernel.height, kernel.width);
     if (geometry.out_channels != context.integer("outChannels")) context.fail("expected y with outChannels channels");
+    const CellGrid grid = cell_grid(context, context.input(2).shape, geometry.weight_shape());
+    if (mixes_input(geometry, grid)) return mixed_input_forward(context, geometry, grid);
     const Tensor* bias = context.has_input(3) ? &context.input(3) : nullptr;
     return std::make_unique<MixThenConvolve>(context, ConvolutionPass::forward, geometry, Tensors{x, y, context.input(1), 2}, bias);
   }
@@ -118,6 +125,8 @@ class MixThenConvolve final : public MixedConvolution {
     const Tensor& dy = context.input(0);
     const Tensor& dx = context.output(0);
     const auto geometry = convolution_geometry(context, dx, dy, kernel.height, kernel.width);
+    const CellGrid grid = cell_grid(context, context.input(2).shape, geometry.weight_shape());
+    if (mixes_input(geometry, grid)) return mixed_input_backward_input(context, geometry, grid);
     return std::make_unique<MixThenConvolve>(context, ConvolutionPass::backward_input, geometry, Tensors{dx, dy, context.input(1), 2},
                                              nullptr);
   }
@@ -130,8 +139,11 @@ class MixThenConvolve final : public MixedConvolution {
 class MixedBackwardMixing final : public MixedConvolution {
  public:
   MixedBackwardMixing(const StepContext& context, const ConvolutionGeometry& geometry)
-      : MixedConvolution(context, ConvolutionPass::backward_weight, geometry, {context.input(0), context.input(1), context.input(2), 3}, false),
-        dattention_(context.output(0)), dcells_(context.output(1)), accumulator_(context.has_input(4) ? &context.input(4) : nullptr) {
+      : MixedConvolution(context, ConvolutionPass::backward_weight, geometry, {context.input(0), context.input(1), context.input(2), 3},
+                         false),
+        dattention_(context.output(0)),
+        dcells_(context.output(1)),
+        accumulator_(context.has_input(4) ? &context.input(4) : nullptr) {
     expect_shape(context, "dattention", dattention_, attention_.shape);
     expect_shape(context, "dcells", dcells_, context.input(3).shape);
     if (accumulator_) {
@@ -160,8 +172,10 @@ class MixedBackwardMixing final : public MixedConvolution {
 
   static std::unique_ptr<Kernel> make(const StepContext& context) {
     const KernelSize kernel = kernel_size(context);
-    return std::make_unique<MixedBackwardMixing>(context,
-                                                 convolution_geometry(context, context.input(0), context.input(1), kernel.height, kernel.width));
+    const auto geometry = convolution_geometry(context, context.input(0), context.input(1), kernel.height, kernel.width);
+    const CellGrid grid = cell_grid(context, context.input(3).shape, geometry.weight_shape());
+    if (mixes_input(geometry, grid)) return mixed_input_backward_mixing(context, geometry, grid);
+    return std::make_unique<MixedBackwardMixing>(context, geometry);
   }
 
  private:

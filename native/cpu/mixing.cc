@@ -1,7 +1,5 @@
 #include "cpu/mixing.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <cstring>
 #include <numeric>
@@ -15,9 +13,9 @@ namespace kw::cpu {
 
 const MixingKernels& mixing_kernels() {
 #ifdef KW_SIMD_X86
-  static const MixingKernels& best = __builtin_cpu_supports("avx512f")                                    ? avx512::mixing_kernels()
+  static const MixingKernels& best = __builtin_cpu_supports("avx512f")                                 ? avx512::mixing_kernels()
                                      : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? avx2::mixing_kernels()
-                                                                                                         : baseline::mixing_kernels();
+                                                                                                       : baseline::mixing_kernels();
   return best;
 #else
   return baseline::mixing_kernels();
@@ -28,6 +26,8 @@ namespace {
 
 // The cells' panels of a piece and the gathered weight gradients of a piece are each to stay in a second-level cache.
 constexpr int64_t kPieceBytes = 192 << 10;
+// `correlate` does best when its rows of that many panels fit into a first-level cache.
+constexpr int64_t kCorrelatedPanels = 16;
 constexpr int64_t kMostRowBlock = 16;
 constexpr int64_t kMostPanel = 32;
 
@@ -35,7 +35,8 @@ size_t float_bytes(int64_t count) { return (static_cast<size_t>(count) * sizeof(
 int64_t blocks(int64_t count, int64_t block) { return (count + block - 1) / block; }
 
 // [rows, terms] with the given strides to [row blocks][terms][row_block], as the kernels want their coefficients.
-void pack_coefficients(const float* from, int64_t rows, int64_t row_stride, int64_t terms, int64_t term_stride, int64_t row_block, float* to) {
+void pack_coefficients(const float* from, int64_t rows, int64_t row_stride, int64_t terms, int64_t term_stride, int64_t row_block,
+                       float* to) {
   for (int64_t first = 0; first < rows; first += row_block) {
     const int64_t count = std::min(row_block, rows - first);
     for (int64_t t = 0; t < terms; ++t, to += row_block) {
@@ -53,7 +54,8 @@ uint64_t fingerprint(std::span<const int32_t> values) {
 }  // namespace
 
 CellGrid cell_grid(const StepContext& context, const std::vector<int64_t>& cell_shape, const std::vector<int64_t>& weight_shape) {
-  if (cell_shape.size() != 5 || product(cell_shape) < 1) context.fail("expected cells [n,fe,keh,kew,ce] but received " + describe(cell_shape));
+  if (cell_shape.size() != 5 || product(cell_shape) < 1)
+    context.fail("expected cells [n,fe,keh,kew,ce] but received " + describe(cell_shape));
   for (size_t axis = 0; axis < 4; ++axis) {
     if (weight_shape[axis] < 1 || weight_shape[axis] % cell_shape[axis + 1] != 0) {
       context.fail("cells " + describe(cell_shape) + " do not divide the weight " + describe(weight_shape));
@@ -75,8 +77,8 @@ std::optional<CellPlacement> place_cells(const CellGrid& g, const WeightOffsets&
       !keeps_shape(offsets.in, g.cell_in)) {
     return std::nullopt;
   }
-  const auto for_each = [&](int64_t outs, int64_t rows, int64_t columns, int64_t ins, int64_t out_step, int64_t row_step, int64_t column_step,
-                            int64_t in_step, const auto& visit) {
+  const auto for_each = [&](int64_t outs, int64_t rows, int64_t columns, int64_t ins, int64_t out_step, int64_t row_step,
+                            int64_t column_step, int64_t in_step, const auto& visit) {
     for (int64_t o = 0; o < outs; ++o) {
       for (int64_t p = 0; p < rows; ++p) {
         for (int64_t q = 0; q < columns; ++q) {
@@ -89,7 +91,8 @@ std::optional<CellPlacement> place_cells(const CellGrid& g, const WeightOffsets&
   };
   CellPlacement placement;
   const int64_t origin = offsets.out[0] + offsets.row[0] + offsets.column[0] + offsets.in[0];
-  for_each(g.cell_out, g.cell_height, g.cell_width, g.cell_in, 1, 1, 1, 1, [&](int64_t offset) { placement.elements.push_back(offset - origin); });
+  for_each(g.cell_out, g.cell_height, g.cell_width, g.cell_in, 1, 1, 1, 1,
+           [&](int64_t offset) { placement.elements.push_back(offset - origin); });
   // Mixtures count spatial cells first, then output cells, then input cells.
   for (int64_t p = 0; p < g.kernel_height; p += g.cell_height) {
     for (int64_t q = 0; q < g.kernel_width; q += g.cell_width) {
@@ -171,17 +174,12 @@ const float* CellMixing::cell_panels(const Memory& memory) {
   const float* cells = memory.data<float>(kept_->tensor);
   const int64_t panel = mixing_kernels().panel;
   const int64_t elements = grid_.cell_elements();
-  parallel_for(threads_, panel_count_, std::max<int64_t>(1, kElementsPerThread / (panel * grid_.cells)), [&](int64_t begin, int64_t end) {
-    for (int64_t p = begin; p < end; ++p) {
-      const int64_t lanes = std::min(panel, elements - p * panel);
-      const int32_t* order = order_.data() + p * panel;
-      for (int64_t j = 0; j < grid_.cells; ++j) {
-        float* to = panels + (p * grid_.cells + j) * panel;
-        const float* from = cells + j * elements;
-        for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = from[order[lane]];
-        for (int64_t lane = lanes; lane < panel; ++lane) to[lane] = 0;
-      }
-    }
+  for_each_strip([&](int64_t p, int64_t j, int64_t lanes) {
+    const int32_t* order = order_.data() + p * panel;
+    float* to = panels + (p * grid_.cells + j) * panel;
+    const float* from = cells + j * elements;
+    for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = from[order[lane]];
+    for (int64_t lane = lanes; lane < panel; ++lane) to[lane] = 0;
   });
   return panels;
 }
@@ -189,17 +187,31 @@ const float* CellMixing::cell_panels(const Memory& memory) {
 void CellMixing::unpack(const float* panels, bool accumulate, float* cells) const {
   const int64_t panel = mixing_kernels().panel;
   const int64_t elements = grid_.cell_elements();
-  parallel_for(threads_, grid_.cells, std::max<int64_t>(1, kElementsPerThread / elements), [&](int64_t begin, int64_t end) {
-    for (int64_t j = begin; j < end; ++j) {
-      float* to = cells + j * elements;
-      for (int64_t p = 0; p < panel_count_; ++p) {
-        const float* from = panels + (p * grid_.cells + j) * panel;
-        const int32_t* order = order_.data() + p * panel;
-        const int64_t lanes = std::min(panel, elements - p * panel);
-        if (accumulate) {
-          for (int64_t lane = 0; lane < lanes; ++lane) to[order[lane]] += from[lane];
-        } else {
-          for (int64_t lane = 0; lane < lanes; ++lane) to[order[lane]] = from[lane];
+  for_each_strip([&](int64_t p, int64_t j, int64_t lanes) {
+    const int32_t* order = order_.data() + p * panel;
+    const float* from = panels + (p * grid_.cells + j) * panel;
+    float* to = cells + j * elements;
+    if (accumulate) {
+      for (int64_t lane = 0; lane < lanes; ++lane) to[order[lane]] += from[lane];
+    } else {
+      for (int64_t lane = 0; lane < lanes; ++lane) to[order[lane]] = from[lane];
+    }
+  });
+}
+
+// Calls visit(panel, cell, lanes in use) for all cells and panels, several panels of one cell in a row: they lie in the same cache lines of
+// the plain cell.
+template <class Visit>
+void CellMixing::for_each_strip(const Visit& visit) const {
+  constexpr int64_t kStrip = 16;
+  const int64_t panel = mixing_kernels().panel;
+  const int64_t elements = grid_.cell_elements();
+  const int64_t grain = std::max<int64_t>(1, kElementsPerThread / (kStrip * panel * grid_.cells));
+  parallel_for(threads_, blocks(panel_count_, kStrip), grain, [&](int64_t begin, int64_t end) {
+    for (int64_t strip = begin; strip < end; ++strip) {
+      for (int64_t j = 0; j < grid_.cells; ++j) {
+        for (int64_t p = strip * kStrip; p < std::min((strip + 1) * kStrip, panel_count_); ++p) {
+          visit(p, j, std::min(panel, elements - p * panel));
         }
       }
     }
@@ -230,7 +242,9 @@ void CellMixing::mix(const float* attention, int64_t samples, const float* cell_
 
 void CellMixing::mix_piece(const Piece& piece, const float* coefficients, int64_t rows, const float* cell_panels, float* weights,
                            int64_t weight_stride) const {
-  const auto& [panel, row_block, combine, correlate] = mixing_kernels();
+  const auto& kernels = mixing_kernels();
+  const int64_t panel = kernels.panel;
+  const int64_t row_block = kernels.row_block;
   const float* panels = cell_panels + piece.first_panel * grid_.cells * panel;
   float* targets[kMostRowBlock];
   alignas(64) float mixed[kMostRowBlock * kMostPanel];
@@ -239,7 +253,7 @@ void CellMixing::mix_piece(const Piece& piece, const float* coefficients, int64_
     const float* block = coefficients + first * grid_.cells;
     const auto target = [&](int64_t row) { return weights + row / mixtures_ * weight_stride + mixture_offsets_[row % mixtures_]; };
     for (int64_t r = 0; r < count; ++r) targets[r] = piece.runs ? mixed + r * panel : target(first + r) + piece.offset;
-    combine(block, count, grid_.cells, panels, piece.panels, targets, panel, false);
+    kernels.combine(block, count, grid_.cells, panels, piece.panels, targets, panel, false);
     for (int64_t r = 0; r < count && piece.runs; ++r) {
       float* to = target(first + r);
       for (const Run& run : std::span(runs_).subspan(piece.first_run, piece.runs)) {
@@ -272,7 +286,7 @@ size_t CellMixing::backward_scratch_bytes() const {
   const int64_t rows = samples_ * mixtures_;
   const size_t coefficients = float_bytes(blocks(grid_.cells, kernels.row_block) * kernels.row_block * rows);
   const size_t gathered = float_bytes(most_panels_ * rows * kernels.panel);
-  return coefficients + static_cast<size_t>(threads_) * (gathered + float_bytes(rows * grid_.cells));
+  return coefficients + static_cast<size_t>(threads_) * (gathered + float_bytes(rows * grid_.cells * kernels.lanes));
 }
 
 void CellMixing::backward(const float* attention, int64_t samples, const float* cell_panels, const float* dweights, int64_t weight_stride,
@@ -288,21 +302,26 @@ void CellMixing::backward(const float* attention, int64_t samples, const float* 
   scratch += float_bytes(blocks(n, row_block) * row_block * rows);
   if (gradients.dcell_panels) pack_coefficients(attention, n, 1, rows, n, row_block, coefficients);
   const size_t gathered_bytes = float_bytes(most_panels_ * rows * panel);
-  const size_t products_bytes = float_bytes(rows * n);
+  const size_t products_bytes = float_bytes(rows * n * kernels.lanes);
   std::byte* all_products = scratch + gathered_bytes * static_cast<size_t>(threads);
-  const auto products_of = [&](int64_t part) { return reinterpret_cast<float*>(all_products + products_bytes * static_cast<size_t>(part)); };
+  const auto products_of = [&](int64_t part) {
+    return reinterpret_cast<float*>(all_products + products_bytes * static_cast<size_t>(part));
+  };
 
 #pragma omp parallel for schedule(static) num_threads(threads)
   for (int64_t part = 0; part < threads; ++part) {
     auto* gathered = reinterpret_cast<float*>(scratch + gathered_bytes * static_cast<size_t>(part));
     float* products = products_of(part);
-    if (gradients.dattention) std::fill(products, products + rows * n, 0.0f);
+    if (gradients.dattention) std::fill(products, products + rows * n * kernels.lanes, 0.0f);
     const auto count = static_cast<int64_t>(pieces_.size());
     for (int64_t index = range_begin(count, threads, part); index < range_begin(count, threads, part + 1); ++index) {
       const Piece& piece = pieces_[static_cast<size_t>(index)];
       const int64_t first = piece.first_panel * n * panel;
       gather_piece(piece, rows, dweights, weight_stride, gathered);
-      if (gradients.dattention) kernels.correlate(gathered, rows, cell_panels + first, n, piece.panels, products);
+      for (int64_t p = 0; p < piece.panels && gradients.dattention; p += kCorrelatedPanels) {
+        kernels.correlate(gathered + p * rows * panel, rows, cell_panels + first + p * n * panel, n,
+                          std::min(kCorrelatedPanels, piece.panels - p), products);
+      }
       for (int64_t j = 0; j < n && gradients.dcell_panels; j += row_block) {
         float* targets[kMostRowBlock];
         const int64_t cells = std::min(row_block, n - j);
@@ -313,11 +332,16 @@ void CellMixing::backward(const float* attention, int64_t samples, const float* 
   }
   if (!gradients.dattention) return;
   // In the order of the parts: the same sum every time.
-  for (int64_t index = 0; index < rows * n; ++index) {
-    float sum = 0;
-    for (int64_t part = 0; part < threads; ++part) sum += products_of(part)[index];
-    gradients.dattention[index] = sum;
-  }
+  parallel_for(threads, rows * n, rows_per_thread(kernels.lanes * threads), [&](int64_t begin, int64_t end) {
+    for (int64_t index = begin; index < end; ++index) {
+      float sum = 0;
+      for (int64_t part = 0; part < threads; ++part) {
+        const float* lanes = products_of(part) + index * kernels.lanes;
+        for (int64_t lane = 0; lane < kernels.lanes; ++lane) sum += lanes[lane];
+      }
+      gradients.dattention[index] = sum;
+    }
+  });
 }
 
 }  // namespace kw::cpu

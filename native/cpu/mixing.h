@@ -1,5 +1,5 @@
-// Assembling weights from the cells of a warehouse (KernelWarehouse section 3.1, equation 3) and the gradient of that, straight into and out
-// of any weight layout in which a cell keeps its shape wherever it is placed.
+// Assembling weights from the cells of a warehouse (KernelWarehouse section 3.1, equation 3) and the gradient of that, straight into and
+// out of any weight layout in which a cell keeps its shape wherever it is placed.
 #pragma once
 
 #include <cstddef>
@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "cpu/convolution.h"
 #include "cpu/converted_copy.h"
+#include "cpu/convolution.h"
 #include "runtime/backend.h"
 
 namespace kw::cpu {
@@ -21,7 +21,9 @@ struct CellGrid {
   int64_t out_channels, kernel_height, kernel_width, in_channels;
 
   int64_t cell_elements() const { return cell_out * cell_height * cell_width * cell_in; }
-  int64_t mixtures() const { return out_channels / cell_out * (kernel_height / cell_height) * (kernel_width / cell_width) * (in_channels / cell_in); }
+  int64_t mixtures() const {
+    return out_channels / cell_out * (kernel_height / cell_height) * (kernel_width / cell_width) * (in_channels / cell_in);
+  }
 };
 
 // Refuses cells that do not divide the weight (invalid_plan).
@@ -49,7 +51,8 @@ class CellMixing {
   size_t panel_bytes() const;
 
   // weights[b] at `weights + b * weight_stride`: sum over j of attention[b,i,j] * cells[j] for every mixture i; attention [samples,m,n].
-  void mix(const float* attention, int64_t samples, const float* cell_panels, float* weights, int64_t weight_stride, std::byte* scratch) const;
+  void mix(const float* attention, int64_t samples, const float* cell_panels, float* weights, int64_t weight_stride,
+           std::byte* scratch) const;
   size_t mix_scratch_bytes() const;
 
   // dattention[b,i,j] = <dweight[b] at mixture i, cells[j]> when `dattention` is given; dcell_panels[j] (+)= sum over b and i of
@@ -79,6 +82,8 @@ class CellMixing {
   };
   struct Panels;
 
+  template <class Visit>
+  void for_each_strip(const Visit& visit) const;
   void cut_into_pieces(const std::vector<int64_t>& sorted_offsets);
   int threads_for(int64_t samples) const;
   void mix_piece(const Piece& piece, const float* coefficients, int64_t rows, const float* cell_panels, float* weights,
@@ -89,9 +94,9 @@ class CellMixing {
   int threads_;
   int64_t mixtures_, samples_;
   int64_t panel_count_;
-  int64_t most_panels_ = 1;        // of a piece
+  int64_t most_panels_ = 1;  // of a piece
   std::vector<int64_t> mixture_offsets_;
-  std::vector<int32_t> order_;     // the cell element of each column
+  std::vector<int32_t> order_;  // the cell element of each column
   std::vector<Piece> pieces_;
   std::vector<Run> runs_;
   std::shared_ptr<Panels> kept_;

@@ -23,7 +23,7 @@ ThreadLimit::~ThreadLimit() {
 }
 
 void throw_onednn_error(const std::string& what, dnnl_status_t status, const std::string& detail) {
-  const ErrorCode code = status == dnnl_out_of_memory    ? ErrorCode::out_of_memory
+  const ErrorCode code = status == dnnl_out_of_memory   ? ErrorCode::out_of_memory
                          : status == dnnl_unimplemented ? ErrorCode::unsupported
                                                         : ErrorCode::internal;
   throw Error(code, what + ": oneDNN answered " + std::to_string(static_cast<int>(status)) + (detail.empty() ? "" : " (" + detail + ")"));
@@ -76,11 +76,10 @@ dnnl::memory::dims sizes(const dnnl::memory::desc& desc) { return desc.get_dims(
 
 auto forward_desc(const ConvolutionProblem& p) {
   constexpr auto kind = dnnl::prop_kind::forward_training;
-  return p.bias.is_zero()
-             ? dnnl::convolution_forward::primitive_desc(onednn_engine(), kind, kDirect, p.x, p.weight, p.y, p.stride, p.dilation, p.padding,
-                                                         p.padding, user_scratchpad())
-             : dnnl::convolution_forward::primitive_desc(onednn_engine(), kind, kDirect, p.x, p.weight, p.bias, p.y, p.stride, p.dilation,
-                                                         p.padding, p.padding, user_scratchpad());
+  return p.bias.is_zero() ? dnnl::convolution_forward::primitive_desc(onednn_engine(), kind, kDirect, p.x, p.weight, p.y, p.stride,
+                                                                      p.dilation, p.padding, p.padding, user_scratchpad())
+                          : dnnl::convolution_forward::primitive_desc(onednn_engine(), kind, kDirect, p.x, p.weight, p.bias, p.y, p.stride,
+                                                                      p.dilation, p.padding, p.padding, user_scratchpad());
 }
 
 auto backward_input_desc(const ConvolutionProblem& p, const dnnl::convolution_forward::primitive_desc& hint) {
@@ -116,9 +115,8 @@ dnnl::memory::dims sizes(const dnnl::memory::desc& desc) { return desc.dims(); }
 auto forward_desc(const ConvolutionProblem& p) {
   using Forward = dnnl::convolution_forward;
   constexpr auto kind = dnnl::prop_kind::forward_training;
-  const auto desc = p.bias.is_zero()
-                        ? Forward::desc(kind, kDirect, p.x, p.weight, p.y, p.stride, p.dilation, p.padding, p.padding)
-                        : Forward::desc(kind, kDirect, p.x, p.weight, p.bias, p.y, p.stride, p.dilation, p.padding, p.padding);
+  const auto desc = p.bias.is_zero() ? Forward::desc(kind, kDirect, p.x, p.weight, p.y, p.stride, p.dilation, p.padding, p.padding)
+                                     : Forward::desc(kind, kDirect, p.x, p.weight, p.bias, p.y, p.stride, p.dilation, p.padding, p.padding);
   return Forward::primitive_desc(desc, user_scratchpad(), onednn_engine());
 }
 

@@ -77,7 +77,8 @@ std::unique_ptr<Kernel> prepare_adamw(const StepContext& context) {
       throw Error(ErrorCode::invalid_argument,
                   "[" + step.op + "] " + step.label + ": expected a step counted from 1 but received " + std::to_string(number));
     }
-    float *weights = memory.data<float>(parameters), *firsts = memory.data<float>(first_moment), *seconds = memory.data<float>(second_moment);
+    float *weights = memory.data<float>(parameters), *firsts = memory.data<float>(first_moment),
+          *seconds = memory.data<float>(second_moment);
     const float* in = memory.data<float>(gradients);
     const float rate = *memory.data<float>(learning_rate);
     const float step_size = static_cast<float>(rate / (1 - std::pow(beta1, number)));

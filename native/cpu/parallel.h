@@ -11,9 +11,7 @@ namespace kw::cpu {
 inline constexpr int64_t kElementsPerThread = 16384;
 
 // First element of the `part`th of `parts` nearly equal ranges of 0..count; the end of a range is the begin of the next.
-inline int64_t range_begin(int64_t count, int64_t parts, int64_t part) {
-  return count / parts * part + std::min(part, count % parts);
-}
+inline int64_t range_begin(int64_t count, int64_t parts, int64_t part) { return count / parts * part + std::min(part, count % parts); }
 
 // Never inlined: the compiler may order a vectorised sum differently in each copy that it makes of a body, and the serial path would then
 // differ from the parallel one in the last bit.
@@ -26,13 +24,13 @@ template <class Body>
 // The body must not throw.
 template <class Body>
 void parallel_for(int threads, int64_t count, int64_t grain, const Body& body) {
-  const int64_t parts = std::min<int64_t>(threads, count / std::max<int64_t>(grain, 1));
+  const int parts = static_cast<int>(std::min<int64_t>(threads, count / std::max<int64_t>(grain, 1)));
   if (parts <= 1) {
     if (count > 0) call_range(body, 0, count);
     return;
   }
-#pragma omp parallel for num_threads(static_cast<int>(parts)) schedule(static)
-  for (int64_t part = 0; part < parts; ++part) call_range(body, range_begin(count, parts, part), range_begin(count, parts, part + 1));
+#pragma omp parallel for num_threads(parts) schedule(static)
+  for (int part = 0; part < parts; ++part) call_range(body, range_begin(count, parts, part), range_begin(count, parts, part + 1));
 }
 
 // The grain of a loop over rows of `channels` elements each.

@@ -5,6 +5,7 @@
 #include "cpu/cpu_backend.h"
 #include "cpu/kernel.h"
 #include "cpu/parallel.h"
+#include "cpu/wide.h"
 
 namespace kw::cpu {
 namespace {
@@ -34,7 +35,8 @@ struct PooledShape {
 
 PooledShape check_pooled(const StepContext& context, const Tensor& wide, const char* wide_name, const Tensor& pooled, const char* name) {
   const Matrix matrix = as_matrix(context, wide_name, wide);
-  if (wide.shape.size() < 2) context.fail(std::string("expected ") + wide_name + " of shape [N, ..., C] but received " + describe(wide.shape));
+  if (wide.shape.size() < 2)
+    context.fail(std::string("expected ") + wide_name + " of shape [N, ..., C] but received " + describe(wide.shape));
   const int64_t samples = wide.shape[0];
   expect_shape(context, name, pooled, {samples, matrix.channels});
   return {samples, matrix.rows / samples, matrix.channels};
@@ -92,8 +94,9 @@ struct Window {
   int64_t padding_height, padding_width;
 };
 
-// The largest value and its position for all channels of one output pixel. A NaN wins over everything before it, as in PyTorch.
-void pool_window(const Window& window, const float* x, int64_t out_row, int64_t out_column, float* y, int32_t* indices) {
+// The largest value and its position for all channels of one output pixel. A NaN wins over everything before it, as in PyTorch. Selecting
+// by a comparison wants wider registers than the baseline's: 2.3 times as fast with AVX2.
+KW_WIDE void pool_window(const Window& window, const float* x, int64_t out_row, int64_t out_column, float* y, int32_t* indices) {
   const int64_t top = out_row * window.stride_height - window.padding_height;
   const int64_t left = out_column * window.stride_width - window.padding_width;
   const int64_t first_row = std::max<int64_t>(top, 0), last_row = std::min(top + window.kernel_height, window.height);
@@ -117,21 +120,24 @@ void pool_window(const Window& window, const float* x, int64_t out_row, int64_t 
 std::unique_ptr<Kernel> prepare_max_pool2d(const StepContext& context) {
   const Tensor &x = context.input(0), &y = context.output(0), &indices = context.output(1);
   expect_rank(context, "x", x, 4);
-  const std::vector<int64_t> kernel = context.integers("kernel"), stride = context.integers("stride"), padding = context.integers("padding");
+  const std::vector<int64_t> kernel = context.integers("kernel"), stride = context.integers("stride"),
+                             padding = context.integers("padding");
   if (kernel.size() != 2 || stride.size() != 2 || padding.size() != 2) context.fail("expected kernel, stride and padding of two integers");
   std::vector<int64_t> shape = x.shape;
   for (size_t axis = 0; axis < 2; ++axis) {
     if (kernel[axis] < 1 || stride[axis] < 1 || padding[axis] < 0 || padding[axis] * 2 > kernel[axis] ||
         x.shape[axis + 1] + 2 * padding[axis] < kernel[axis]) {
-      context.fail("expected kernel >= 1, stride >= 1, 0 <= padding <= kernel / 2 and a padded x no smaller than the kernel, but received kernel " +
-                   describe(kernel) + ", stride " + describe(stride) + ", padding " + describe(padding) + ", x " + describe(x.shape));
+      context.fail(
+          "expected kernel >= 1, stride >= 1, 0 <= padding <= kernel / 2 and a padded x no smaller than the kernel, but received kernel " +
+          describe(kernel) + ", stride " + describe(stride) + ", padding " + describe(padding) + ", x " + describe(x.shape));
     }
     shape[axis + 1] = (x.shape[axis + 1] + 2 * padding[axis] - kernel[axis]) / stride[axis] + 1;
   }
   if (x.shape[1] * x.shape[2] > std::numeric_limits<int32_t>::max()) context.fail("x is too large for int32 indices: " + describe(x.shape));
   expect_shape(context, "y", y, shape);
   expect_shape(context, "indices", indices, shape, DataType::int32);
-  const Window window{x.shape[1], x.shape[2], shape[1], shape[2], x.shape[3], kernel[0], kernel[1], stride[0], stride[1], padding[0], padding[1]};
+  const Window window{x.shape[1], x.shape[2], shape[1],  shape[2],   x.shape[3], kernel[0],
+                      kernel[1],  stride[0],  stride[1], padding[0], padding[1]};
   return make_kernel([&, window, samples = x.shape[0], threads = context.threads](const Memory& memory) {
     const float* in = memory.data<float>(x);
     float* out = memory.data<float>(y);

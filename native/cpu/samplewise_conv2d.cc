@@ -11,9 +11,14 @@ namespace {
 
 class SamplewiseConv2d final : public Kernel {
  public:
-  SamplewiseConv2d(const StepContext& context, ConvolutionPass pass, const ConvolutionGeometry& geometry, const Tensor& x, const Tensor& weight,
-                   const Tensor& y, const Tensor* bias)
-      : x_(x), weight_(weight), y_(y), bias_(bias), samples_(geometry.batch), weight_stride_(geometry.weight_elements()),
+  SamplewiseConv2d(const StepContext& context, ConvolutionPass pass, const ConvolutionGeometry& geometry, const Tensor& x,
+                   const Tensor& weight, const Tensor& y, const Tensor* bias)
+      : x_(x),
+        weight_(weight),
+        y_(y),
+        bias_(bias),
+        samples_(geometry.batch),
+        weight_stride_(geometry.weight_elements()),
         convolution_(geometry, pass, bias != nullptr, context.threads, SamplewiseConvolution::Weights::plain) {
     auto shape = geometry.weight_shape();
     shape.insert(shape.begin(), geometry.batch);

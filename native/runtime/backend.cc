@@ -1,5 +1,6 @@
 #include "runtime/backend.h"
 
+#include <nlohmann/json.hpp>
 #include <utility>
 
 namespace kw {
@@ -14,8 +15,9 @@ const Tensor& tensor_at(const StepContext& context, const std::vector<int>& indi
 }
 
 const nlohmann::json& attribute(const StepContext& context, const char* name, const char* expected, bool (*accept)(const nlohmann::json&)) {
-  const auto found = context.step.attributes.find(name);
-  if (found == context.step.attributes.end()) context.fail(std::string("attribute '") + name + "' is missing");
+  const nlohmann::json& attributes = *context.step.attributes;
+  const auto found = attributes.find(name);
+  if (found == attributes.end()) context.fail(std::string("attribute '") + name + "' is missing");
   if (!accept(*found)) context.fail(std::string("attribute '") + name + "' must be " + expected + ", not " + found->type_name());
   return *found;
 }
@@ -30,6 +32,14 @@ bool is_integer_list(const nlohmann::json& value) {
   if (!value.is_array()) return false;
   for (const auto& element : value) {
     if (!is_integer(element)) return false;
+  }
+  return true;
+}
+
+bool is_list_of_integer_lists(const nlohmann::json& value) {
+  if (!value.is_array()) return false;
+  for (const auto& element : value) {
+    if (!is_integer_list(element)) return false;
   }
   return true;
 }
@@ -52,6 +62,10 @@ bool StepContext::boolean(const char* name) const {
 
 std::vector<int64_t> StepContext::integers(const char* name) const {
   return attribute(*this, name, "a list of integers", is_integer_list).get<std::vector<int64_t>>();
+}
+
+std::vector<std::vector<int64_t>> StepContext::integer_lists(const char* name) const {
+  return attribute(*this, name, "a list of lists of integers", is_list_of_integer_lists).get<std::vector<std::vector<int64_t>>>();
 }
 
 void StepContext::fail(const std::string& message) const {

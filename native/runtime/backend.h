@@ -66,6 +66,7 @@ class StepContext {
   double number(const char* name) const;
   bool boolean(const char* name) const;
   std::vector<int64_t> integers(const char* name) const;
+  std::vector<std::vector<int64_t>> integer_lists(const char* name) const;
 
   void reserve_scratch(size_t bytes) const { if (bytes > resources.scratch_bytes) resources.scratch_bytes = bytes; }
   // One object per key and program, made on first use; for converted copies that several steps read.

@@ -1,5 +1,6 @@
 #include "runtime/plan.h"
 
+#include <nlohmann/json.hpp>
 #include <limits>
 #include <set>
 
@@ -138,7 +139,7 @@ Step read_step(const json& value, const std::string& where, size_t tensors) {
   for (const int position : step.mutates) {
     if (step.inputs[static_cast<size_t>(position)] < 0) fail(where + ".mutates names input " + std::to_string(position) + ", which is absent");
   }
-  step.attributes = object_at(member(value, "attributes", where), where + ".attributes");
+  step.attributes = std::make_shared<const json>(object_at(member(value, "attributes", where), where + ".attributes"));
   return step;
 }
 

@@ -2,7 +2,8 @@
 #pragma once
 
 #include <cstdint>
-#include <nlohmann/json.hpp>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,7 +28,7 @@ struct Step {
   std::vector<int> inputs;   // tensor indices; -1 is an absent optional input
   std::vector<int> outputs;  // tensor indices
   std::vector<int> mutates;  // positions in `inputs` that the step writes
-  nlohmann::json attributes;
+  std::shared_ptr<const nlohmann::json> attributes;  // an object; only backend.cc looks inside, so that kernels compile without the library
 };
 
 struct BufferSpec {

@@ -41,7 +41,10 @@ std::string describe_shapes(const Plan& plan, const std::vector<int>& indices) {
     }
     text += "[";
     const auto& shape = plan.tensors[static_cast<size_t>(index)].shape;
-    for (size_t axis = 0; axis < shape.size(); ++axis) text += (axis > 0 ? "," : "") + std::to_string(shape[axis]);
+    for (size_t axis = 0; axis < shape.size(); ++axis) {
+      if (axis > 0) text += ",";
+      text += std::to_string(shape[axis]);
+    }
     text += "]";
   }
   return text.empty() ? "none" : text;

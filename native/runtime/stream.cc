@@ -34,13 +34,13 @@ Stream::~Stream() {
 }
 
 void Stream::enqueue(Work work, Completion done) {
-  {
-    const std::lock_guard lock(state_->mutex);
-    if (state_->closing) throw Error(ErrorCode::disposed, "The device is closed");
-    state_->queue.push_back({std::move(work), std::move(done)});
-    ++state_->queued;
-  }
-  state_->changed.notify_all();
+  // Once queued, the completion may release this stream before this function returns.
+  const std::shared_ptr<State> state = state_;
+  const std::lock_guard lock(state->mutex);
+  if (state->closing) throw Error(ErrorCode::disposed, "The device is closed");
+  state->queue.push_back({std::move(work), std::move(done)});
+  ++state->queued;
+  state->changed.notify_all();
 }
 
 void Stream::synchronize() {

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
@@ -43,7 +43,6 @@ test('what is written is read again', async (t) => {
 test('the written bytes are those of numpy.save', async (t) => {
   const path = join(await temporaryFolder(t), 'array.npy');
   await writeNpy(path, { type: 'F32', shape: [2], data: Float32Array.of(1, 2) });
-  const { readFile } = await import('node:fs/promises');
   const written = await readFile(path);
   const header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }".padEnd(117);
   t.deepEqual(

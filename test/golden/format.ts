@@ -124,8 +124,11 @@ export async function readCase<T>(folder: string, name: string): Promise<T> {
 /** Every tensor of the safetensors file beside a layer case, in PyTorch's order. */
 export async function readTensors(folder: string, name: string): Promise<Map<string, ArrayLike<number>>> {
   const { tensors } = await readSafetensors(join(folder, `${name}.safetensors`));
-  return new Map([...tensors].map(([key, { type, data }]) => {
-    if (!(data instanceof Float32Array || data instanceof Float64Array)) throw new Error(`${name}: tensor ${key} is ${type}, expected F32 or F64`);
-    return [key, data];
-  }));
+  return new Map(
+    [...tensors].map(([key, { type, data }]) => {
+      if (!(data instanceof Float32Array || data instanceof Float64Array))
+        throw new Error(`${name}: tensor ${key} is ${type}, expected F32 or F64`);
+      return [key, data];
+    }),
+  );
 }

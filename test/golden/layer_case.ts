@@ -29,7 +29,8 @@ function specOf(layer: GoldenLayer, index: number): ConvolutionSpec {
   const name = `layers.${index}`;
   const unknown = Object.keys(layer).filter((field) => !kLayerFields.includes(field));
   if (unknown.length > 0) throw new NotRunnable(`${name}: unknown fields ${unknown.join(', ')}`);
-  if (layer.type !== undefined && layer.type !== 'linear' && layer.type !== 'conv2d') throw new NotRunnable(`${name}: no layers of type '${layer.type}'`);
+  if (layer.type !== undefined && layer.type !== 'linear' && layer.type !== 'conv2d')
+    throw new NotRunnable(`${name}: no layers of type '${layer.type}'`);
   return convolutionSpec({
     name,
     kind: layer.type === 'linear' ? 'linear' : 'conv2d',
@@ -50,7 +51,12 @@ function allocationOf(file: LayerFile, specs: readonly ConvolutionSpec[]): Alloc
   if (norm !== 'bn' && norm !== 'ln') throw new NotRunnable(`no attention norm '${String(norm)}'`);
   return buildOrSkip(() => {
     const shapes = specs.map(({ name, kind, inChannels, outChannels, kernel, groups, bias }) => ({
-      name, kind, inChannels, outChannels, groups, bias,
+      name,
+      kind,
+      inChannels,
+      outChannels,
+      groups,
+      bias,
       sharingName: 'stage0_layer0_conv0',
       ...(kind === 'linear' ? {} : { kernel: [kernel, kernel] }),
     }));
@@ -69,7 +75,10 @@ function buildGraph(file: LayerFile, specs: readonly ConvolutionSpec[], allocati
   const ys = xs.map((x, i) => convolution(context, x, specs[i]!));
   const gs = ys.map((y, i) => graph.input(`g${i}`, y.shape));
   const parameters = [...graph.parameters.values()].map(({ name, shape, ...options }) => graph.parameter(name, shape, options));
-  const derived = gradients(ys.map((value, i) => ({ value, gradient: gs[i]! })), [...xs, ...parameters]);
+  const derived = gradients(
+    ys.map((value, i) => ({ value, gradient: gs[i]! })),
+    [...xs, ...parameters],
+  );
   ys.forEach((y, i) => output(`y${i}`, y));
   xs.forEach((_, i) => output(`dx${i}`, derived[i]!));
   parameters.forEach((parameter, i) => {
@@ -83,11 +92,20 @@ function buildGraph(file: LayerFile, specs: readonly ConvolutionSpec[], allocati
 function allocationFigures(file: LayerFile, { warehouses }: Allocation): Figure[] {
   const [warehouse] = warehouses;
   if (!warehouse || warehouses.length !== 1) throw new Error(`expected one warehouse but the layers have ${warehouses.length}`);
-  const figure = (name: string, expected: readonly number[], actual: readonly number[]): Figure => ({ name, kind: 'value', expected, actual });
+  const figure = (name: string, expected: readonly number[], actual: readonly number[]): Figure => ({
+    name,
+    kind: 'value',
+    expected,
+    actual,
+  });
   return [
     figure('cell', file.cell, warehouse.cell),
     figure('n', [file.n], [warehouse.n]),
-    figure('mixtures', file.mixtures, warehouse.layers.map(({ mixtures }) => mixtures)),
+    figure(
+      'mixtures',
+      file.mixtures,
+      warehouse.layers.map(({ mixtures }) => mixtures),
+    ),
   ];
 }
 
@@ -127,9 +145,17 @@ async function runOnce(
   const run = `tau ${result.tau} ${result.train ? 'train' : 'eval'}`;
   const figures: Figure[] = [];
   for (const [i, { y }] of result.layers.entries()) {
-    figures.push({ name: `${run} y${i}`, kind: 'value', expected: expected(y), actual: await readActivation(session, `y${i}`, outputShapes[i]!) });
+    figures.push({
+      name: `${run} y${i}`,
+      kind: 'value',
+      expected: expected(y),
+      actual: await readActivation(session, `y${i}`, outputShapes[i]!),
+    });
   }
-  const largestGradient = Math.max(...result.layers.map(({ dx }) => l2(expected(dx))), ...Object.values(result.grads).map((key) => l2(expected(key))));
+  const largestGradient = Math.max(
+    ...result.layers.map(({ dx }) => l2(expected(dx))),
+    ...Object.values(result.grads).map((key) => l2(expected(key))),
+  );
   for (const [i, { dx }] of result.layers.entries()) {
     const actual = await readActivation(session, `dx${i}`, inputShapes[i]!);
     figures.push({ name: `${run} dx${i}`, kind: 'gradient', expected: expected(dx), actual, largestGradient });

@@ -1,14 +1,13 @@
 /** `npm run golden -- [DIR] [--only NAME]... [--device reference|cpu]...`: runs a folder of golden cases and says how close they came. */
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { devicesPresent } from '../devices.js';
+import { casesFolder } from './cases.js';
 import { caseNames } from './format.js';
-import { type CaseReport, describe, runCase } from './run_case.js';
+import { nativeMachine } from './native_session.js';
+import { type CaseReport, describe, type Outcome, runCase } from './run_case.js';
 import { referenceMachine } from './session.js';
 
-const machines = [referenceMachine];
-
-/** The cases that come with the project; compiled tests run from dist/. */
-export const casesFolder = fileURLToPath(new URL('../../../test/golden/cases/', import.meta.url));
+const machines = [referenceMachine, ...devicesPresent().map(nativeMachine)];
 
 function fail(message: string): never {
   console.error(message);
@@ -26,7 +25,9 @@ async function main(): Promise<void> {
   const names = values.only ?? available;
   for (const name of names) if (!available.includes(name)) fail(`no case '${name}' in ${folder}; it has ${available.join(', ')}`);
   const wanted = values.device ?? machines.map(({ name }) => name);
-  for (const name of wanted) if (!machines.some((machine) => machine.name === name)) fail(`no device '${name}'; known are ${machines.map(({ name: known }) => known).join(', ')}`);
+  for (const name of wanted)
+    if (!machines.some((machine) => machine.name === name))
+      fail(`no device '${name}'; known are ${machines.map(({ name: known }) => known).join(', ')}`);
 
   const reports: CaseReport[] = [];
   for (const name of names) {
@@ -39,10 +40,12 @@ async function main(): Promise<void> {
       }
     }
   }
-  const count = (outcome: CaseReport['outcome']) => reports.filter((report) => report.outcome === outcome).length;
+  const count = (outcome: Outcome) => reports.filter((report) => report.outcome === outcome).length;
   const unjudged = reports.flatMap(({ judgements }) => judgements).filter(({ verdict }) => verdict === 'not judged').length;
-  console.log(`${count('passed')} passed, ${count('failed')} failed, ${count('not runnable')} not runnable; ${unjudged} figures too unstable to be judged in float32`);
-  process.exitCode = count('passed') === reports.length ? 0 : 1;
+  console.log(
+    `${count('passed')} passed, ${count('flipped')} beyond the bounds by flipped ReLUs, ${count('failed')} failed, ${count('not runnable')} not runnable; ${unjudged} figures too unstable to be judged in float32`,
+  );
+  process.exitCode = count('passed') + count('flipped') === reports.length ? 0 : 1;
 }
 
 await main();

@@ -28,7 +28,10 @@ function trainingGraph(file: NetworkFile, model: Model): { graph: Graph; unused:
   const x = images(graph, file.case);
   const logits = model.forward(graph, x, true);
   const { loss } = crossEntropy(logits, graph.input('targets', [file.case.batch], 'int32'));
-  const parameters = [...graph.parameters.values()].map(({ name, shape, ...options }) => ({ name, value: graph.parameter(name, shape, options) }));
+  const parameters = [...graph.parameters.values()].map(({ name, shape, ...options }) => ({
+    name,
+    value: graph.parameter(name, shape, options),
+  }));
   const [dx, ...derived] = gradients([{ value: loss }], [x, ...parameters.map(({ value }) => value)]);
   output('logits', logits);
   output('loss', loss);
@@ -43,7 +46,12 @@ function modelFigures(file: NetworkFile, model: Model): Figure[] {
   const actual = model.allocation?.warehouses ?? [];
   figures.push({ name: 'warehouse count', kind: 'value', expected: [warehouses.length], actual: [actual.length] });
   warehouses.forEach(({ name, n, cell }, i) => {
-    figures.push({ name: `warehouse ${name}`, kind: 'value', expected: [n, ...cell], actual: [actual[i]?.n ?? 0, ...(actual[i]?.cell ?? [])] });
+    figures.push({
+      name: `warehouse ${name}`,
+      kind: 'value',
+      expected: [n, ...cell],
+      actual: [actual[i]?.n ?? 0, ...(actual[i]?.cell ?? [])],
+    });
   });
   return figures;
 }
@@ -69,7 +77,8 @@ async function evaluationFigures(file: NetworkFile, model: Model, machine: Machi
 async function trainingFigures(file: NetworkFile, model: Model, machine: Machine): Promise<Figure[]> {
   const { train } = file;
   const { graph, unused } = trainingGraph(file, model);
-  if (`${unused.toSorted()}` !== `${train.unused.toSorted()}`) throw new Error(`the loss does not depend on [${unused}], the case says [${train.unused}]`);
+  if (`${unused.toSorted()}` !== `${train.unused.toSorted()}`)
+    throw new Error(`the loss does not depend on [${unused}], the case says [${train.unused}]`);
   const session = await start(file, graph, machine, 'train');
   await session.write('input', 'targets', train.targets);
   await session.run();
@@ -94,5 +103,9 @@ async function trainingFigures(file: NetworkFile, model: Model, machine: Machine
 /** Every figure of the case as computed on `machine`. */
 export async function runNetworkCase(file: NetworkFile, machine: Machine): Promise<Figure[]> {
   const model = goldenModel(file.case);
-  return [...modelFigures(file, model), ...(await evaluationFigures(file, model, machine)), ...(await trainingFigures(file, model, machine))];
+  return [
+    ...modelFigures(file, model),
+    ...(await evaluationFigures(file, model, machine)),
+    ...(await trainingFigures(file, model, machine)),
+  ];
 }

@@ -1,10 +1,10 @@
 /** One prepared graph and its stored numbers on some machine; the golden runners speak to this and do not know which machine it is. */
+import { Arena } from '../../lib/graph/arena.js';
 import { physicalShape, type TensorDeclaration, toLogical, toPhysical } from '../../lib/graph/declaration.js';
 import type { Graph } from '../../lib/graph/graph.js';
 import type { LeafAttributes } from '../../lib/graph/ops/leaf.js';
-import { leafOf } from '../../lib/graph/passes/rewrite.js';
-import { Arena } from '../../lib/graph/arena.js';
-import { interpret, LeafMemory } from '../reference/graph_interpreter.js';
+import { type InterpretOptions, interpret, LeafMemory } from '../reference/graph_interpreter.js';
+import { leafTypes } from './leaves.js';
 import type { Precision } from './tolerance.js';
 
 export type LeafKind = LeafAttributes['kind'];
@@ -24,29 +24,15 @@ export interface Machine {
   prepare(graph: Graph, name: string): Promise<Session>;
 }
 
-/** Shapes of a graph's leaves by kind and name, for those that a caller may write or read. */
-function leafShapes(graph: Graph): Map<string, readonly number[]> {
-  const shapes = new Map<string, readonly number[]>();
-  for (const node of graph.nodes) {
-    const attributes = node.outputs[0] && leafOf(node.outputs[0]);
-    if (attributes) shapes.set(`${attributes.kind} ${attributes.name}`, attributes.shape);
-  }
-  for (const declaration of graph.parameters.values()) {
-    shapes.set(`parameter ${declaration.name}`, physicalShape(declaration));
-    shapes.set(`gradient ${declaration.name}`, physicalShape(declaration));
-  }
-  for (const declaration of graph.states.values()) shapes.set(`state ${declaration.name}`, physicalShape(declaration));
-  return shapes;
-}
-
-class ReferenceSession implements Session {
+export class ReferenceSession implements Session {
   private readonly memory: LeafMemory;
-  private readonly shapes: Map<string, readonly number[]>;
 
   constructor(private readonly graph: Graph) {
     const arena = new Arena(graph.parameters.values());
-    this.memory = new LeafMemory({ size: arena.size, offsets: new Map(arena.entries.map(({ declaration, offset }) => [declaration.name, offset])) });
-    this.shapes = leafShapes(graph);
+    this.memory = new LeafMemory({
+      size: arena.size,
+      offsets: new Map(arena.entries.map(({ declaration, offset }) => [declaration.name, offset])),
+    });
   }
 
   async write(kind: LeafKind, name: string, values: ArrayLike<number>): Promise<void> {
@@ -61,14 +47,14 @@ class ReferenceSession implements Session {
     return place.slice();
   }
 
-  async run(): Promise<void> {
-    interpret(this.graph, this.memory);
+  async run(follow?: InterpretOptions['follow']): Promise<void> {
+    interpret(this.graph, this.memory, follow ? { follow } : {});
   }
 
   close(): void {}
 
   private place(kind: LeafKind, name: string): Float64Array | undefined {
-    const shape = this.shapes.get(`${kind} ${name}`);
+    const shape = leafTypes(this.graph).get(`${kind} ${name}`)?.shape;
     if (!shape && kind !== 'control') throw new Error(`the graph has no ${kind} '${name}'`);
     return shape && this.memory.at({ kind, name, shape });
   }
@@ -81,7 +67,12 @@ export const referenceMachine: Machine = {
 };
 
 /** Sets a parameter or a running statistic from values in PyTorch's order. */
-export async function writeLogical(session: Session, kind: LeafKind, declaration: TensorDeclaration, values: ArrayLike<number>): Promise<void> {
+export async function writeLogical(
+  session: Session,
+  kind: LeafKind,
+  declaration: TensorDeclaration,
+  values: ArrayLike<number>,
+): Promise<void> {
   const physical = new Float64Array(values.length);
   toPhysical(declaration.shape, declaration.channelAxis, values, physical);
   await session.write(kind, declaration.name, physical);

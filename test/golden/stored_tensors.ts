@@ -18,7 +18,8 @@ export function declarationOf(graph: Graph, name: string): { kind: 'parameter' |
 /** Throws unless the graph has exactly the case's tensors, with the same shapes. */
 export function checkStoredTensors(graph: Graph, params: readonly FilledTensor[]): void {
   const named = new Set(params.map(({ name }) => name));
-  for (const name of [...graph.parameters.keys(), ...graph.states.keys()]) if (!named.has(name)) throw new Error(`the case has no tensor '${name}'`);
+  for (const name of [...graph.parameters.keys(), ...graph.states.keys()])
+    if (!named.has(name)) throw new Error(`the case has no tensor '${name}'`);
   for (const { name, shape } of params) {
     const { declaration } = declarationOf(graph, name);
     if (`${declaration.shape}` !== `${shape}`) throw new Error(`'${name}' has shape [${declaration.shape}], the case says [${shape}]`);

@@ -33,7 +33,9 @@ export interface Judgement {
 
 const kFloat64Bound = 1e-7;
 const kUnstable = 1e-2;
+/** Below this part of the largest gradient an expected gradient is zero but for rounding; the actual one may be up to the second. */
 const kZeroGradient = 1e-9;
+const kZeroGradientBound = { float64: kZeroGradient, float32: 1e-3 } as const;
 
 /** The largest relative deviation that passes; undefined when the figure is too unstable to be judged in float32. */
 export function boundOf(precision: Precision, scope: Scope, kind: Kind, float32Deviation = 0): number | undefined {
@@ -96,11 +98,14 @@ export function judge(figure: Figure, precision: Precision, scope: Scope): Judge
   const expectedSize = isDigest(expected) ? expected.l2 : l2(expected);
   const zeroGradient = figure.kind === 'gradient' && largestGradient > 0 && expectedSize < kZeroGradient * largestGradient;
   const deviation = worst([
-    zeroGradient ? l2(actual) / largestGradient : isDigest(expected) ? digestDeviation(actual, expected) : tensorDeviation(actual, expected),
+    zeroGradient
+      ? l2(actual) / largestGradient
+      : isDigest(expected)
+        ? digestDeviation(actual, expected)
+        : tensorDeviation(actual, expected),
   ]);
   // A zero gradient's own deviation is one rounding error over another, so it says nothing about how stable the figure is.
-  const bound = boundOf(precision, scope, figure.kind, zeroGradient ? 0 : figure.float32Deviation);
+  const bound = zeroGradient ? kZeroGradientBound[precision] : boundOf(precision, scope, figure.kind, figure.float32Deviation);
   if (bound === undefined) return { name, verdict: 'not judged', deviation, bound: Infinity, zeroGradient };
-  const limit = zeroGradient && precision === 'float64' ? kZeroGradient : bound;
-  return { name, verdict: deviation <= limit ? 'passed' : 'failed', deviation, bound: limit, zeroGradient };
+  return { name, verdict: deviation <= bound ? 'passed' : 'failed', deviation, bound, zeroGradient };
 }

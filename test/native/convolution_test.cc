@@ -15,29 +15,34 @@ struct Case {
 
 const Case kCases[] = {
     // in out k size s p d g    cells
-    {3, 8, 3, 9, 2, 1, 1, 1, {3, 4, 3, 3, 3}},          // a stem
-    {5, 17, 3, 7, 1, 1, 1, 1, {2, 17, 1, 1, 5}},        // odd channels, spatial cells
-    {16, 16, 3, 8, 1, 1, 1, 1, {5, 16, 3, 3, 16}},      // one mixture
-    {16, 32, 3, 9, 2, 1, 1, 1, {7, 16, 1, 1, 8}},       // blocks fit into cells
-    {64, 64, 3, 6, 1, 1, 1, 1, {4, 64, 1, 1, 64}},      // as in ResNet-18
-    {128, 64, 1, 5, 1, 0, 1, 1, {9, 64, 1, 1, 64}},     // 1x1
-    {32, 16, 3, 7, 1, 2, 2, 1, {3, 8, 1, 3, 16}},       // dilation, cells that are rows
-    {16, 16, 3, 7, 2, 0, 1, 1, {6, 4, 3, 3, 4}},        // cells narrower than blocks
-    {24, 40, 3, 6, 1, 1, 1, 1, {130, 8, 1, 1, 8}},      // many cells
-    {12, 18, 5, 8, 2, 2, 1, 3, {4, 3, 5, 5, 2}},        // groups
-    {16, 32, 3, 6, 1, 1, 1, 2, {3, 16, 3, 3, 8}},       // groups with wide cells
-    {16, 16, 3, 8, 1, 1, 1, 16, {4, 16, 3, 3, 1}},      // depth-wise
-    {20, 20, 3, 7, 2, 1, 1, 20, {3, 10, 3, 3, 1}},      // depth-wise, odd
-    {17, 3, 1, 4, 1, 0, 1, 1, {2, 1, 1, 1, 17}},
-    {1, 1, 3, 3, 1, 1, 1, 1, {1, 1, 1, 1, 1}},
+    {3, 8, 3, 9, 2, 1, 1, 1, {3, 4, 3, 3, 3}},       // a stem
+    {5, 17, 3, 7, 1, 1, 1, 1, {2, 17, 1, 1, 5}},     // odd channels, spatial cells
+    {16, 16, 3, 8, 1, 1, 1, 1, {5, 16, 3, 3, 16}},   // one mixture
+    {16, 32, 3, 9, 2, 1, 1, 1, {7, 16, 1, 1, 8}},    // blocks fit into cells
+    {64, 64, 3, 6, 1, 1, 1, 1, {4, 64, 1, 1, 64}},   // as in ResNet-18
+    {128, 64, 1, 5, 1, 0, 1, 1, {9, 64, 1, 1, 64}},  // 1x1
+    {32, 16, 3, 7, 1, 2, 2, 1, {3, 8, 1, 3, 16}},    // dilation, cells that are rows
+    {16, 16, 3, 7, 2, 0, 1, 1, {6, 4, 3, 3, 4}},     // cells narrower than blocks
+    {24, 40, 3, 6, 1, 1, 1, 1, {130, 8, 1, 1, 8}},   // many cells
+    {12, 18, 5, 8, 2, 2, 1, 3, {4, 3, 5, 5, 2}},     // groups
+    {16, 32, 3, 6, 1, 1, 1, 2, {3, 16, 3, 3, 8}},    // groups with wide cells
+    {16, 16, 3, 8, 1, 1, 1, 16, {4, 16, 3, 3, 1}},   // depth-wise
+    {20, 20, 3, 7, 2, 1, 1, 20, {3, 10, 3, 3, 1}},   // depth-wise, odd
+    {17, 3, 1, 4, 1, 0, 1, 1, {2, 1, 1, 1, 17}},    {1, 1, 3, 3, 1, 1, 1, 1, {1, 1, 1, 1, 1}},
 };
 
 int64_t out_size(const Case& c) { return (c.size + 2 * c.padding - (c.kernel - 1) * c.dilation - 1) / c.stride + 1; }
 
 nlohmann::json attributes(const Case& c) {
-  return {{"stride", {c.stride, c.stride}},     {"padding", {c.padding, c.padding}}, {"dilation", {c.dilation, c.dilation}},
-          {"groups", c.groups},                 {"outChannels", c.out},              {"inChannels", c.in / c.groups},
-          {"kernel", {c.kernel, c.kernel}},     {"inputSize", {c.size, c.size}},     {"cellShape", c.cell}};
+  return {{"stride", {c.stride, c.stride}},
+          {"padding", {c.padding, c.padding}},
+          {"dilation", {c.dilation, c.dilation}},
+          {"groups", c.groups},
+          {"outChannels", c.out},
+          {"inChannels", c.in / c.groups},
+          {"kernel", {c.kernel, c.kernel}},
+          {"inputSize", {c.size, c.size}},
+          {"cellShape", c.cell}};
 }
 
 // Visits every product of one sample's convolution: visit(x index, weight index, y index).
@@ -87,7 +92,8 @@ struct Reference {
     shape_weight = {batch, c.out, c.kernel, c.kernel, c.in / c.groups};
     shape_attention = {batch, mixtures, n};
     x = random_floats(size_of(shape_x), 1), dy = random_floats(size_of(shape_y), 2), bias = random_floats(c.out, 3);
-    attention = random_floats(size_of(shape_attention), 4), cells = random_floats(size_of(c.cell), 5), added = random_floats(size_of(c.cell), 6);
+    attention = random_floats(size_of(shape_attention), 4), cells = random_floats(size_of(c.cell), 5),
+    added = random_floats(size_of(c.cell), 6);
     weight.resize(size_of(shape_weight)), dweight.resize(weight.size()), y.resize(dy.size()), dx.resize(x.size());
     dattention.resize(attention.size()), dcells.resize(cells.size());
     const int64_t xs = x.size() / batch, ys = y.size() / batch;
@@ -142,7 +148,7 @@ void for_each_case(const Body& body) {
     for (const int64_t batch : {1, 2, 3, 5}) {
       const Reference r(c, batch);
       for (const int threads : {1, 2, 4}) {
-        CAPTURE(c.in), CAPTURE(c.out), CAPTURE(c.kernel), CAPTURE(c.groups), CAPTURE(batch), CAPTURE(threads);
+        INFO(c.in, " -> ", c.out, ", kernel ", c.kernel, ", groups ", c.groups, ", batch ", batch, ", threads ", threads);
         body(c, r, threads);
       }
     }
@@ -153,12 +159,27 @@ TEST_CASE("mix_cells and its gradients") {
   for_each_case([](const Case& c, const Reference& r, int threads) {
     const auto a = attributes(c);
     const Floats dweight = narrow(r.dweight);
-    check_near(OpRunner("mix_cells", a).input(r.shape_attention, r.attention).input(c.cell, r.cells).output(r.shape_weight).run_on(threads).floats(),
+    check_near(OpRunner("mix_cells", a)
+                   .input(r.shape_attention, r.attention)
+                   .input(c.cell, r.cells)
+                   .output(r.shape_weight)
+                   .run_on(threads)
+                   .floats(),
                r.weight);
-    check_near(OpRunner("mix_cells_backward_attention", a).input(r.shape_weight, dweight).input(c.cell, r.cells).output(r.shape_attention)
-                   .run_on(threads).floats(), r.dattention);
-    check_near(OpRunner("mix_cells_backward_cells", a).input(r.shape_weight, dweight).input(r.shape_attention, r.attention).output(c.cell)
-                   .run_on(threads).floats(), r.dcells);
+    check_near(OpRunner("mix_cells_backward_attention", a)
+                   .input(r.shape_weight, dweight)
+                   .input(c.cell, r.cells)
+                   .output(r.shape_attention)
+                   .run_on(threads)
+                   .floats(),
+               r.dattention);
+    check_near(OpRunner("mix_cells_backward_cells", a)
+                   .input(r.shape_weight, dweight)
+                   .input(r.shape_attention, r.attention)
+                   .output(c.cell)
+                   .run_on(threads)
+                   .floats(),
+               r.dcells);
   });
 }
 
@@ -166,22 +187,51 @@ TEST_CASE("samplewise_conv2d and its gradients") {
   for_each_case([](const Case& c, const Reference& r, int threads) {
     const auto a = attributes(c);
     const Floats weight = narrow(r.weight);
-    check_near(OpRunner("samplewise_conv2d", a).input(r.shape_x, r.x).input(r.shape_weight, weight).input({c.out}, r.bias).output(r.shape_y)
-                   .run_on(threads).floats(), r.y);
-    check_near(OpRunner("samplewise_conv2d_backward_input", a).input(r.shape_y, r.dy).input(r.shape_weight, weight).output(r.shape_x)
-                   .run_on(threads).floats(), r.dx);
-    check_near(OpRunner("samplewise_conv2d_backward_weight", a).input(r.shape_x, r.x).input(r.shape_y, r.dy).output(r.shape_weight)
-                   .run_on(threads).floats(), r.dweight);
+    check_near(OpRunner("samplewise_conv2d", a)
+                   .input(r.shape_x, r.x)
+                   .input(r.shape_weight, weight)
+                   .input({c.out}, r.bias)
+                   .output(r.shape_y)
+                   .run_on(threads)
+                   .floats(),
+               r.y);
+    check_near(OpRunner("samplewise_conv2d_backward_input", a)
+                   .input(r.shape_y, r.dy)
+                   .input(r.shape_weight, weight)
+                   .output(r.shape_x)
+                   .run_on(threads)
+                   .floats(),
+               r.dx);
+    check_near(OpRunner("samplewise_conv2d_backward_weight", a)
+                   .input(r.shape_x, r.x)
+                   .input(r.shape_y, r.dy)
+                   .output(r.shape_weight)
+                   .run_on(threads)
+                   .floats(),
+               r.dweight);
   });
 }
 
 TEST_CASE("mixed_conv2d and its gradients") {
   for_each_case([](const Case& c, const Reference& r, int threads) {
     const auto a = attributes(c);
-    check_near(OpRunner("mixed_conv2d", a).input(r.shape_x, r.x).input(r.shape_attention, r.attention).input(c.cell, r.cells)
-                   .input({c.out}, r.bias).output(r.shape_y).run_on(threads).floats(), r.y);
-    check_near(OpRunner("mixed_conv2d_backward_input", a).input(r.shape_y, r.dy).input(r.shape_attention, r.attention).input(c.cell, r.cells)
-                   .output(r.shape_x).run_on(threads).floats(), r.dx);
+    check_near(OpRunner("mixed_conv2d", a)
+                   .input(r.shape_x, r.x)
+                   .input(r.shape_attention, r.attention)
+                   .input(c.cell, r.cells)
+                   .input({c.out}, r.bias)
+                   .output(r.shape_y)
+                   .run_on(threads)
+                   .floats(),
+               r.y);
+    check_near(OpRunner("mixed_conv2d_backward_input", a)
+                   .input(r.shape_y, r.dy)
+                   .input(r.shape_attention, r.attention)
+                   .input(c.cell, r.cells)
+                   .output(r.shape_x)
+                   .run_on(threads)
+                   .floats(),
+               r.dx);
     OpRunner alone("mixed_conv2d_backward_mixing", a);
     alone.input(r.shape_x, r.x).input(r.shape_y, r.dy).input(r.shape_attention, r.attention).input(c.cell, r.cells);
     alone.output(r.shape_attention).output(c.cell).run_on(threads);
@@ -214,13 +264,21 @@ TEST_CASE("conv2d and its gradients") {
       }
       const auto a = attributes(c);
       for (const int threads : {1, 2}) {
-        CAPTURE(c.in), CAPTURE(c.out), CAPTURE(c.kernel), CAPTURE(c.groups), CAPTURE(batch), CAPTURE(threads);
-        check_near(OpRunner("conv2d", a).input(r.shape_x, r.x).input(shape, weight).input({c.out}, r.bias).output(r.shape_y).run_on(threads)
-                       .floats(), y);
-        check_near(OpRunner("conv2d_backward_input", a).input(r.shape_y, r.dy).input(shape, weight).output(r.shape_x).run_on(threads).floats(),
-                   dx);
-        check_near(OpRunner("conv2d_backward_weight", a).input(r.shape_x, r.x).input(r.shape_y, r.dy).output(shape).run_on(threads).floats(),
-                   dweight);
+        INFO(c.in, " -> ", c.out, ", kernel ", c.kernel, ", groups ", c.groups, ", batch ", batch, ", threads ", threads);
+        check_near(OpRunner("conv2d", a)
+                       .input(r.shape_x, r.x)
+                       .input(shape, weight)
+                       .input({c.out}, r.bias)
+                       .output(r.shape_y)
+                       .run_on(threads)
+                       .floats(),
+                   y);
+        check_near(
+            OpRunner("conv2d_backward_input", a).input(r.shape_y, r.dy).input(shape, weight).output(r.shape_x).run_on(threads).floats(),
+            dx);
+        check_near(
+            OpRunner("conv2d_backward_weight", a).input(r.shape_x, r.x).input(r.shape_y, r.dy).output(shape).run_on(threads).floats(),
+            dweight);
       }
     }
   }
@@ -246,9 +304,16 @@ TEST_CASE("matmul") {
         const Shape shape_a = transpose_a ? Shape{inner, rows} : Shape{rows, inner};
         const Shape shape_b = transpose_b ? Shape{columns, inner} : Shape{inner, columns};
         for (const int threads : {1, 2}) {
-          check_near(OpRunner("matmul", attributes).input(shape_a, a).input(shape_b, b).output({rows, columns}).run_on(threads).floats(), plain);
-          check_near(OpRunner("matmul", attributes).input(shape_a, a).input(shape_b, b).input({columns}, bias).output({rows, columns})
-                         .run_on(threads).floats(), biased);
+          check_near(OpRunner("matmul", attributes).input(shape_a, a).input(shape_b, b).output({rows, columns}).run_on(threads).floats(),
+                     plain);
+          check_near(OpRunner("matmul", attributes)
+                         .input(shape_a, a)
+                         .input(shape_b, b)
+                         .input({columns}, bias)
+                         .output({rows, columns})
+                         .run_on(threads)
+                         .floats(),
+                     biased);
         }
       }
     }
@@ -270,15 +335,17 @@ void check_kernels(const cpu::MixingKernels& kernels) {
             for (int64_t c = 0; c < panel; ++c) {
               double& sum = expected[(p * rows + r) * panel + c];
               if (!accumulate) sum = 0;
-              for (int64_t t = 0; t < terms; ++t) sum += double{coefficients[t * kernels.row_block + r]} * matrix[(p * terms + t) * panel + c];
+              for (int64_t t = 0; t < terms; ++t)
+                sum += double{coefficients[t * kernels.row_block + r]} * matrix[(p * terms + t) * panel + c];
             }
           }
         }
         kernels.combine(coefficients.data(), rows, terms, matrix.data(), panels, targets.data(), rows * panel, accumulate);
         check_near(actual, expected);
       }
-      Floats products = random_floats(rows * terms, 4);
-      Doubles wanted = widen(products);
+      Floats products = random_floats(rows * terms * kernels.lanes, 4), summed(rows * terms);
+      Doubles wanted(rows * terms);
+      for (size_t i = 0; i < products.size(); ++i) wanted[i / kernels.lanes] += products[i];
       for (int64_t r = 0; r < rows; ++r) {
         for (int64_t t = 0; t < terms; ++t) {
           for (int64_t p = 0; p < panels; ++p) {
@@ -289,7 +356,8 @@ void check_kernels(const cpu::MixingKernels& kernels) {
         }
       }
       kernels.correlate(actual.data(), rows, matrix.data(), terms, panels, products.data());
-      check_near(products, wanted);
+      for (size_t i = 0; i < products.size(); ++i) summed[i / kernels.lanes] += products[i];
+      check_near(summed, wanted);
     }
   }
 }

@@ -48,7 +48,8 @@ TEST_CASE("elementwise: rows") {
       }
       check_close(OpRunner("add_bias").input({rows, 1, channels}, x).input({channels}, bias).output_in_place(0).run().floats(), shifted, 0);
       check_close(OpRunner("sum_rows").input({rows, 1, channels}, x).output({channels}).run().floats(), sums, 1e-5);
-      const Floats joined = OpRunner("concat").input({rows, channels}, x).input({rows, channels}, x).output({rows, 2 * channels}).run().floats();
+      const Floats joined =
+          OpRunner("concat").input({rows, channels}, x).input({rows, channels}, x).output({rows, 2 * channels}).run().floats();
       const nlohmann::json second = {{"start", channels}, {"end", 2 * channels}, {"size", 2 * channels}};
       CHECK(OpRunner("slice", second).input({rows, 2 * channels}, joined).output({rows, channels}).run().floats() == x);
       const Floats zero = OpRunner("slice_backward", second).input({rows, channels}, x).output({rows, 2 * channels}).run().floats();
@@ -91,7 +92,11 @@ TEST_CASE("max_pool2d: first maximum, NaN, gradient") {
     for (float& value : x) value = std::round(value);  // many ties
     x[5] = kNan;
     const Shape pooled = {samples, out_height, out_width, channels};
-    const OpRunner forward = OpRunner("max_pool2d", attributes).input({samples, height, width, channels}, x).output(pooled).output(pooled, DataType::int32).run();
+    const OpRunner forward = OpRunner("max_pool2d", attributes)
+                                 .input({samples, height, width, channels}, x)
+                                 .output(pooled)
+                                 .output(pooled, DataType::int32)
+                                 .run();
     const Floats y = forward.floats(0), dy = random_floats(size_of(pooled), 9);
     const Integers indices = forward.integers(1);
     Doubles dx(x.size(), 0.0);
@@ -113,7 +118,13 @@ TEST_CASE("max_pool2d: first maximum, NaN, gradient") {
       dx[static_cast<size_t>((sample * height * width + index) * channels + c)] += dy[at];
     }
     const nlohmann::json backward = {{"inputSize", {height, width}}};
-    check_close(OpRunner("max_pool2d_backward", backward).input(pooled, dy).input(pooled, indices).output({samples, height, width, channels}).run().floats(), dx, 1e-6);
+    check_close(OpRunner("max_pool2d_backward", backward)
+                    .input(pooled, dy)
+                    .input(pooled, indices)
+                    .output({samples, height, width, channels})
+                    .run()
+                    .floats(),
+                dx, 1e-6);
   }
 }
 
@@ -123,7 +134,13 @@ TEST_CASE("dropout: the mask is Philox of the element, or of the sample") {
     const int64_t samples = 1001, width = 37;
     const Floats x = random_floats(samples * width, 10, 5);
     const nlohmann::json attributes = {{"probability", probability}, {"perSample", per_sample}, {"stream", 7}};
-    const Floats y = OpRunner("dropout", attributes).input({samples, width}, x).input({}, Integers{-3}).input({}, Integers{11}).output_in_place(0).run().floats();
+    const Floats y = OpRunner("dropout", attributes)
+                         .input({samples, width}, x)
+                         .input({}, Integers{-3})
+                         .input({}, Integers{11})
+                         .output_in_place(0)
+                         .run()
+                         .floats();
     int64_t dropped = 0;
     Doubles expected;
     for (size_t i = 0; i < x.size(); ++i) {
@@ -175,11 +192,14 @@ TEST_CASE("cross_entropy and its gradient: classes and soft targets") {
         };
         OpRunner forward("cross_entropy", attributes);
         add_targets(forward.input(shape, logits)).output({}).output(shape).run();
-        const auto loss = [&, width = static_cast<size_t>(classes)](const Doubles& z) { return reference_loss(z, widen(targets), width, smoothing); };
+        const auto loss = [&, width = static_cast<size_t>(classes)](const Doubles& z) {
+          return reference_loss(z, widen(targets), width, smoothing);
+        };
         check_close(forward.floats(0), {loss(widen(logits))}, 1e-6);
         OpRunner backward("cross_entropy_backward", attributes);
         add_targets(backward.input({}, Floats{2}).input(shape, forward.floats(1))).output_in_place(1).run();
-        check_gradient(backward.floats(), logits, [&](const Doubles& z) { return 2 * loss(z); }, 1e-6);
+        check_gradient(
+            backward.floats(), logits, [&](const Doubles& z) { return 2 * loss(z); }, 1e-6);
       }
     }
   }
@@ -241,7 +261,8 @@ TEST_CASE("a plan with wrong shapes is refused when the kernel is prepared") {
   const nlohmann::json outside = {{"start", 1}, {"end", 4}};
   CHECK_THROWS_AS(OpRunner("slice", outside).input({1, 3}, Floats{1, 2, 3}).output({1, 3}).run(), Error);
   const nlohmann::json certain = {{"probability", 1}, {"perSample", false}, {"stream", 0}};
-  CHECK_THROWS_AS(OpRunner("dropout", certain).input({1}, Floats{1}).input({}, Integers{0}).input({}, Integers{0}).output({1}).run(), Error);
+  CHECK_THROWS_AS(OpRunner("dropout", certain).input({1}, Floats{1}).input({}, Integers{0}).input({}, Integers{0}).output({1}).run(),
+                  Error);
 }
 
 }  // namespace

@@ -1,8 +1,9 @@
-// Runs one op of the CPU backend on given arrays, for the native tests: every tensor in a buffer of exactly its size, on 1, 2 and 3 threads,
-// whose results must agree to the bit. Also the references' tools: random arrays, comparison, numeric derivatives.
+// Runs one op of the CPU backend on given arrays, for the native tests: every tensor in a buffer of exactly its size, on 1, 2 and 3
+// threads, whose results must agree to the bit. Also the references' tools: random arrays, comparison, numeric derivatives.
 #pragma once
 
 #include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -37,7 +38,7 @@ class OpRunner {
     contents_.emplace_back();
     step_.op = op;
     step_.label = "test";
-    step_.attributes = std::move(attributes);
+    step_.attributes = std::make_shared<const nlohmann::json>(std::move(attributes));
   }
 
   OpRunner& input(const Shape& shape, const Floats& values) { return add_input(shape, DataType::float32, values.data(), values.size()); }

@@ -37,7 +37,10 @@ function drawConvolution(draw: Draw, perGroup?: { readonly in: number; readonly 
   return {
     x: [samples, height, width, channelsPerGroup * groups],
     y: [samples, outHeight, outWidth, outChannels],
-    kernel, outChannels, channelsPerGroup, attributes,
+    kernel,
+    outChannels,
+    channelsPerGroup,
+    attributes,
     inputSize: [height, width],
     weight: [outChannels, ...kernel, channelsPerGroup],
   };
@@ -124,7 +127,9 @@ function drawMixedConvolution(draw: Draw) {
   const x = [...drawn.x.slice(0, 3), inChannels * groups];
   const y = [...drawn.y.slice(0, 3), outChannels];
   return {
-    x, y, inputSize: drawn.inputSize,
+    x,
+    y,
+    inputSize: drawn.inputSize,
     attention: [x[0]!, mixing.mixtures, mixing.cells[0]!],
     cells: mixing.cells,
     outChannels,
@@ -140,7 +145,10 @@ function mixedConv2d(draw: Draw): Sample {
 
 function mixedConv2dBackwardInput(draw: Draw): Sample {
   const { x, y, attention, cells, inputSize, attributes } = drawMixedConvolution(draw);
-  return { inputs: [draw.tensor(y), draw.tensor(attention), draw.tensor(cells)], attributes: { ...attributes, inputSize, inChannels: x[3] } };
+  return {
+    inputs: [draw.tensor(y), draw.tensor(attention), draw.tensor(cells)],
+    attributes: { ...attributes, inputSize, inChannels: x[3] },
+  };
 }
 
 function mixedConv2dBackwardMixing(draw: Draw): Sample {

@@ -52,7 +52,10 @@ export class Draw {
   /** Values with magnitudes in [0.1, 1] and random signs: away from the kinks of relu and of the absolute value. */
   awayFromZero(shape: readonly number[]): DrawnTensor {
     const { values } = this.tensor(shape);
-    return floats(shape, values.map((value) => Math.fround(Math.sign(value) * (0.1 + 0.9 * Math.abs(value)))));
+    return floats(
+      shape,
+      values.map((value) => Math.fround(Math.sign(value) * (0.1 + 0.9 * Math.abs(value)))),
+    );
   }
 
   /** Values at least 1/64 apart in random order, so that a small step never changes which one is the largest. */
@@ -68,14 +71,20 @@ export class Draw {
 
   /** Integers from 0 to bound - 1. */
   indices(shape: readonly number[], bound: number): DrawnTensor {
-    return integers(shape, this.tensor(shape, 0, 1).values.map((value) => Math.min(bound - 1, Math.floor(value * bound))));
+    return integers(
+      shape,
+      this.tensor(shape, 0, 1).values.map((value) => Math.min(bound - 1, Math.floor(value * bound))),
+    );
   }
 
   /** Rows that are positive and sum to 1 but for rounding. */
   distributions(rows: number, columns: number): DrawnTensor {
     const { values } = this.tensor([rows, columns], 0.1, 1);
     const sums = Array.from({ length: rows }, (_, row) => values.subarray(row * columns, (row + 1) * columns).reduce((a, b) => a + b, 0));
-    return floats([rows, columns], values.map((value, i) => Math.fround(value / sums[Math.floor(i / columns)]!)));
+    return floats(
+      [rows, columns],
+      values.map((value, i) => Math.fround(value / sums[Math.floor(i / columns)]!)),
+    );
   }
 }
 

@@ -8,8 +8,8 @@ import { interpret, LeafMemory } from '../reference/graph_interpreter.js';
 import { evaluate } from '../reference/operations.js';
 import type { Tensor } from '../reference/tensor.js';
 import { Draw, type Sample } from './draw.js';
-import { propertySettings } from './settings.js';
 import { samples } from './samples.js';
+import { propertySettings } from './settings.js';
 
 const kBound = 1e-6;
 const kStep = 1e-4;
@@ -30,7 +30,13 @@ function build(name: string, sample: Sample): Built {
 }
 
 /** The sum of the first output times `direction`. */
-function objective(name: string, sample: Sample, inputs: readonly (Tensor | undefined)[], outputs: readonly (readonly number[])[], direction: Float64Array): number {
+function objective(
+  name: string,
+  sample: Sample,
+  inputs: readonly (Tensor | undefined)[],
+  outputs: readonly (readonly number[])[],
+  direction: Float64Array,
+): number {
   const y = evaluate(name, inputs, sample.attributes, outputs)[0]!;
   return y.data.reduce((sum, value, i) => sum + value * direction[i]!, 0);
 }
@@ -59,8 +65,9 @@ for (const [name, operation] of operations) {
         const memory = new LeafMemory();
         sample.inputs.forEach((input, i) => input && memory.at({ kind: 'input', name: `input${i}`, shape: input.shape }).set(input.values));
         memory.at({ kind: 'input', name: 'direction', shape: output.shape }).set(direction.values);
-        if (derived.some((value) => value === undefined)) throw new Error(`inputs ${sample.differentiable} of ${name} should all have a gradient`);
-        const results = interpret(graph, memory, derived as Value[]);
+        if (derived.some((value) => value === undefined))
+          throw new Error(`inputs ${sample.differentiable} of ${name} should all have a gradient`);
+        const results = interpret(graph, memory, { wanted: derived as Value[] });
 
         (sample.differentiable ?? []).forEach((position, i) => {
           const tensors = sample.inputs.map((input) => input && { shape: input.shape, data: input.values.slice() });

@@ -1,10 +1,78 @@
+/** Every op on every device against the float64 reference, on random shapes and values. */
 import test from 'ava';
+import fc from 'fast-check';
+import { Graph, type Value } from '../../lib/graph/graph.js';
+import { output } from '../../lib/graph/ops/copy.js';
 import { operations } from '../../lib/graph/ops/index.js';
+import { slice } from '../../lib/graph/ops/slice.js';
+import { eachDevice } from '../devices.js';
+import { nativeMachine } from '../golden/native_session.js';
+import { type Machine, referenceMachine } from '../golden/session.js';
+import { l2 } from '../golden/tolerance.js';
 import { referenceOperations } from '../reference/operations.js';
+import { Draw, type Sample } from './draw.js';
 import { samples } from './samples.js';
+import { propertySettings } from './settings.js';
+
+/** Of the result's l2, and of each element of it on its own: inputs are at most about 1, and float32 keeps 6e-8 of them. */
+const kRelative = 1e-5;
+const kAbsolute = 1e-6;
 
 test('every op has a reference and a sample', (t) => {
   const names = [...operations.keys()].filter((name) => name !== 'leaf').sort();
   t.deepEqual(Object.keys(referenceOperations).sort(), names);
   t.deepEqual(Object.keys(samples).sort(), names);
 });
+
+/** The op over inputs that are leaves or, `computed`, values of the workspace, whose memory the op may take over. */
+function build(name: string, sample: Sample, computed: boolean): Graph {
+  const operation = operations.get(name)!;
+  const graph = new Graph();
+  const inputs = sample.inputs.map((input, i): Value | undefined => {
+    const leaf = input && graph.input(`input${i}`, input.shape, input.type);
+    return leaf && computed && leaf.type === 'float32' && leaf.shape.length > 0 ? slice(leaf, 0, leaf.shape.at(-1)!) : leaf;
+  });
+  graph.append(operation, inputs, sample.attributes).forEach((value, i) => output(`output${i}`, value));
+  return graph;
+}
+
+/** Everything that one run writes: outputs, and the inputs of an op that mutates. */
+async function run(machine: Machine, name: string, sample: Sample, graph: Graph): Promise<Float64Array[]> {
+  const session = await machine.prepare(graph, name);
+  try {
+    for (const [i, input] of sample.inputs.entries()) if (input) await session.write('input', `input${i}`, input.values);
+    await session.run();
+    const results: Float64Array[] = [];
+    const outputs = graph.nodes.filter(({ attributes }) => attributes.kind === 'output').length;
+    for (let i = 0; i < outputs; i++) results.push(await session.read('output', `output${i}`));
+    for (const i of operations.get(name)?.mutates ?? []) results.push(await session.read('input', `input${i}`));
+    return results;
+  } finally {
+    session.close();
+  }
+}
+
+for (const [name, operation] of operations) {
+  const sampleOf = samples[name];
+  if (!sampleOf) continue;
+  eachDevice(test, name, async (t, device) => {
+    await fc.assert(
+      fc.asyncProperty(fc.gen(), async (generate) => {
+        const draw = new Draw(generate);
+        const sample = sampleOf(draw);
+        const takesOver = operation.sharing?.some(({ kind }) => kind === 'must') ?? false;
+        const graph = build(name, sample, !operation.mutates && (takesOver || draw.boolean()));
+        const expected = await run(referenceMachine, name, sample, graph);
+        const actual = await run(nativeMachine(device), name, sample, graph);
+        expected.forEach((values, i) => {
+          const difference = l2(values.map((value, element) => value - actual[i]![element]!));
+          const allowed = kRelative * l2(values) + kAbsolute * Math.sqrt(values.length);
+          if (!(difference <= allowed))
+            throw new Error(`result ${i} of ${name} is off by ${difference}, at most ${allowed}; its l2 is ${l2(values)}`);
+        });
+      }),
+      propertySettings(),
+    );
+    t.pass();
+  });
+}

@@ -1,6 +1,6 @@
 /** The contrasting attention (paper section 3.3, equation 5) as the authors' code has it: with a zero cell, and epsilon beside the sum. */
 import type { Arguments } from './operation.js';
-import { size, zeros, type Tensor } from './tensor.js';
+import { size, type Tensor, zeros } from './tensor.js';
 
 /** beta `[m, n+1]`: row i is 1 at the cells (or the zero cell n) that `assignment[i]` lists. */
 function assignmentMatrix(args: Arguments, m: number, width: number): Float64Array {

@@ -1,7 +1,7 @@
 /** conv2d, samplewise_conv2d and their gradients: im2col and a matrix product, one sample and one group at a time. */
 import { gemm, type Matrix } from './gemm.js';
 import type { Arguments } from './operation.js';
-import { size, zeros, type Tensor } from './tensor.js';
+import { size, type Tensor, zeros } from './tensor.js';
 
 interface Geometry {
   readonly batch: number;
@@ -21,13 +21,28 @@ interface Geometry {
   readonly weightStep: number;
 }
 
-function geometryOf(args: Arguments, x: readonly number[], y: readonly number[], kernel: readonly [number, number], samplewise: boolean): Geometry {
+function geometryOf(
+  args: Arguments,
+  x: readonly number[],
+  y: readonly number[],
+  kernel: readonly [number, number],
+  samplewise: boolean,
+): Geometry {
   const [batch, height, width, channels] = x as [number, number, number, number];
   const [, outHeight, outWidth, outChannels] = y as [number, number, number, number];
   const groups = args.number('groups');
   const weightSize = outChannels * kernel[0] * kernel[1] * (channels / groups);
   return {
-    batch, height, width, channels, outHeight, outWidth, outChannels, groups, kernel, weightSize,
+    batch,
+    height,
+    width,
+    channels,
+    outHeight,
+    outWidth,
+    outChannels,
+    groups,
+    kernel,
+    weightSize,
     stride: args.pair('stride'),
     padding: args.pair('padding'),
     dilation: args.pair('dilation'),

@@ -1,5 +1,5 @@
 import type { Arguments } from './operation.js';
-import { scalar, size, zeros, type Tensor } from './tensor.js';
+import { scalar, size, type Tensor, zeros } from './tensor.js';
 
 /** Target distribution `[N, K]` of class indices `[N]` or of soft targets, after label smoothing. */
 function smoothed(targets: Tensor, shape: readonly number[], smoothing: number): Tensor {

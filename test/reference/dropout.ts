@@ -1,6 +1,6 @@
 /** Dropout by counter-based random numbers: Philox-4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011). */
 import type { Arguments } from './operation.js';
-import { size, tensorOf, type Tensor } from './tensor.js';
+import { size, type Tensor, tensorOf } from './tensor.js';
 
 const kMask = 0xffffffffn;
 

@@ -1,16 +1,26 @@
 /** Ops on elements, rows and the last axis. */
 import type { Arguments } from './operation.js';
-import { size, tensorOf, zeros, type Tensor } from './tensor.js';
+import { size, type Tensor, tensorOf, zeros } from './tensor.js';
 
 export function add(args: Arguments): Tensor[] {
   const [a, b] = [args.input(0), args.input(1)];
-  return [tensorOf(a.shape, a.data.map((value, i) => value + b.data[i]!))];
+  return [
+    tensorOf(
+      a.shape,
+      a.data.map((value, i) => value + b.data[i]!),
+    ),
+  ];
 }
 
 export function addBias(args: Arguments): Tensor[] {
   const [x, bias] = [args.input(0), args.input(1)];
   const channels = size(x, -1);
-  return [tensorOf(x.shape, x.data.map((value, i) => value + bias.data[i % channels]!))];
+  return [
+    tensorOf(
+      x.shape,
+      x.data.map((value, i) => value + bias.data[i % channels]!),
+    ),
+  ];
 }
 
 export function sumRows(args: Arguments): Tensor[] {
@@ -23,12 +33,22 @@ export function sumRows(args: Arguments): Tensor[] {
 
 export function relu(args: Arguments): Tensor[] {
   const x = args.input(0);
-  return [tensorOf(x.shape, x.data.map((value) => Math.max(value, 0)))];
+  return [
+    tensorOf(
+      x.shape,
+      x.data.map((value) => Math.max(value, 0)),
+    ),
+  ];
 }
 
 export function reluBackward(args: Arguments): Tensor[] {
   const [dy, y] = [args.input(0), args.input(1)];
-  return [tensorOf(y.shape, dy.data.map((value, i) => (y.data[i]! > 0 ? value : 0)))];
+  return [
+    tensorOf(
+      y.shape,
+      dy.data.map((value, i) => (y.data[i]! > 0 ? value : 0)),
+    ),
+  ];
 }
 
 /** Another shape over the same memory. */

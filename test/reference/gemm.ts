@@ -36,7 +36,15 @@ export function gemm(m: number, n: number, k: number, a: Matrix, b: Matrix, c: M
 }
 
 /** Panels of four vectors, depth by depth; the last panel is filled up with zeros. */
-function pack(target: Float64Array, source: Float64Array, offset: number, vectorStride: number, depthStride: number, vectors: number, depths: number): void {
+function pack(
+  target: Float64Array,
+  source: Float64Array,
+  offset: number,
+  vectorStride: number,
+  depthStride: number,
+  vectors: number,
+  depths: number,
+): void {
   for (let first = 0; first < vectors; first += 4) {
     const panel = first * depths;
     for (let lane = 0; lane < 4; lane++) {
@@ -60,6 +68,8 @@ function pack(target: Float64Array, source: Float64Array, offset: number, vector
 
 const block = new Float64Array(16);
 
+/** Adds the product of one panel of a and one of b to up to 4x4 elements of c. */
+// biome-ignore format: sixteen sums in four rows show what is computed
 function multiplyBlock(
   a: number, b: number, depths: number, c: Float64Array, offset: number, rowStride: number, columnStride: number, rows: number, columns: number,
 ): void {

@@ -1,6 +1,7 @@
 /** Runs a Graph in float64, node by node. Leaves live in a `LeafMemory`; ops that mutate write into it. */
 import type { Graph, Node, Value } from '../../lib/graph/graph.js';
 import type { LeafAttributes } from '../../lib/graph/ops/leaf.js';
+import { type Decisions, type Differences, followDecision } from './decisions.js';
 import { evaluate } from './operations.js';
 import { elementCount, type Tensor } from './tensor.js';
 
@@ -62,8 +63,15 @@ function lastReaders(nodes: readonly Node[]): Map<string, number> {
   return last;
 }
 
-/** Runs the graph and returns the tensors of `wanted`; other values are dropped after their last reader. */
-export function interpret(graph: Graph, memory: LeafMemory, wanted: readonly Value[] = []): Tensor[] {
+export interface InterpretOptions {
+  /** Values to return; others are dropped after their last reader. */
+  readonly wanted?: readonly Value[];
+  /** Decisions to follow instead of taking them, and where to count those that differ. */
+  readonly follow?: { readonly decisions: Decisions; readonly differences: Differences };
+}
+
+/** Runs the graph and returns the tensors of `wanted`. */
+export function interpret(graph: Graph, memory: LeafMemory, { wanted = [], follow }: InterpretOptions = {}): Tensor[] {
   const nodes = neededNodes(graph, wanted);
   const values = new Map<string, Tensor>();
   const kept = new Set(wanted.map(keyOf));
@@ -71,7 +79,13 @@ export function interpret(graph: Graph, memory: LeafMemory, wanted: readonly Val
   nodes.forEach((node, position) => {
     const inputs = node.inputs.map((input) => input && (values.get(keyOf(input)) ?? missing(node)));
     const shapes = node.outputs.map((output) => output.shape);
-    const outputs = node.op.name === 'leaf' ? [leafTensor(node, memory)] : labelled(node, () => evaluate(node.op.name, inputs, node.attributes, shapes));
+    const decision = follow?.decisions.get(node);
+    const compute = (): Tensor[] => {
+      if (node.op.name === 'leaf') return [leafTensor(node, memory)];
+      if (follow && decision) return followDecision(node, inputs[0]!, decision, follow.differences);
+      return evaluate(node.op.name, inputs, node.attributes, shapes);
+    };
+    const outputs = labelled(node, compute);
     node.outputs.forEach((output, index) => values.set(keyOf(output), outputs[index]!));
     for (const value of [...node.inputs, ...node.outputs]) {
       if (value && (last.get(keyOf(value)) ?? -1) <= position && !kept.has(keyOf(value))) values.delete(keyOf(value));

@@ -1,6 +1,6 @@
 import { gemm, type Matrix } from './gemm.js';
 import type { Arguments } from './operation.js';
-import { size, zeros, type Tensor } from './tensor.js';
+import { size, type Tensor, zeros } from './tensor.js';
 
 function view(x: Tensor, transpose: boolean): Matrix {
   const width = size(x, 1);

@@ -2,7 +2,7 @@
 import { convolution, convolutionBackwardInput, convolutionBackwardWeight } from './convolution.js';
 import { gemm, type Matrix } from './gemm.js';
 import type { Arguments } from './operation.js';
-import { elementCount, size, zeros, type Tensor } from './tensor.js';
+import { elementCount, size, type Tensor, zeros } from './tensor.js';
 
 /** One weight `[O, kh, kw, I]` as a grid of cells `[fe, keh, kew, ce]`. */
 interface Assembly {
@@ -18,7 +18,9 @@ function assemblyOf(weightShape: readonly number[], cellsShape: readonly number[
   const cellSize = elementCount(cellShape);
   return {
     weightShape: weightShape as [number, number, number, number],
-    cellShape, cells, cellSize,
+    cellShape,
+    cells,
+    cellSize,
     mixtures: elementCount(weightShape) / cellSize,
   };
 }

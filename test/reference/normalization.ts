@@ -1,6 +1,6 @@
 /** batch_norm and layer_norm with their gradients; both view x as rows by channels. */
 import type { Arguments } from './operation.js';
-import { size, tensorOf, zeros, type Tensor } from './tensor.js';
+import { size, type Tensor, tensorOf, zeros } from './tensor.js';
 
 interface Statistics {
   readonly mean: Float64Array;
@@ -17,7 +17,14 @@ function statisticsOf(x: Float64Array, count: number, member: (index: number) =>
   return { mean, variance };
 }
 
-function normalize(x: Tensor, scale: Tensor, bias: Tensor, statistics: Statistics, epsilon: number, member: (index: number) => number): Tensor {
+function normalize(
+  x: Tensor,
+  scale: Tensor,
+  bias: Tensor,
+  statistics: Statistics,
+  epsilon: number,
+  member: (index: number) => number,
+): Tensor {
   const y = zeros(x.shape);
   const channels = size(x, -1);
   for (let i = 0; i < y.data.length; i++) {

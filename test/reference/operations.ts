@@ -3,11 +3,37 @@ import { contrastingAttention, contrastingAttentionBackward } from './attention.
 import { convolution, convolutionBackwardInput, convolutionBackwardWeight } from './convolution.js';
 import { crossEntropy, crossEntropyBackward } from './cross_entropy.js';
 import { dropout } from './dropout.js';
-import { add, addBias, concat, copy, fill, relu, reluBackward, reshape, slice, sliceBackward, sumOfSquares, sumRows } from './elementwise.js';
-import { matmul } from './matmul.js';
-import { mixCells, mixCellsBackwardAttention, mixCellsBackwardCells, mixedConv2d, mixedConv2dBackwardInput, mixedConv2dBackwardMixing } from './mixing.js';
 import {
-  batchNorm, batchNormBackward, batchNormInference, batchNormInferenceBackward, layerNorm, layerNormBackward, updateRunningStatistics,
+  add,
+  addBias,
+  concat,
+  copy,
+  fill,
+  relu,
+  reluBackward,
+  reshape,
+  slice,
+  sliceBackward,
+  sumOfSquares,
+  sumRows,
+} from './elementwise.js';
+import { matmul } from './matmul.js';
+import {
+  mixCells,
+  mixCellsBackwardAttention,
+  mixCellsBackwardCells,
+  mixedConv2d,
+  mixedConv2dBackwardInput,
+  mixedConv2dBackwardMixing,
+} from './mixing.js';
+import {
+  batchNorm,
+  batchNormBackward,
+  batchNormInference,
+  batchNormInferenceBackward,
+  layerNorm,
+  layerNormBackward,
+  updateRunningStatistics,
 } from './normalization.js';
 import { Arguments, type ReferenceOperation } from './operation.js';
 import { adamw, sgd } from './optimizer.js';
@@ -71,7 +97,8 @@ export function evaluate(
   if (!operation) throw new Error(`the reference does not know the op ${name}`);
   const outputs = operation(new Arguments(name, inputs, attributes, outputShapes));
   outputs.forEach((output, i) => {
-    if (`${output.shape}` !== `${outputShapes[i]}`) throw new Error(`[${name}] output ${i} has shape [${output.shape}], the graph says [${outputShapes[i]}]`);
+    if (`${output.shape}` !== `${outputShapes[i]}`)
+      throw new Error(`[${name}] output ${i} has shape [${output.shape}], the graph says [${outputShapes[i]}]`);
   });
   return outputs;
 }

@@ -16,7 +16,12 @@ export function sgd(args: Arguments): Tensor[] {
 }
 
 export function adamw(args: Arguments): Tensor[] {
-  const [parameters, gradients, firstMoment, secondMoment] = [args.input(0).data, args.input(1).data, args.input(2).data, args.input(3).data];
+  const [parameters, gradients, firstMoment, secondMoment] = [
+    args.input(0).data,
+    args.input(1).data,
+    args.input(2).data,
+    args.input(3).data,
+  ];
   const [learningRate, weightDecay, step] = [args.scalar(4), args.scalar(5), args.scalar(6)];
   const [beta1, beta2, epsilon] = [args.number('beta1'), args.number('beta2'), args.number('epsilon')];
   for (let i = 0; i < parameters.length; i++) {

@@ -37,7 +37,12 @@ export function interpretPlan(plan: Plan, memory: PlanMemory): void {
   for (const step of plan.steps) {
     const inputs = step.inputs.map((index) => (index < 0 ? undefined : memory.tensor(index)));
     const places = step.outputs.map((index) => memory.tensor(index));
-    const outputs = evaluate(step.op, inputs, step.attributes, places.map((place) => place.shape));
+    const outputs = evaluate(
+      step.op,
+      inputs,
+      step.attributes,
+      places.map((place) => place.shape),
+    );
     outputs.forEach((output, index) => places[index]!.data.set(output.data));
   }
 }

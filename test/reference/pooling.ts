@@ -1,5 +1,5 @@
 import type { Arguments } from './operation.js';
-import { size, zeros, type Tensor } from './tensor.js';
+import { size, type Tensor, zeros } from './tensor.js';
 
 /** x `[N, ..., C]` to its mean over the middle axes `[N, C]`. */
 export function globalAvgPool(args: Arguments): Tensor[] {

@@ -14,7 +14,8 @@ export function zeros(shape: readonly number[]): Tensor {
 
 /** A tensor of `shape` over `data`; throws when their sizes differ. */
 export function tensorOf(shape: readonly number[], data: ArrayLike<number>): Tensor {
-  if (data.length !== elementCount(shape)) throw new Error(`expected ${elementCount(shape)} values for shape [${shape}] but received ${data.length}`);
+  if (data.length !== elementCount(shape))
+    throw new Error(`expected ${elementCount(shape)} values for shape [${shape}] but received ${data.length}`);
   return { shape, data: data instanceof Float64Array ? data : Float64Array.from(data) };
 }
 

@@ -22,15 +22,6 @@ typedef float UnalignedVector __attribute__((vector_size(kLanes * sizeof(float))
 inline Vector load(const float* from) { return *reinterpret_cast<const UnalignedVector*>(from); }
 inline void store(float* to, Vector value) { *reinterpret_cast<UnalignedVector*>(to) = value; }
 
-inline float sum(Vector value) {
-  float lanes[kLanes];
-  store(lanes, value);
-  for (int width = kLanes / 2; width > 0; width /= 2) {
-    for (int lane = 0; lane < width; ++lane) lanes[lane] += lanes[lane + width];
-  }
-  return lanes[0];
-}
-
 template <int Rows>
 void combine_rows(const float* coefficients, int64_t terms, const float* panels, int64_t panel_count, float* const* rows, int64_t step,
                   bool accumulate) {
@@ -66,10 +57,12 @@ using CombineRows = void (*)(const float*, int64_t, const float*, int64_t, float
 void combine(const float* coefficients, int64_t row_count, int64_t terms, const float* panels, int64_t panel_count, float* const* rows,
              int64_t step, bool accumulate) {
 #if defined(__AVX512F__)
-  static constexpr CombineRows by_rows[] = {combine_rows<1>, combine_rows<2>, combine_rows<3>,  combine_rows<4>,  combine_rows<5>,  combine_rows<6>,
-                                     combine_rows<7>, combine_rows<8>, combine_rows<9>, combine_rows<10>, combine_rows<11>, combine_rows<12>};
+  static constexpr CombineRows by_rows[] = {combine_rows<1>, combine_rows<2>,  combine_rows<3>,  combine_rows<4>,
+                                            combine_rows<5>, combine_rows<6>,  combine_rows<7>,  combine_rows<8>,
+                                            combine_rows<9>, combine_rows<10>, combine_rows<11>, combine_rows<12>};
 #elif defined(__AVX2__)
-  static constexpr CombineRows by_rows[] = {combine_rows<1>, combine_rows<2>, combine_rows<3>, combine_rows<4>, combine_rows<5>, combine_rows<6>};
+  static constexpr CombineRows by_rows[] = {combine_rows<1>, combine_rows<2>, combine_rows<3>,
+                                            combine_rows<4>, combine_rows<5>, combine_rows<6>};
 #else
   static constexpr CombineRows by_rows[] = {combine_rows<1>, combine_rows<2>, combine_rows<3>, combine_rows<4>};
 #endif
@@ -79,7 +72,12 @@ void combine(const float* coefficients, int64_t row_count, int64_t terms, const 
 
 template <int First, int Second>
 void correlate_block(const float* a, int64_t a_rows, const float* b, int64_t b_rows, int64_t panel_count, float* products) {
-  Vector sums[First][Second] = {};
+  Vector sums[First][Second];
+#pragma GCC unroll 8
+  for (int r = 0; r < First; ++r) {
+#pragma GCC unroll 8
+    for (int j = 0; j < Second; ++j) sums[r][j] = load(products + (r * b_rows + j) * kLanes);
+  }
   for (int64_t p = 0; p < panel_count; ++p) {
     const float* first = a + p * a_rows * kPanel;
     const float* second = b + p * b_rows * kPanel;
@@ -96,8 +94,10 @@ void correlate_block(const float* a, int64_t a_rows, const float* b, int64_t b_r
       }
     }
   }
+#pragma GCC unroll 8
   for (int r = 0; r < First; ++r) {
-    for (int j = 0; j < Second; ++j) products[r * b_rows + j] += sum(sums[r][j]);
+#pragma GCC unroll 8
+    for (int j = 0; j < Second; ++j) store(products + (r * b_rows + j) * kLanes, sums[r][j]);
   }
 }
 
@@ -105,23 +105,23 @@ template <int First>
 void correlate_rows(const float* a, int64_t a_rows, const float* b, int64_t b_rows, int64_t panel_count, float* products) {
   int64_t j = 0;
   for (; j + kSecondBlock <= b_rows; j += kSecondBlock) {
-    correlate_block<First, kSecondBlock>(a, a_rows, b + j * kPanel, b_rows, panel_count, products + j);
+    correlate_block<First, kSecondBlock>(a, a_rows, b + j * kPanel, b_rows, panel_count, products + j * kLanes);
   }
-  for (; j < b_rows; ++j) correlate_block<First, 1>(a, a_rows, b + j * kPanel, b_rows, panel_count, products + j);
+  for (; j < b_rows; ++j) correlate_block<First, 1>(a, a_rows, b + j * kPanel, b_rows, panel_count, products + j * kLanes);
 }
 
 void correlate(const float* a, int64_t a_rows, const float* b, int64_t b_rows, int64_t panel_count, float* products) {
   int64_t r = 0;
   for (; r + kFirstBlock <= a_rows; r += kFirstBlock) {
-    correlate_rows<kFirstBlock>(a + r * kPanel, a_rows, b, b_rows, panel_count, products + r * b_rows);
+    correlate_rows<kFirstBlock>(a + r * kPanel, a_rows, b, b_rows, panel_count, products + r * b_rows * kLanes);
   }
-  for (; r < a_rows; ++r) correlate_rows<1>(a + r * kPanel, a_rows, b, b_rows, panel_count, products + r * b_rows);
+  for (; r < a_rows; ++r) correlate_rows<1>(a + r * kPanel, a_rows, b, b_rows, panel_count, products + r * b_rows * kLanes);
 }
 
 }  // namespace
 
 const MixingKernels& mixing_kernels() {
-  static constexpr MixingKernels kernels = {kPanel, kRowBlock, combine, correlate};
+  static constexpr MixingKernels kernels = {kPanel, kRowBlock, kLanes, combine, correlate};
   return kernels;
 }
 

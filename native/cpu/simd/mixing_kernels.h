@@ -9,12 +9,14 @@ namespace kw::cpu {
 struct MixingKernels {
   int64_t panel;      // columns of a panel
   int64_t row_block;  // rows that `combine` takes at most; its coefficients lie as [terms, row_block]
+  int64_t lanes;      // partial sums of `correlate`
 
   // rows[r][p * step + c] = (accumulate ? itself : 0) + sum_t coefficients[t][r] * panels[p][t][c], for r < row_count <= row_block.
   void (*combine)(const float* coefficients, int64_t row_count, int64_t terms, const float* panels, int64_t panel_count, float* const* rows,
                   int64_t step, bool accumulate);
 
-  // products[r * b_rows + j] += sum over p, c of a[p][r][c] * b[p][j][c]: the products of the rows of two matrices in panels.
+  // products[r][j][l] += sum over p and c = l, l + lanes, ... of a[p][r][c] * b[p][j][c]: the products of the rows of two matrices in
+  // panels, one partial sum for each lane; products [a_rows, b_rows, lanes].
   void (*correlate)(const float* a, int64_t a_rows, const float* b, int64_t b_rows, int64_t panel_count, float* products);
 };
 

@@ -7,8 +7,8 @@ import { adamw, sgd } from '../graph/ops/optimizers.js';
 import { sumOfSquares } from '../graph/ops/sum_of_squares.js';
 import { fuseMixing } from '../graph/passes/fuse_mixing.js';
 import { lower } from '../graph/passes/lower.js';
-import type { Model } from '../models/model.js';
 import type { Plan } from '../plan/plan.js';
+import type { Model } from './model.js';
 
 export type OptimizerOptions =
   | { readonly kind: 'sgd'; readonly momentum: number; readonly nesterov: boolean }

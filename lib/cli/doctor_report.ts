@@ -1,0 +1,150 @@
+/** What `kernel-warehouse doctor` finds out. */
+import { readFileSync, realpathSync } from 'node:fs';
+import { cpus, totalmem } from 'node:os';
+import { basename } from 'node:path';
+import { Graph } from '../graph/graph.js';
+import { conv2d } from '../graph/ops/conv2d.js';
+import { output } from '../graph/ops/copy.js';
+import { relu } from '../graph/ops/relu.js';
+import { lower } from '../graph/passes/lower.js';
+import { Device } from '../runtime/device.js';
+import { loadNative } from '../runtime/native.js';
+import { RUNTIME_FAILURE } from './failure.js';
+import { formatBytes, formatFields } from './figures.js';
+
+interface Report {
+  readonly version: string;
+  readonly node: string;
+  readonly platform: string;
+  /** Undefined where the C library is another one. */
+  readonly glibc: string | undefined;
+  readonly processor: { readonly model: string; readonly count: number; readonly instructions: readonly string[]; readonly memory: number };
+  readonly native: { readonly path: string | undefined; readonly abiVersion: number | undefined; readonly oneDnn: string | undefined };
+  readonly cpu: { readonly works: boolean; readonly threads: number | undefined; readonly problem: string | undefined };
+  readonly cuda: string;
+  readonly images: string;
+  /** Environment variables that change what the package does. */
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+/** Instruction sets that oneDNN chooses its kernels by, as Linux names them. */
+const interesting = /^(sse4_2|avx|avx2|fma|f16c|avx512(f|bw|vl|_vnni|_bf16|_fp16)|avx_vnni|amx_(tile|int8|bf16)|asimd|sve)$/;
+const variables = /^(KW_|DNNL_|ONEDNN_)|^(OMP_NUM_THREADS|UV_THREADPOOL_SIZE)$/;
+
+/** Prints the report; the exit status tells whether the CPU backend works. */
+export async function runDoctor(json: boolean): Promise<void> {
+  const report = await examine();
+  console.log(json ? JSON.stringify(report, null, 2) : describe(report));
+  if (!report.cpu.works) process.exitCode = RUNTIME_FAILURE;
+}
+
+async function examine(): Promise<Report> {
+  const cpu = await tryCpu();
+  const { glibc, libraries } = processReport();
+  const native = libraries.find((path) => /kernel[-_]warehouse.*\.node$/.test(path));
+  const processors = cpus();
+  return {
+    version: readVersion(new URL('../../../package.json', import.meta.url)),
+    node: process.version,
+    platform: `${process.platform}-${process.arch}`,
+    glibc,
+    processor: { model: processors[0]?.model ?? 'unknown', count: processors.length, instructions: instructionSets(), memory: totalmem() },
+    native: { path: native, abiVersion: native === undefined ? undefined : loadNative().abiVersion, oneDnn: findOneDnn(libraries) },
+    cpu,
+    cuda: 'no plug-in in this version; nothing was searched',
+    images: await trySharp(),
+    environment: Object.fromEntries(Object.entries(process.env).filter(([name]) => variables.test(name))) as Record<string, string>,
+  };
+}
+
+/**
+ * Runs a convolution of ones over ones on the device: the middle of the result counts what was added up. With KW_DEVICE unset or not, it is
+ * the CPU that is tried.
+ */
+async function tryCpu(): Promise<Report['cpu']> {
+  const [size, inChannels, outChannels] = [4, 8, 16];
+  try {
+    using device = Device.open('cpu');
+    const graph = new Graph();
+    const x = graph.input('x', [1, size, size, inChannels]);
+    const weight = graph.input('weight', [outChannels, 3, 3, inChannels]);
+    output('y', relu(conv2d(x, weight, undefined, { stride: [1, 1], padding: [1, 1], dilation: [1, 1], groups: 1 })));
+    using program = device.prepare(lower(graph, { name: 'doctor' }));
+    const allocate = (elements: number) => device.allocate(4 * elements);
+    using images = allocate(size * size * inChannels);
+    using weights = allocate(outChannels * 9 * inChannels);
+    using y = allocate(size * size * outChannels);
+    program.bind({ x: images, weight: weights, y });
+    await Promise.all([
+      images.write(new Float32Array(images.bytes / 4).fill(1)),
+      weights.write(new Float32Array(weights.bytes / 4).fill(1)),
+      program.run(),
+    ]);
+    const values = new Float32Array(await y.read());
+    const middle = values[(size + 1) * outChannels];
+    const corner = values[0];
+    const problem = `a convolution gave ${corner} and ${middle} instead of ${4 * inChannels} and ${9 * inChannels}`;
+    const works = corner === 4 * inChannels && middle === 9 * inChannels;
+    return { works, threads: device.threads, problem: works ? undefined : `${problem}; please report this with the output of doctor` };
+  } catch (error) {
+    return { works: false, threads: undefined, problem: (error as Error).message };
+  }
+}
+
+async function trySharp(): Promise<string> {
+  try {
+    const { default: sharp } = await import('sharp');
+    return `sharp ${sharp.versions.sharp}, libvips ${sharp.versions.vips}`;
+  } catch (error) {
+    return `sharp does not load (only .npy input works): ${(error as Error).message}`;
+  }
+}
+
+interface ProcessReport {
+  readonly header: { readonly glibcVersionRuntime?: string };
+  readonly sharedObjects: readonly string[];
+}
+
+/** What Node knows of this process: the C library and everything that is loaded now. */
+function processReport(): { glibc: string | undefined; libraries: readonly string[] } {
+  // Network interfaces and handles would have their names looked up, which takes seconds without a network; Node 20's types lack the switch.
+  Object.assign(process.report, { excludeNetwork: true });
+  const { header, sharedObjects } = process.report.getReport() as unknown as ProcessReport;
+  return { glibc: header.glibcVersionRuntime, libraries: sharedObjects };
+}
+
+/** The library's full name carries its version, such as libdnnl.so.2.6. Undefined when it is not loaded on its own. */
+function findOneDnn(libraries: readonly string[]): string | undefined {
+  const path = libraries.find((candidate) => /^libdnnl\./.test(basename(candidate)));
+  return path === undefined ? undefined : realpathSync(path);
+}
+
+function instructionSets(): string[] {
+  try {
+    const flags = /^(?:flags|Features)\s*:\s*(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1] ?? '';
+    return flags.split(' ').filter((flag) => interesting.test(flag));
+  } catch {
+    return []; // not Linux
+  }
+}
+
+function readVersion(file: URL): string {
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}
+
+function describe({ version, node, platform, glibc, processor, native, cpu, cuda, images, environment }: Report): string {
+  const { model, count, instructions, memory } = processor;
+  const set = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
+  return formatFields({
+    'kernel-warehouse': version,
+    node: `${node}, ${platform}, ${glibc === undefined ? 'not glibc' : `glibc ${glibc}`}`,
+    processor: `${count} x ${model}, ${formatBytes(memory)}`,
+    instructions: instructions.join(' ') || 'unknown',
+    'native library': native.path === undefined ? 'not loaded' : `${native.path}, interface version ${native.abiVersion}`,
+    oneDNN: native.oneDnn ?? (native.path === undefined ? 'not loaded' : 'inside the native library'),
+    'CPU backend': cpu.works ? `works, ${cpu.threads} threads` : `does not work: ${cpu.problem}`,
+    'CUDA backend': cuda,
+    images,
+    environment: set.join(' ') || 'no variables set',
+  });
+}

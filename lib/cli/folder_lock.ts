@@ -1,0 +1,101 @@
+/** One process at a time may write a run's folder: a file in it names the process that does. */
+import { closeSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { KernelWarehouseError } from '../errors.js';
+
+const NAME = 'train.lock';
+const ATTEMPTS = 5;
+/** A file without content this old was left by a process that died before it wrote its name. */
+const WRITTEN_WITHIN_MILLISECONDS = 5000;
+
+/** Held from construction until it is disposed, or the process ends. */
+export class FolderLock implements Disposable {
+  readonly #path: string;
+
+  /** Takes over the lock of a process of this machine that is no more. Throws ERR_KW_CHECKPOINT, naming its owner, when the folder is in use. */
+  constructor(folder: string) {
+    this.#path = join(folder, NAME);
+    for (let attempt = 1; !createLock(this.#path); attempt++) {
+      const owner = readOwner(this.#path);
+      if (owner && (isAlive(owner) || attempt === ATTEMPTS)) {
+        throw new KernelWarehouseError(
+          'ERR_KW_CHECKPOINT',
+          `${folder} is in use by ${describe(owner)}; wait for it, choose another --output, or remove ${this.#path} if it is gone`,
+        );
+      }
+      if (owner) removeStale(this.#path, owner);
+    }
+    process.once('exit', this.#release);
+  }
+
+  #release = (): void => rmSync(this.#path, { force: true });
+
+  [Symbol.dispose](): void {
+    process.removeListener('exit', this.#release);
+    this.#release();
+  }
+}
+
+interface Owner {
+  /** The file as it is, to recognise it again. */
+  readonly text: string;
+  readonly pid: number;
+  readonly host: string;
+  readonly age: number;
+}
+
+function createLock(path: string): boolean {
+  let file: number;
+  try {
+    file = openSync(path, 'wx');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
+  }
+  writeSync(file, `${process.pid} ${hostname()}\n`);
+  closeSync(file);
+  return true;
+}
+
+/** Undefined when the file has gone in the meantime. */
+function readOwner(path: string): Owner | undefined {
+  try {
+    const text = readFileSync(path, 'utf8');
+    const [pid = '', host = ''] = text.trim().split(' ');
+    return { text, pid: Number.parseInt(pid, 10), host, age: Date.now() - statSync(path).mtimeMs };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+function isAlive({ pid, host, age }: Owner): boolean {
+  if (!Number.isInteger(pid)) return age < WRITTEN_WITHIN_MILLISECONDS;
+  // Process ids mean nothing on another machine; this process's own one was another's before a restart of its container.
+  if (host !== hostname()) return true;
+  if (pid === process.pid) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+function describe({ pid, host }: Owner): string {
+  return Number.isInteger(pid) ? `process ${pid}${host === hostname() ? '' : ` on ${host}`}` : 'a process that is just starting';
+}
+
+/** Moved away before it is removed: of two processes that find the same stale file only one may go on with it. */
+function removeStale(path: string, owner: Owner): void {
+  const moved = `${path}.${process.pid}`;
+  try {
+    renameSync(path, moved);
+    // Another process may have taken the stale lock over between reading and moving; then this one has moved its new lock.
+    if (readFileSync(moved, 'utf8') !== owner.text) renameSync(moved, path);
+    else rmSync(moved);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+}

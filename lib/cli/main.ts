@@ -1,0 +1,56 @@
+#!/usr/bin/env node
+/** The command `kernel-warehouse`. Each verb is one file, which imports what it needs only when it runs, so that --help is quick. */
+import { readFileSync } from 'node:fs';
+import { Command } from 'commander';
+import { benchCommand } from './bench.js';
+import { doctorCommand } from './doctor.js';
+import { evalCommand } from './eval.js';
+import { reportFailure } from './failure.js';
+import { planCommand } from './plan.js';
+import { predictCommand } from './predict.js';
+import { trainCommand } from './train.js';
+
+const verbs = [trainCommand, evalCommand, predictCommand, planCommand, benchCommand, doctorCommand];
+
+function packageVersion(): string {
+  return (JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string }).version;
+}
+
+function buildProgram(): Command {
+  const program = new Command('kernel-warehouse')
+    .description('Train and run KernelWarehouse dynamic-convolution networks (Li and Yao, ICML 2024).')
+    .version(packageVersion(), '-v, --version')
+    .helpCommand('help [verb]', 'show how to use a verb')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ kernel-warehouse doctor
+  $ kernel-warehouse plan kw1x_resnet18
+  $ kernel-warehouse train photos/ --network kw1x_resnet18 --output runs/photos
+  $ kernel-warehouse eval photos/ --weights runs/photos/best.safetensors
+  $ kernel-warehouse predict --weights runs/photos/best.safetensors cat.jpg
+
+Environment: KW_DEVICE and KW_NUM_THREADS set defaults of --device and --threads; KW_DEBUG=1 adds the stack to an error.`,
+    );
+  for (const verb of verbs) program.addCommand(verb());
+  for (const command of [program, ...program.commands]) {
+    command.exitOverride().configureOutput({
+      outputError: (text, write) => write(text.replace(/^error: /, 'kernel-warehouse: ').replace(/\n(?=\()/, ' ')),
+    });
+  }
+  return program;
+}
+
+/** A reader that goes away, as in `kernel-warehouse plan | head`, ends no work: a training run may still want its checkpoint. */
+function ignoreClosedPipe(error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE') throw error;
+}
+
+process.stdout.on('error', ignoreClosedPipe);
+process.stderr.on('error', ignoreClosedPipe);
+try {
+  await buildProgram().parseAsync();
+} catch (error) {
+  process.exitCode = reportFailure(error);
+}

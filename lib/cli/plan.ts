@@ -1,0 +1,36 @@
+/** `kernel-warehouse plan`: its command line. plan_report.ts does the work. */
+import { Command, Option } from 'commander';
+import { wholeNumber } from './arguments.js';
+import type { PlanFlags } from './plan_report.js';
+
+export function planCommand(): Command {
+  return new Command('plan')
+    .summary('show what networks allocate and need')
+    .description(
+      'Show what a network allocates, without running anything: warehouses with their cells, layers and attentions; parameters, operations, memory.',
+    )
+    .argument('[networks...]', 'networks, official configurations or JSON configuration files (default: a line for each known one)')
+    .option('--image-size <pixels>', 'height and width of the images', wholeNumber(8, 4096), 224)
+    .option('--batch-size <count>', 'images at a time, for the memory', wholeNumber(1, 65_536), 1)
+    .option('--classes <count>', '(default: as the configuration says, or 1000)', wholeNumber(1))
+    .addOption(
+      new Option('--stem <kind>', 'first layers (default: small for images up to 64 pixels, else large)').choices(['small', 'large']),
+    )
+    .option('--training', 'memory of a training step instead of inference')
+    .addOption(new Option('--optimizer <name>', 'of the training step').choices(['sgd', 'adamw']).default('sgd'))
+    .option('--json', 'print one JSON array')
+    .addHelpText(
+      'after',
+      `
+Operations count a multiply-add as two. Memory is what the lowered plan asks for; kernels may keep copies of parameters in a layout of their own.
+
+Examples:
+  $ kernel-warehouse plan
+  $ kernel-warehouse plan kw1x_resnet18 kw4x_resnet18
+  $ kernel-warehouse plan kw_resnet18 --image-size 32 --classes 10 --batch-size 32 --training --json`,
+    )
+    .action(async (names: string[], flags: PlanFlags) => {
+      const { printPlans } = await import('./plan_report.js');
+      printPlans(names, flags);
+    });
+}

@@ -1,0 +1,133 @@
+/** What `kernel-warehouse predict` does. */
+import { existsSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { readNpy, writeNpy } from '../checkpoint/npy.js';
+import { ImageLoader, type LoaderOptions } from '../data/loader.js';
+import { KernelWarehouseError } from '../errors.js';
+import { toPhysical } from '../graph/declaration.js';
+import { Device } from '../runtime/device.js';
+import { validationLoaderOptions } from '../train/training.js';
+import type { DeviceFlags } from './arguments.js';
+import { formatShare } from './figures.js';
+import { Progress } from './progress.js';
+import { loadTrainedModel, type ModelFlags, readTrainedModel, type TrainedModel } from './trained_model.js';
+
+export interface PredictFlags extends DeviceFlags, ModelFlags {
+  readonly weights: string;
+  readonly input?: string;
+  readonly output?: string;
+  readonly top: number;
+  readonly batchSize: number;
+  readonly imageSize?: number;
+  readonly json?: true;
+}
+
+/** Samples as the network takes them, in batches. */
+interface Samples {
+  /** What to call each sample. */
+  readonly names: readonly string[];
+  readonly height: number;
+  readonly width: number;
+  /** Images [size, height, width, 3], in order. */
+  readonly batches: () => AsyncIterable<{ readonly images: Float32Array; readonly size: number }>;
+}
+
+const defaultImageSize = 224;
+
+export async function runPredict(images: readonly string[], flags: PredictFlags): Promise<void> {
+  if (flags.output !== undefined && !existsSync(dirname(flags.output))) {
+    throw new KernelWarehouseError('ERR_KW_DATA', `${flags.output}: there is no folder ${dirname(flags.output)} to write it to`);
+  }
+  const samples = flags.input === undefined ? undefined : await arraySamples(flags.input, flags.batchSize);
+  const trained = await readTrainedModel(flags.weights, flags);
+  const logits = await computeLogits(trained, samples ?? imageSamples(images, trained, flags), flags);
+  const { names } = samples ?? { names: images };
+  const classes = trained.model.options.classes;
+  if (flags.output !== undefined) await writeNpy(flags.output, { type: 'F32', shape: [names.length, classes], data: logits });
+
+  const predictions = names.map((name, sample) => {
+    const probabilities = softmax(logits.subarray(sample * classes, (sample + 1) * classes));
+    return {
+      name,
+      classes: best(probabilities, flags.top).map((index) => ({
+        name: trained.classes?.[index] ?? String(index),
+        index,
+        probability: probabilities[index] as number,
+      })),
+    };
+  });
+  if (flags.json) console.log(JSON.stringify(predictions, null, 2));
+  else
+    for (const { name, classes: found } of predictions)
+      console.log(`${name}  ${found.map((one) => `${one.name} ${formatShare(one.probability, 1)}`).join('  ')}`);
+}
+
+async function computeLogits(
+  trained: TrainedModel,
+  { names, height, width, batches }: Samples,
+  flags: PredictFlags,
+): Promise<Float32Array> {
+  using device = Device.open(flags.device, flags.threads === undefined ? {} : { threads: flags.threads });
+  using instance = await loadTrainedModel(trained, device);
+  await instance.setControls({ temperature: trained.temperature });
+  const classes = trained.model.options.classes;
+  const logits = new Float32Array(names.length * classes);
+  using bar = new Progress({ label: 'predict', total: names.length, unit: 'samples', transient: true });
+  let done = 0;
+  for await (const { images, size } of batches()) {
+    logits.set(await instance.logits(images, size, height, width), done * classes);
+    done += size;
+    bar.update(done);
+  }
+  return logits;
+}
+
+/** Throws ERR_KW_DATA unless the file has float32 [N, 3, H, W]. */
+async function arraySamples(path: string, batchSize: number): Promise<Samples> {
+  const { type, shape, data } = await readNpy(path);
+  const [count = 0, channels = 0, height = 0, width = 0] = shape;
+  if (!(data instanceof Float32Array)) {
+    throw new KernelWarehouseError(
+      'ERR_KW_DATA',
+      `${path}: expected element type float32, got ${type}; convert it, in NumPy with x.astype('float32')`,
+    );
+  }
+  if (shape.length !== 4 || channels !== 3 || data.length === 0) {
+    throw new KernelWarehouseError('ERR_KW_DATA', `${path}: expected shape [N, 3, H, W] with nothing zero, got [${shape.join(', ')}]`);
+  }
+  const size = 3 * height * width;
+  async function* batches() {
+    for (let first = 0; first < count; first += batchSize) {
+      const samples = Math.min(batchSize, count - first);
+      const images = new Float32Array(samples * size);
+      toPhysical([samples, 3, height, width], 1, (data as Float32Array).subarray(first * size, (first + samples) * size), images);
+      yield { images, size: samples };
+    }
+  }
+  return { names: Array.from({ length: count }, (_, index) => `${path}[${index}]`), height, width, batches };
+}
+
+/** Image files, prepared as in training's validation. */
+function imageSamples(files: readonly string[], { options }: TrainedModel, flags: PredictFlags): Samples {
+  const { batchSize } = flags;
+  const imageSize = flags.imageSize ?? options?.imageSize ?? defaultImageSize;
+  const preparation: LoaderOptions = options ? validationLoaderOptions(options, batchSize) : { batchSize, imageSize, shuffle: false };
+  // Each file is read once, so nothing is worth keeping.
+  const loader = new ImageLoader(
+    { classes: [], samples: files.map((image) => ({ image, target: 0 })) },
+    { ...preparation, imageSize, cacheMebibytes: 0 },
+  );
+  return { names: files, height: imageSize, width: imageSize, batches: () => loader.batches(0) };
+}
+
+function softmax(logits: Float32Array): Float64Array {
+  const highest = logits.reduce((a, b) => Math.max(a, b), -Infinity);
+  const exponentials = Float64Array.from(logits, (logit) => Math.exp(logit - highest));
+  const sum = exponentials.reduce((a, b) => a + b, 0);
+  return exponentials.map((value) => value / sum);
+}
+
+/** The indices of the `count` largest values, the largest first. */
+function best(values: Float64Array, count: number): number[] {
+  return [...values.keys()].sort((a, b) => (values[b] as number) - (values[a] as number)).slice(0, count);
+}

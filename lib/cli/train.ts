@@ -1,0 +1,55 @@
+/** `kernel-warehouse train`: its command line. train_run.ts does the work. */
+import { Command, Option } from 'commander';
+import { addDeviceOptions, decimalNumber, threeNumbers, wholeNumber } from './arguments.js';
+import type { TrainFlags } from './train_run.js';
+
+export function trainCommand(): Command {
+  const command = new Command('train')
+    .summary('train a network on folders of images')
+    .description(
+      'Train a network on folders of images: DATA/train/<class>/ and DATA/val/<class>/, or DATA/<class>/ without validation. Writes\n' +
+        'checkpoint.safetensors after every epoch, and best.safetensors whenever validation top-1 is better than before.',
+    )
+    .argument('<data>', 'folder of images')
+    .requiredOption('--output <dir>', 'folder for the checkpoints; made if missing, never overwritten')
+    .option('--resume', 'go on with the checkpoint in the output folder; the options come from it')
+    .option('--network <name>', 'network, official configuration, or JSON configuration file (default: kw_resnet18)')
+    .addOption(
+      new Option('--stem <kind>', 'first layers (default: small for images up to 64 pixels, else large)').choices(['small', 'large']),
+    )
+    .option('--epochs <count>', 'times to go through the images (default: 100)', wholeNumber(1, 1_000_000))
+    .option('--batch-size <count>', 'images in a step (default: 32)', wholeNumber(1, 65_536))
+    .option('--image-size <pixels>', 'height and width that images are brought to (default: 224)', wholeNumber(8, 4096))
+    .option('--learning-rate <number>', 'after the warm-up (default: 0.05; with adamw 0.001)', decimalNumber({ above: 0 }))
+    .option('--minimum-learning-rate <number>', 'at the end of the cosine (default: 0)', decimalNumber({ least: 0 }))
+    .option('--warmup-epochs <number>', 'epochs in which the learning rate grows from 0 (default: 0)', decimalNumber({ least: 0 }))
+    .option('--weight-decay <number>', 'of tensors with more than one dimension (default: 0.0001)', decimalNumber({ least: 0 }))
+    .addOption(new Option('--optimizer <name>', '(default: sgd)').choices(['sgd', 'adamw']))
+    .option('--momentum <number>', 'of sgd (default: 0.9)', decimalNumber({ least: 0, below: 1 }))
+    .option('--nesterov', "Nesterov's momentum, of sgd")
+    .option('--label-smoothing <number>', '(default: 0)', decimalNumber({ least: 0, below: 1 }))
+    .option('--temperature-epochs <number>', 'epochs until the attention temperature is 0 (default: 10)', decimalNumber({ least: 0 }))
+    .addOption(
+      new Option('--augmentation <kind>', 'random changes of training images (default: photo)').choices(['none', 'shift', 'photo']),
+    )
+    .option('--crop-ratio <number>', 'part that the central crop keeps (default: 0.875)', decimalNumber({ above: 0, most: 1 }))
+    .option('--mean <r,g,b>', "of the pixels in 0..1 (default: ImageNet's)", threeNumbers())
+    .option('--std <r,g,b>', "standard deviation of the pixels (default: ImageNet's)", threeNumbers({ above: 0 }))
+    .option('--seed <number>', 'of initial values, order and random changes (default: 0)', wholeNumber(0, 0x7fffffff));
+  return addDeviceOptions(command)
+    .addHelpText(
+      'after',
+      `
+A configuration file gives defaults, flags come before them. Ctrl-C stops after the step in flight, writes the checkpoint and exits with 130;
+--resume then goes on to the same numbers as a run that was never stopped.
+
+Examples:
+  $ kernel-warehouse train photos/ --output runs/photos --network kw1x_resnet18 --epochs 90 --batch-size 64
+  $ kernel-warehouse train digits/ --output runs/digits --image-size 32 --augmentation shift --epochs 10
+  $ kernel-warehouse train digits/ --output runs/digits --resume`,
+    )
+    .action(async (data: string, flags: TrainFlags) => {
+      const { runTrain } = await import('./train_run.js');
+      await runTrain(data, flags);
+    });
+}

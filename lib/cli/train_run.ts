@@ -1,0 +1,174 @@
+/** What `kernel-warehouse train` does. */
+import { existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { type ImageDataset, readSplitFolder, type SplitDataset } from '../data/folder.js';
+import { KernelWarehouseError } from '../errors.js';
+import { Model, type ModelOptions } from '../models/model.js';
+import { selectModel } from '../models/select.js';
+import { Device } from '../runtime/device.js';
+import { type Checkpoint, readCheckpoint } from '../train/checkpoint.js';
+import type { TrainingOptions } from '../train/options.js';
+import { train } from '../train/training.js';
+import { type DeviceFlags, programWords, quoted } from './arguments.js';
+import { formatCount, formatFields } from './figures.js';
+import { FolderLock } from './folder_lock.js';
+import { Interruption } from './interruption.js';
+import { formatOutcome, TrainingDisplay } from './training_display.js';
+import { configTraining, differences, type FlatOptions, newRunOptions } from './training_options.js';
+
+export interface TrainFlags extends DeviceFlags, Partial<Omit<FlatOptions, 'standardDeviation' | 'beta1' | 'beta2' | 'epsilon'>> {
+  readonly output: string;
+  readonly resume?: true;
+  readonly network?: string;
+  readonly stem?: 'small' | 'large';
+  readonly std?: [number, number, number];
+}
+
+interface Plan {
+  readonly model: ModelOptions;
+  readonly options: TrainingOptions;
+  readonly resume?: Checkpoint;
+}
+
+export async function runTrain(folder: string, flags: TrainFlags): Promise<void> {
+  const checkpointPath = join(flags.output, 'checkpoint.safetensors');
+  const bestPath = join(flags.output, 'best.safetensors');
+  const existing = [checkpointPath, bestPath].find((path) => existsSync(path));
+  if (flags.resume && !existsSync(checkpointPath)) {
+    throw new KernelWarehouseError('ERR_KW_CHECKPOINT', `${checkpointPath}: no checkpoint to resume; leave out --resume to start a run`);
+  }
+  const refuseExisting = (path: string | undefined) => {
+    if (flags.resume || path === undefined) return;
+    const message = `${path} exists, and a run is never overwritten; give --resume to go on with it, or choose another --output`;
+    throw new KernelWarehouseError('ERR_KW_CHECKPOINT', message);
+  };
+  refuseExisting(existing);
+
+  const data = await readSplitFolder(folder);
+  const fresh = flags.resume ? undefined : newPlan(flags, data.train);
+  mkdirSync(flags.output, { recursive: true });
+  using _lock = new FolderLock(flags.output);
+  refuseExisting([checkpointPath, bestPath].find((path) => existsSync(path)));
+  const plan = fresh ?? resumedPlan(await readCheckpoint(checkpointPath), flags, data.train);
+
+  using device = Device.open(flags.device, flags.threads === undefined ? {} : { threads: flags.threads });
+  using interruption = new Interruption((signal) => {
+    process.stderr.write(`\n${signal}: stopping after this step, then writing ${checkpointPath} (once more to end at once)\n`);
+  });
+  printOpening(plan, flags, data, device, checkpointPath);
+  using display = new TrainingDisplay(plan.options, data.train.samples.length, plan.resume?.progress);
+  const { history, interrupted } = await train({
+    ...plan,
+    data,
+    device,
+    checkpointPath,
+    bestPath,
+    signal: interruption.signal,
+    onStep: (report) => display.step(report),
+    onValidationBatch: (accuracy, total) => display.validation(accuracy, total),
+    onEpoch: (summary) => display.epoch(summary),
+  });
+  display.clear();
+
+  if (interrupted) {
+    console.log(`stopped; go on with: ${resumeCommand(folder, flags)}`);
+    process.exitCode = interruption.exitStatus;
+    return;
+  }
+  const { line, isBest } = formatOutcome(history);
+  console.log(line);
+  console.log(`evaluate with: ${programWords()} eval ${quoted(folder)} --weights ${quoted(isBest ? bestPath : checkpointPath)}`);
+}
+
+/** The flags that set training options, without those that were not given. */
+function optionFlags(flags: TrainFlags): Partial<FlatOptions> {
+  const { output: _output, resume: _resume, network: _network, stem: _stem, device: _device, threads: _threads, std, ...options } = flags;
+  return { ...options, ...(std === undefined ? {} : { standardDeviation: std }) };
+}
+
+function newPlan(flags: TrainFlags, { classes }: ImageDataset): Plan {
+  const { config, model } = selectModel(flags.network ?? 'kw_resnet18');
+  const { options: configured, unused } = configTraining(config);
+  if (unused.length > 0)
+    process.stderr.write(`kernel-warehouse: this version does not use these fields of the configuration: ${unused.join(', ')}\n`);
+  if (model.classes !== undefined && model.classes !== classes.length) {
+    throw new KernelWarehouseError(
+      'ERR_KW_CONFIG',
+      `the configuration has num_classes ${model.classes}, but the folder has ${classes.length} classes; change or remove num_classes`,
+    );
+  }
+  const options = newRunOptions(configured, optionFlags(flags));
+  const stem = flags.stem ?? (options.imageSize <= 64 ? 'small' : 'large');
+  return { model: { ...model, classes: classes.length, stem }, options };
+}
+
+function resumedPlan(checkpoint: Checkpoint, flags: TrainFlags, { classes }: ImageDataset): Plan {
+  const asked = optionFlags(flags);
+  const problems = differences(checkpoint.options, asked);
+  const { stem } = checkpoint.model;
+  if (flags.stem !== undefined && flags.stem !== stem) problems.push(`--stem is ${stem} there, ${flags.stem} here`);
+  if (flags.network !== undefined) {
+    const { model } = selectModel(flags.network);
+    // Written to the checkpoint as JSON, so compared as JSON; classes and stem do not come from the network's name.
+    const same = (options: ModelOptions) => JSON.parse(JSON.stringify({ ...options, classes: undefined, stem: undefined })) as unknown;
+    if (!isDeepStrictEqual(same(model), same(checkpoint.model))) {
+      problems.push(`--network is ${checkpoint.model.network} with other options there, ${flags.network} here`);
+    }
+  }
+  if (problems.length > 0) {
+    throw new KernelWarehouseError('ERR_KW_CHECKPOINT', `the checkpoint was made with other options: ${problems.join('; ')}`);
+  }
+  if (!isDeepStrictEqual(checkpoint.classes, [...classes])) {
+    throw new KernelWarehouseError(
+      'ERR_KW_DATA',
+      `the folder's ${classes.length} classes are not the checkpoint's ${checkpoint.classes.length}: ${checkpoint.classes.join(', ')}`,
+    );
+  }
+  return { model: checkpoint.model, options: resumedOptions(checkpoint, asked.epochs), resume: checkpoint };
+}
+
+function resumedOptions({ options, progress }: Checkpoint, epochs: number | undefined): TrainingOptions {
+  if (epochs === undefined || epochs === options.epochs) return options;
+  const begun = progress.epoch + (progress.batch > 0 ? 1 : 0);
+  if (epochs < begun) {
+    throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', `--epochs is ${epochs}, but the checkpoint is already in epoch ${begun}`);
+  }
+  process.stderr.write(
+    `kernel-warehouse: ${epochs} epochs instead of ${options.epochs} change the cosine of the learning rate from here on; ` +
+      'the result is not that of a run with either number from the start\n',
+  );
+  return { ...options, epochs };
+}
+
+function printOpening(
+  { model, options, resume }: Plan,
+  flags: TrainFlags,
+  data: SplitDataset,
+  device: Device,
+  checkpointPath: string,
+): void {
+  const { parameters, options: network } = new Model(model);
+  const { optimizer, learningRate, epochs, batchSize, imageSize } = options;
+  const { train: training, validation } = data;
+  const name = flags.network === undefined || flags.network === model.network ? model.network : `${model.network} (${flags.network})`;
+  const images = validation
+    ? `${formatCount(training.samples.length)} training and ${formatCount(validation.samples.length)} validation images`
+    : `${formatCount(training.samples.length)} training images, no validation part`;
+  const next = (resume?.progress.epoch ?? 0) + 1;
+  const resumed = resume ? (next > epochs ? ', all done before' : `, resumed in epoch ${next}`) : '';
+  console.log(
+    formatFields({
+      network: `${name}, ${formatCount(parameters.count)} parameters, ${network.stem} stem`,
+      device: `${device.name}, ${device.threads} threads`,
+      data: `${images} of ${training.classes.length} classes`,
+      schedule: `${epochs} ${epochs === 1 ? 'epoch' : 'epochs'} in batches of ${batchSize}, ${imageSize} pixels, ${optimizer.kind}, learning rate ${learningRate}${resumed}`,
+      checkpoint: checkpointPath,
+    }),
+  );
+}
+
+function resumeCommand(folder: string, { output, device, threads }: TrainFlags): string {
+  const place = [...(device === 'auto' ? [] : ['--device', device]), ...(threads === undefined ? [] : ['--threads', String(threads)])];
+  return [programWords(), 'train', quoted(folder), '--output', quoted(output), '--resume', ...place].join(' ');
+}

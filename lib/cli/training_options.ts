@@ -1,0 +1,139 @@
+/** From configuration file and flags to a run's options: defaults, overridden by the file, overridden by the flags. */
+import { KernelWarehouseError } from '../errors.js';
+import type { NetworkConfig } from '../models/config.js';
+import { defaultTrainingOptions, type TrainingOptions } from '../train/options.js';
+
+type Optimizer = TrainingOptions['optimizer'];
+
+/** Training options with the optimizer's own ones beside the others, so that each can be overridden and compared alone. */
+export interface FlatOptions extends Omit<TrainingOptions, 'optimizer'> {
+  readonly optimizer: Optimizer['kind'];
+  readonly momentum: number;
+  readonly nesterov: boolean;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly epsilon: number;
+}
+
+type OptimizerOption = 'momentum' | 'nesterov' | 'beta1' | 'beta2' | 'epsilon';
+
+const optionsOfOptimizer: Readonly<Record<Optimizer['kind'], readonly OptimizerOption[]>> = {
+  sgd: ['momentum', 'nesterov'],
+  adamw: ['beta1', 'beta2', 'epsilon'],
+};
+
+/** Defaults that differ from PyTorch's zeros only where an optimizer would not train without. */
+const optimizerDefaults = { momentum: 0.9, nesterov: false, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
+
+/** AdamW diverges at the learning rates that suit SGD. */
+export const ADAMW_LEARNING_RATE = 1e-3;
+
+/** The authors' names (`--opt`); their `sgd` is Nesterov's. */
+const officialOptimizers: Readonly<Record<string, Partial<FlatOptions>>> = {
+  sgd: { optimizer: 'sgd', nesterov: true },
+  nesterov: { optimizer: 'sgd', nesterov: true },
+  momentum: { optimizer: 'sgd', nesterov: false },
+  adamw: { optimizer: 'adamw' },
+};
+
+/** Fields that make the model; `modelOptions` reads them. */
+const modelFields: ReadonlySet<string> = new Set([
+  'model',
+  'num_classes',
+  'dropout',
+  'drop_path',
+  'reduction',
+  'cell_num_ratio',
+  'cell_inplane_ratio',
+  'cell_outplane_ratio',
+  'sharing_range',
+  'nonlocal_basis_ratio',
+  'spatial_partition',
+]);
+
+type Translation = (config: NetworkConfig) => Partial<FlatOptions>;
+
+/** Fields that training uses. */
+const trainingFields: Partial<Record<keyof NetworkConfig, Translation>> = {
+  epochs: ({ epochs }) => ({ epochs: epochs as number }),
+  batch_size: ({ batch_size: batchSize }) => ({ batchSize: batchSize as number }),
+  lr: ({ lr }) => ({ learningRate: lr as number }),
+  min_lr: ({ min_lr: minimum }) => ({ minimumLearningRate: minimum as number }),
+  warmup_epochs: ({ warmup_epochs: epochs }) => ({ warmupEpochs: epochs as number }),
+  weight_decay: ({ weight_decay: weightDecay }) => ({ weightDecay: weightDecay as number }),
+  momentum: ({ momentum }) => ({ momentum: momentum as number }),
+  opt: ({ opt }) => officialOptimizer(opt as string),
+  opt_eps: ({ opt_eps: epsilon }) => ({ epsilon: epsilon as number }),
+  opt_betas: ({ opt_betas: betas }) => (betas ? { beta1: betas[0], beta2: betas[1] } : {}),
+  smoothing: ({ smoothing }) => ({ labelSmoothing: smoothing as number }),
+  temp_epoch: ({ temp_epoch: epochs }) => ({ temperatureEpochs: epochs as number }),
+  input_size: ({ input_size: imageSize }) => ({ imageSize: imageSize as number }),
+  crop_pct: ({ crop_pct: cropRatio }) => (cropRatio ? { cropRatio } : {}),
+  seed: ({ seed }) => ({ seed: seed as number }),
+};
+
+function officialOptimizer(name: string): Partial<FlatOptions> {
+  const known = officialOptimizers[name.toLowerCase()];
+  if (known) return known;
+  throw new KernelWarehouseError(
+    'ERR_KW_CONFIG',
+    `opt: the optimizer '${name}' is not in this version; it has ${Object.keys(officialOptimizers).join(', ')}`,
+  );
+}
+
+export interface ConfigTraining {
+  readonly options: Partial<FlatOptions>;
+  /** Fields that are set to something and that nothing here uses. */
+  readonly unused: readonly string[];
+}
+
+/** What a configuration says about training. Throws ERR_KW_CONFIG for an optimizer that this version does not have. */
+export function configTraining(config: NetworkConfig): ConfigTraining {
+  const options: Partial<FlatOptions> = {};
+  const unused: string[] = [];
+  for (const [field, value] of Object.entries(config)) {
+    const translate = trainingFields[field as keyof NetworkConfig];
+    const isOff = value === undefined || value === null || value === false || value === 0 || value === -1;
+    if (translate) Object.assign(options, translate(config));
+    else if (!modelFields.has(field) && !isOff) unused.push(field);
+  }
+  return { options, unused };
+}
+
+/** The options of a new run. Throws ERR_KW_INVALID_ARGUMENT when a flag belongs to another optimizer than the chosen one. */
+export function newRunOptions(config: Partial<FlatOptions>, flags: Partial<FlatOptions>): TrainingOptions {
+  const kind = flags.optimizer ?? config.optimizer ?? defaultTrainingOptions.optimizer.kind;
+  for (const [other, names] of Object.entries(optionsOfOptimizer)) {
+    const stray = other === kind ? undefined : names.find((name) => flags[name] !== undefined);
+    if (stray)
+      throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', `--${stray} is an option of ${other}, but the optimizer is ${kind}`);
+  }
+  const learningRate = kind === 'adamw' ? { learningRate: ADAMW_LEARNING_RATE } : {};
+  const { momentum, nesterov, beta1, beta2, epsilon, optimizer, ...rest } = {
+    ...defaultTrainingOptions,
+    ...optimizerDefaults,
+    ...learningRate,
+    ...config,
+    ...flags,
+  };
+  return { ...rest, optimizer: kind === 'sgd' ? { kind, momentum, nesterov } : { kind, beta1, beta2, epsilon } };
+}
+
+function flatten({ optimizer, ...rest }: TrainingOptions): Partial<FlatOptions> {
+  const { kind, ...own } = optimizer;
+  return { ...rest, optimizer: kind, ...own };
+}
+
+/** The flag that sets an option. */
+function flagOf(option: string): string {
+  return option === 'standardDeviation' ? '--std' : `--${option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+/** The flags that ask for something else than the run that is resumed has, one phrase each. The number of epochs may change. */
+export function differences(run: TrainingOptions, flags: Partial<FlatOptions>): string[] {
+  const stored: Readonly<Record<string, unknown>> = flatten(run);
+  return Object.entries(flags).flatMap(([option, value]) => {
+    if (option === 'epochs' || value === undefined || String(stored[option]) === String(value)) return [];
+    return [`${flagOf(option)} is ${stored[option] === undefined ? 'not used' : stored[option]} there, ${value} here`];
+  });
+}

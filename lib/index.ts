@@ -1,0 +1,51 @@
+/** The public names. Everything else may change between versions. */
+
+export { parseNpy, readNpy, writeNpy } from './checkpoint/npy.js';
+// Files of tensors.
+export { readSafetensors, SafetensorsFile, writeSafetensors } from './checkpoint/safetensors.js';
+export type { SafetensorsEntry } from './checkpoint/safetensors_header.js';
+export { type StoredArray, type StoredTensor, type StoredType, toFloat32 } from './checkpoint/stored_tensor.js';
+export { type Augmentation, PHOTO_AUGMENTATION } from './data/augment.js';
+// Images.
+export { type ImageDataset, type ImageSample, readImageFolder, readSplitFolder, type SplitDataset } from './data/folder.js';
+export type { ImageSource, Pixels, ResizeKernel } from './data/image.js';
+export { type Batch, IMAGENET_MEAN, IMAGENET_STANDARD_DEVIATION, ImageLoader, type LoaderOptions } from './data/loader.js';
+export { type ErrorCode, KernelWarehouseError } from './errors.js';
+export { type NetworkConfig, officialConfig, officialConfigNames, parseConfig, readConfig } from './models/config.js';
+export { type Controls, inferencePlan, ModelInstance, type NamedTensor } from './models/instance.js';
+// Networks.
+export { Model, type ModelOptions } from './models/model.js';
+export type { NetworkOptions } from './models/network.js';
+export { networkNames } from './models/registry.js';
+export { modelOptions, type Selection, selectModel } from './models/select.js';
+export { type OptimizerOptions, type TrainingPlanOptions, trainingPlan } from './models/training_plan.js';
+export type { DataType, Plan, PlanBuffer, PlanStep, PlanTensor } from './plan/plan.js';
+export { DeviceBuffer } from './runtime/buffer.js';
+// Devices and what runs on them.
+export { Device, type DeviceMemory, type DeviceName, type DeviceOptions } from './runtime/device.js';
+export { Program, type ProgramMemory, type StepTime } from './runtime/program.js';
+export type { Accuracy } from './train/accuracy.js';
+export { type Checkpoint, type EpochSummary, readCheckpoint, type TrainingProgress, writeCheckpoint } from './train/checkpoint.js';
+export { type EvaluateOptions, evaluate } from './train/evaluate.js';
+export { defaultTrainingOptions, type TrainingOptions } from './train/options.js';
+export { type LearningRateSchedule, learningRateAt } from './train/schedule.js';
+export { type StepInput, type StepResult, Trainer, type TrainerOptions } from './train/trainer.js';
+// Training.
+export { type StepReport, type TrainingResult, type TrainingRun, train, validationLoaderOptions } from './train/training.js';
+// Warehouses as data.
+export {
+  type Allocation,
+  type AllocationOptions,
+  type AttentionNorm,
+  type AttentionShape,
+  allocate,
+  type LayerAllocation,
+  type LayerKind,
+  type LayerShape,
+  type NonlocalBasis,
+  type PerWarehouse,
+  type SharingRange,
+  type TemperatureSchedule,
+  temperatureAt,
+  type Warehouse,
+} from './warehouse/index.js';

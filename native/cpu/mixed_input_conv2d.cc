@@ -1,0 +1,247 @@
+#include "cpu/mixed_input_conv2d.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "cpu/kernel.h"
+#include "cpu/onednn.h"
+#include "cpu/parallel.h"
+#include "cpu/wide.h"
+
+namespace kw::cpu {
+
+namespace {
+
+// How much cheaper an operation of a large matrix product is than one of mixing and of many small convolutions; measured on AVX2.
+constexpr double kProductAdvantage = 1.5;
+
+// to += alpha * from
+KW_WIDE void add_scaled(float alpha, const float* from, int64_t count, float* to) {
+#pragma omp simd
+  for (int64_t c = 0; c < count; ++c) to[c] += alpha * from[c];
+}
+
+KW_WIDE float dot(const float* a, const float* b, int64_t count) {
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t c = 0; c < count; ++c) sum += a[c] * b[c];
+  return sum;
+}
+
+struct MixedInput {
+  ConvolutionGeometry geometry;
+  CellGrid grid;
+  int threads;
+
+  int64_t positions() const { return geometry.out_height * geometry.out_width; }
+  int64_t rows() const { return geometry.batch * positions(); }
+  int64_t out_cells() const { return grid.out_channels / grid.cell_out; }
+  int64_t in_cells() const { return grid.in_channels / grid.cell_in; }
+  int64_t mixed_elements() const { return rows() * grid.cell_in; }
+  size_t mixed_bytes() const { return (static_cast<size_t>(mixed_elements()) * sizeof(float) + 63) / 64 * 64; }
+
+  // Calls body(x offset, attention offset) for every window position of output `row` and input cell whose input lies inside the image: x at
+  // the first of the cell's channels, attention at mixture (position, out_cell, in cell) and cell 0.
+  template <class Body>
+  void for_each_window(int64_t row, int64_t out_cell, const Body& body) const {
+    const auto& g = geometry;
+    const int64_t sample = row / positions(), position = row % positions();
+    const int64_t top = position / g.out_width * g.stride[0] - g.padding[0];
+    const int64_t left = position % g.out_width * g.stride[1] - g.padding[1];
+    const int64_t attention = sample * grid.mixtures() * grid.cells;
+    for (int64_t p = 0; p < g.kernel_height; ++p) {
+      const int64_t h = top + p * g.dilation[0];
+      if (h < 0 || h >= g.height) continue;
+      for (int64_t q = 0; q < g.kernel_width; ++q) {
+        const int64_t w = left + q * g.dilation[1];
+        if (w < 0 || w >= g.width) continue;
+        const int64_t x = ((sample * g.height + h) * g.width + w) * g.in_channels;
+        const int64_t mixture = ((p * g.kernel_width + q) * out_cells() + out_cell) * in_cells();
+        for (int64_t in = 0; in < in_cells(); ++in) body(x + in * grid.cell_in, attention + (mixture + in) * grid.cells);
+      }
+    }
+  }
+
+  // u_j of one output cell, [rows, cell_in].
+  void mix_input(const float* x, const float* attention, int64_t cell, int64_t out_cell, float* mixed) const {
+    const int64_t channels = grid.cell_in;
+    parallel_for(threads, rows(), rows_per_thread(channels * geometry.kernel_height * geometry.kernel_width), [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        float* to = mixed + row * channels;
+        std::fill(to, to + channels, 0.0f);
+        for_each_window(row, out_cell, [&](int64_t from, int64_t weight) {
+          add_scaled(attention[weight + cell], x + from, channels, to);
+        });
+      }
+    });
+  }
+
+  // The gradient of u_j: dy times the cell, [rows, cell_in].
+  void mixed_gradient(const float* dy, const float* cells, int64_t cell, int64_t out_cell, float* dmixed) const {
+    check_onednn("a product with a cell",
+                 dnnl_sgemm('N', 'N', rows(), grid.cell_in, grid.cell_out, 1.0f, dy + out_cell * grid.cell_out, grid.out_channels,
+                            cells + cell * grid.cell_elements(), grid.cell_in, 0.0f, dmixed, grid.cell_in));
+  }
+};
+
+class MixedInputForward final : public Kernel {
+ public:
+  MixedInputForward(const StepContext& context, const MixedInput& mixed)
+      : mixed_(mixed), x_(context.input(0)), attention_(context.input(1)), cells_(context.input(2)),
+        bias_(context.has_input(3) ? &context.input(3) : nullptr), y_(context.output(0)) {
+    if (bias_) expect_shape(context, "bias", *bias_, {mixed_.grid.out_channels});
+    context.reserve_scratch(mixed_.mixed_bytes());
+  }
+
+  void run(const Memory& memory) override {
+    const CellGrid& grid = mixed_.grid;
+    auto* u = reinterpret_cast<float*>(memory.scratch());
+    auto* y = memory.data<float>(y_);
+    if (bias_) {
+      const auto* bias = memory.data<float>(*bias_);
+      for (int64_t row = 0; row < mixed_.rows(); ++row) std::copy(bias, bias + grid.out_channels, y + row * grid.out_channels);
+    }
+    const ThreadLimit limit(mixed_.threads);
+    for (int64_t cell = 0; cell < grid.cells; ++cell) {
+      for (int64_t out_cell = 0; out_cell < mixed_.out_cells(); ++out_cell) {
+        mixed_.mix_input(memory.data<float>(x_), memory.data<float>(attention_), cell, out_cell, u);
+        check_onednn("a product with a cell",
+                     dnnl_sgemm('N', 'T', mixed_.rows(), grid.cell_out, grid.cell_in, 1.0f, u, grid.cell_in,
+                                memory.data<float>(cells_) + cell * grid.cell_elements(), grid.cell_in, cell > 0 || bias_ ? 1.0f : 0.0f,
+                                y + out_cell * grid.cell_out, grid.out_channels));
+      }
+    }
+  }
+
+ private:
+  const MixedInput mixed_;
+  const Tensor& x_;
+  const Tensor& attention_;
+  const Tensor& cells_;
+  const Tensor* bias_;
+  const Tensor& y_;
+};
+
+class MixedInputBackwardInput final : public Kernel {
+ public:
+  MixedInputBackwardInput(const StepContext& context, const MixedInput& mixed)
+      : mixed_(mixed), dy_(context.input(0)), attention_(context.input(1)), cells_(context.input(2)), dx_(context.output(0)) {
+    context.reserve_scratch(mixed_.mixed_bytes());
+  }
+
+  void run(const Memory& memory) override {
+    const CellGrid& grid = mixed_.grid;
+    auto* du = reinterpret_cast<float*>(memory.scratch());
+    auto* dx = memory.data<float>(dx_);
+    const auto* attention = memory.data<float>(attention_);
+    std::memset(dx, 0, static_cast<size_t>(dx_.bytes()));
+    const ThreadLimit limit(mixed_.threads);
+    for (int64_t cell = 0; cell < grid.cells; ++cell) {
+      for (int64_t out_cell = 0; out_cell < mixed_.out_cells(); ++out_cell) {
+        mixed_.mixed_gradient(memory.data<float>(dy_), memory.data<float>(cells_), cell, out_cell, du);
+        // Windows of one sample overlap, those of different samples never do.
+        parallel_for(mixed_.threads, mixed_.geometry.batch, 1, [&](int64_t begin, int64_t end) {
+          for (int64_t row = begin * mixed_.positions(); row < end * mixed_.positions(); ++row) {
+            const float* source = du + row * grid.cell_in;
+            mixed_.for_each_window(row, out_cell, [&](int64_t place, int64_t weight) {
+              add_scaled(attention[weight + cell], source, grid.cell_in, dx + place);
+            });
+          }
+        });
+      }
+    }
+  }
+
+ private:
+  const MixedInput mixed_;
+  const Tensor& dy_;
+  const Tensor& attention_;
+  const Tensor& cells_;
+  const Tensor& dx_;
+};
+
+class MixedInputBackwardMixing final : public Kernel {
+ public:
+  MixedInputBackwardMixing(const StepContext& context, const MixedInput& mixed)
+      : mixed_(mixed), x_(context.input(0)), dy_(context.input(1)), attention_(context.input(2)), cells_(context.input(3)),
+        accumulate_(context.has_input(4)), dattention_(context.output(0)), dcells_(context.output(1)) {
+    expect_shape(context, "dattention", dattention_, attention_.shape);
+    expect_shape(context, "dcells", dcells_, cells_.shape);
+    if (accumulate_ && (context.input(4).buffer != dcells_.buffer || context.input(4).offset != dcells_.offset)) {
+      context.fail("expected dcells in the accumulator's memory");
+    }
+    context.reserve_scratch(2 * mixed_.mixed_bytes());
+  }
+
+  void run(const Memory& memory) override {
+    const CellGrid& grid = mixed_.grid;
+    auto* u = reinterpret_cast<float*>(memory.scratch());
+    auto* du = reinterpret_cast<float*>(memory.scratch() + mixed_.mixed_bytes());
+    const auto* x = memory.data<float>(x_);
+    const auto* dy = memory.data<float>(dy_);
+    auto* dattention = memory.data<float>(dattention_);
+    // A mixture whose window never meets the image has no gradient.
+    std::memset(dattention, 0, static_cast<size_t>(dattention_.bytes()));
+    const ThreadLimit limit(mixed_.threads);
+    for (int64_t cell = 0; cell < grid.cells; ++cell) {
+      for (int64_t out_cell = 0; out_cell < mixed_.out_cells(); ++out_cell) {
+        mixed_.mix_input(x, memory.data<float>(attention_), cell, out_cell, u);
+        check_onednn("a cell's gradient",
+                     dnnl_sgemm('T', 'N', grid.cell_out, grid.cell_in, mixed_.rows(), 1.0f, dy + out_cell * grid.cell_out, grid.out_channels,
+                                u, grid.cell_in, accumulate_ || out_cell > 0 ? 1.0f : 0.0f,
+                                memory.data<float>(dcells_) + cell * grid.cell_elements(), grid.cell_in));
+        mixed_.mixed_gradient(dy, memory.data<float>(cells_), cell, out_cell, du);
+        parallel_for(mixed_.threads, mixed_.geometry.batch, 1, [&](int64_t begin, int64_t end) {
+          for (int64_t row = begin * mixed_.positions(); row < end * mixed_.positions(); ++row) {
+            const float* gradient = du + row * grid.cell_in;
+            mixed_.for_each_window(row, out_cell, [&](int64_t place, int64_t weight) { dattention[weight + cell] += dot(gradient, x + place, grid.cell_in); });
+          }
+        });
+      }
+    }
+  }
+
+ private:
+  const MixedInput mixed_;
+  const Tensor& x_;
+  const Tensor& dy_;
+  const Tensor& attention_;
+  const Tensor& cells_;
+  const bool accumulate_;
+  const Tensor& dattention_;
+  const Tensor& dcells_;
+};
+
+// `attention` and the cells after it are inputs at these positions.
+template <class PassKernel>
+std::unique_ptr<Kernel> make(const StepContext& context, const ConvolutionGeometry& geometry, const CellGrid& grid, size_t attention) {
+  expect_shape(context, "attention", context.input(attention), {geometry.batch, grid.mixtures(), grid.cells});
+  expect_type(context, "cells", context.input(attention + 1));
+  return std::make_unique<PassKernel>(context, MixedInput{geometry, grid, context.threads});
+}
+
+}  // namespace
+
+bool mixes_input(const ConvolutionGeometry& geometry, const CellGrid& grid) {
+  if (geometry.groups != 1 || grid.cell_height != 1 || grid.cell_width != 1) return false;
+  const auto positions = static_cast<double>(geometry.out_height * geometry.out_width);
+  const auto cells = static_cast<double>(grid.cells);
+  // Per output cell and element of a cell: one product for each cell and position, against mixing and convolving each mixture.
+  const auto mixtures = static_cast<double>(grid.mixtures()) / static_cast<double>(grid.out_channels / grid.cell_out);
+  // Mixing inputs costs 1 / cell_out of the products: only worth it when that is little.
+  return grid.cell_out >= 32 && cells * positions < kProductAdvantage * mixtures * (cells + positions);
+}
+
+std::unique_ptr<Kernel> mixed_input_forward(const StepContext& context, const ConvolutionGeometry& geometry, const CellGrid& grid) {
+  return make<MixedInputForward>(context, geometry, grid, 1);
+}
+
+std::unique_ptr<Kernel> mixed_input_backward_input(const StepContext& context, const ConvolutionGeometry& geometry, const CellGrid& grid) {
+  return make<MixedInputBackwardInput>(context, geometry, grid, 1);
+}
+
+std::unique_ptr<Kernel> mixed_input_backward_mixing(const StepContext& context, const ConvolutionGeometry& geometry, const CellGrid& grid) {
+  return make<MixedInputBackwardMixing>(context, geometry, grid, 2);
+}
+
+}  // namespace kw::cpu

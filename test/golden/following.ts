@@ -1,0 +1,55 @@
+/** The float64 reference in step with another machine: it computes everything itself, but its ReLUs and max poolings decide as that machine's. */
+import type { Graph, Node } from '../../lib/graph/graph.js';
+import { output } from '../../lib/graph/ops/copy.js';
+import { rewrite } from '../../lib/graph/passes/rewrite.js';
+import type { Differences } from '../reference/decisions.js';
+import { type LeafKind, type Machine, ReferenceSession, type Session } from './session.js';
+
+class FollowingSession implements Session {
+  constructor(
+    private readonly leader: Session,
+    private readonly reference: ReferenceSession,
+    /** Nodes that decide, by the output that shows the decision. */
+    private readonly deciding: ReadonlyMap<string, Node>,
+    private readonly differences: Differences,
+  ) {}
+
+  async write(kind: LeafKind, name: string, values: ArrayLike<number>): Promise<void> {
+    await this.leader.write(kind, name, values);
+    await this.reference.write(kind, name, values);
+  }
+
+  read(kind: LeafKind, name: string): Promise<Float64Array> {
+    return this.reference.read(kind, name);
+  }
+
+  async run(): Promise<void> {
+    await this.leader.run();
+    const decisions = new Map<Node, Float64Array>();
+    for (const [name, node] of this.deciding) decisions.set(node, await this.leader.read('output', name));
+    await this.reference.run({ decisions, differences: this.differences });
+  }
+
+  close(): void {
+    this.leader.close();
+  }
+}
+
+/** `differences` counts, over all runs, where the leader decided otherwise than float64 would. */
+export function followingMachine(leader: Machine, differences: Differences): Machine {
+  return {
+    name: leader.name,
+    precision: 'float64',
+    async prepare(graph: Graph, name: string): Promise<Session> {
+      const copy = rewrite(graph, () => undefined);
+      const deciding = new Map<string, Node>();
+      for (const node of [...copy.nodes]) {
+        if (node.op.name !== 'relu' && node.op.name !== 'max_pool2d') continue;
+        const place = `decision ${node.id}`;
+        output(place, node.outputs[node.op.name === 'relu' ? 0 : 1]!);
+        deciding.set(place, node);
+      }
+      return new FollowingSession(await leader.prepare(copy, name), new ReferenceSession(copy), deciding, differences);
+    },
+  };
+}

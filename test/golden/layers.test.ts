@@ -1,0 +1,17 @@
+import test from 'ava';
+import { devicesPresent } from '../devices.js';
+import { casesFolder } from './cases.js';
+import { nativeMachine } from './native_session.js';
+import { describe, runCase } from './run_case.js';
+import { referenceMachine } from './session.js';
+
+const cases = ['b1', 'b4', 'bhalf', 'bquarter', 'depthwise', 'layernorm', 'linear', 'nonlocal', 'nopartition'];
+
+for (const name of cases) {
+  for (const machine of [referenceMachine, ...devicesPresent().map(nativeMachine)]) {
+    test(`golden layer ${name} on ${machine.name}`, async (t) => {
+      const report = await runCase(casesFolder, `layer-${name}`, machine);
+      t.is(report.outcome, 'passed', describe(report));
+    });
+  }
+}

@@ -1,0 +1,29 @@
+/** Whole networks and training runs, as far as continuous integration has time; `npm run golden` runs all of them on all devices. */
+import test from 'ava';
+import { devicesPresent } from '../devices.js';
+import { casesFolder } from './cases.js';
+import { nativeMachine } from './native_session.js';
+import { describe, runCase } from './run_case.js';
+import { type Machine, referenceMachine } from './session.js';
+
+const natives = devicesPresent().map(nativeMachine);
+
+/** On a device the outcome may be `flipped`: whether a ReLU that is zero but for rounding flips depends on the machine's instructions. */
+function golden(name: string, machine: Machine, steps?: number): void {
+  const title = steps === undefined ? `golden ${name} on ${machine.name}` : `golden ${name}, first ${steps} step, on ${machine.name}`;
+  test.serial(title, async (t) => {
+    t.timeout(600_000);
+    const report = await runCase(casesFolder, name, machine, steps);
+    t.log(describe(report));
+    t.true(report.outcome === 'passed' || report.outcome === 'flipped', describe(report));
+  });
+}
+
+golden('network-resnet18', referenceMachine);
+golden('network-kw1x_resnet18', referenceMachine);
+golden('training-sgd_resnet18', referenceMachine, 1);
+for (const native of natives) {
+  for (const name of ['resnet18', 'kw1x_resnet18', 'kw1x_resnet18_tau', 'kw1d2x_resnet18', 'kw4x_resnet18'])
+    golden(`network-${name}`, native);
+  for (const name of ['sgd_resnet18', 'sgd_kw1x_resnet18']) golden(`training-${name}`, native);
+}

@@ -1,0 +1,49 @@
+/** The runner itself: what it cannot run it says, and what is wrong fails. */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { casesFolder } from './cases.js';
+import { readCase } from './format.js';
+import { runCase } from './run_case.js';
+import { type Machine, referenceMachine } from './session.js';
+
+async function folderWith(t: ExecutionContext, name: string, value: unknown): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'golden-'));
+  t.teardown(() => rm(folder, { recursive: true }));
+  await writeFile(join(folder, `${name}.json`), JSON.stringify(value));
+  return folder;
+}
+
+test('networks, options and baselines that are unknown are not runnable, with the reason', async (t) => {
+  const file = await readCase<{ case: object }>(casesFolder, 'network-resnet18');
+  const change = (changes: object) => ({ ...file, case: { ...file.case, ...changes } });
+  const report = async (changes: object) =>
+    runCase(await folderWith(t, 'network-other', change(changes)), 'network-other', referenceMachine);
+  t.like(await report({ model: 'resnet9000' }), { outcome: 'not runnable' });
+  t.regex((await report({ model: 'resnet9000' })).reason ?? '', /resnet9000/);
+  t.like(await report({ model: 'kw_resnet18', config: { cell_number: 3 } }), { outcome: 'not runnable' });
+  t.like(await report({ model: 'kw_resnet18', config: { dropout: 0.2 } }), { outcome: 'not runnable' });
+  t.like(await runCase(casesFolder, 'network-baseline-se_resnet18', referenceMachine), { outcome: 'not runnable' });
+});
+
+test('a missing file and a parameter of another shape fail', async (t) => {
+  t.is((await runCase(casesFolder, 'network-missing', referenceMachine)).outcome, 'failed');
+  const file = await readCase<{ params: { name: string; shape: number[] }[] }>(casesFolder, 'network-resnet18');
+  const params = file.params.map((each) => (each.name === 'conv1.weight' ? { ...each, shape: [64, 3, 7, 8] } : each));
+  const folder = await folderWith(t, 'network-resnet18', { ...file, params });
+  t.regex((await runCase(folder, 'network-resnet18', referenceMachine)).reason ?? '', /conv1.weight/);
+});
+
+test('a temperature that is a little off fails', async (t) => {
+  const machine: Machine = {
+    ...referenceMachine,
+    async prepare(graph, name) {
+      const session = await referenceMachine.prepare(graph, name);
+      const write: typeof session.write = (kind, leaf, values) =>
+        session.write(kind, leaf, kind === 'control' ? [values[0]! + 1e-5] : values);
+      return { write, read: (kind, leaf) => session.read(kind, leaf), run: () => session.run(), close: () => session.close() };
+    },
+  };
+  t.is((await runCase(casesFolder, 'layer-b4', machine)).outcome, 'failed');
+});
