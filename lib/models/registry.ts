@@ -28,7 +28,7 @@ export function findNetwork(name: string): RegisteredNetwork {
   if (!network) {
     const known = networkNames();
     const suggestion = nearestName(name, known);
-    const hint = suggestion === undefined ? '' : `; did you mean '${suggestion}'?`;
+    const hint = suggestion === undefined ? '.' : `; did you mean '${suggestion}'?`;
     throw new KernelWarehouseError('ERR_KW_UNKNOWN_NETWORK', `no network '${name}'${hint} Known: ${known.join(', ')}`);
   }
   return { name, network, kernelWarehouse };

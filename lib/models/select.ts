@@ -39,6 +39,6 @@ function findConfig(name: string): NetworkConfig {
   if (configurations.includes(name)) return officialConfig(name);
   const known = [...networkNames(), ...configurations];
   const suggestion = nearestName(name, known);
-  const hint = suggestion === undefined ? '' : `; did you mean '${suggestion}'?`;
+  const hint = suggestion === undefined ? '.' : `; did you mean '${suggestion}'?`;
   throw new KernelWarehouseError('ERR_KW_UNKNOWN_NETWORK', `no network or configuration '${name}'${hint} Known: ${known.join(', ')}`);
 }

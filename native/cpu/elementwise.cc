@@ -67,7 +67,10 @@ std::unique_ptr<Kernel> prepare_relu_backward(const StepContext& context) {
     float* out = memory.data<float>(dx);
     parallel_for(threads, count, kElementsPerThread, [=](int64_t begin, int64_t end) {
 #pragma omp simd
-      for (int64_t i = begin; i < end; ++i) out[i] = output[i] > 0.0f ? gradient[i] : 0.0f;
+      for (int64_t i = begin; i < end; ++i) {
+        const float kept = gradient[i];  // read in any case: a conditional read would not vectorise
+        out[i] = output[i] > 0.0f ? kept : 0.0f;
+      }
     });
   });
 }
