@@ -34,10 +34,12 @@ export function selectModel(name: string): Selection {
 
 function findConfig(name: string): NetworkConfig {
   if (name.endsWith('.json') || existsSync(name)) return readConfig(name);
-  const configurations = officialConfigNames();
-  if (networkNames().includes(name)) return { model: name };
-  if (configurations.includes(name)) return officialConfig(name);
-  const known = [...networkNames(), ...configurations];
+  const networks = networkNames();
+  if (networks.includes(name)) return { model: name };
+  if (officialConfigNames().includes(name)) return officialConfig(name);
+  // Configurations of networks that this version does not have are no suggestion.
+  const usable = officialConfigNames().filter((candidate) => networks.includes(officialConfig(candidate).model));
+  const known = [...new Set([...networks, ...usable])];
   const suggestion = nearestName(name, known);
   const hint = suggestion === undefined ? '.' : `; did you mean '${suggestion}'?`;
   throw new KernelWarehouseError('ERR_KW_UNKNOWN_NETWORK', `no network or configuration '${name}'${hint} Known: ${known.join(', ')}`);

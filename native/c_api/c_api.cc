@@ -187,8 +187,7 @@ kw_status kw_buffer_create(kw_device* device, size_t bytes, kw_buffer** buffer) 
   });
 }
 
-kw_status kw_buffer_wrap(kw_device* device, void* address, size_t bytes, kw_release_callback release, void* user_data,
-                         kw_buffer** buffer) {
+kw_status kw_buffer_wrap(kw_device* device, void* address, size_t bytes, kw_release_callback release, void* user_data, kw_buffer** buffer) {
   return guarded([&] {
     require(device, "device");
     require(buffer, "buffer");

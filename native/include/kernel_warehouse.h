@@ -39,10 +39,10 @@ typedef enum kw_status {
   KW_OK = 0,
   KW_INVALID_ARGUMENT = 1,
   KW_INVALID_PLAN = 2,
-  KW_UNSUPPORTED = 3,   /* the device has no such op, or not for these shapes */
+  KW_UNSUPPORTED = 3, /* the device has no such op, or not for these shapes */
   KW_OUT_OF_MEMORY = 4,
-  KW_NOT_BOUND = 5,     /* a buffer of the plan was never bound */
-  KW_DISPOSED = 6,      /* the device was closed; queued work that was cancelled ends with this */
+  KW_NOT_BOUND = 5, /* a buffer of the plan was never bound */
+  KW_DISPOSED = 6,  /* the device was closed; queued work that was cancelled ends with this */
   KW_INTERNAL = 7
 } kw_status;
 
@@ -105,11 +105,9 @@ KW_API void kw_buffer_release(kw_buffer* buffer);
 KW_API void* kw_buffer_address(const kw_buffer* buffer);
 KW_API size_t kw_buffer_bytes(const kw_buffer* buffer);
 /* Queues a copy from host memory; `source` is copied during the call and may change afterwards. */
-KW_API kw_status kw_buffer_write(kw_buffer* buffer, size_t offset, const void* source, size_t bytes, kw_callback callback,
-                                 void* user_data);
+KW_API kw_status kw_buffer_write(kw_buffer* buffer, size_t offset, const void* source, size_t bytes, kw_callback callback, void* user_data);
 /* Queues a copy to host memory; `destination` must live until it is done. */
-KW_API kw_status kw_buffer_read(kw_buffer* buffer, size_t offset, void* destination, size_t bytes, kw_callback callback,
-                                void* user_data);
+KW_API kw_status kw_buffer_read(kw_buffer* buffer, size_t offset, void* destination, size_t bytes, kw_callback callback, void* user_data);
 /* Queues the zeroing of all bytes. */
 KW_API kw_status kw_buffer_fill_zero(kw_buffer* buffer, kw_callback callback, void* user_data);
 /* The contents were changed through the address: converted copies of them are made again. */

@@ -152,7 +152,8 @@ class BufferObject : public Napi::ObjectWrap<BufferObject> {
   Napi::Value read(const Napi::CallbackInfo& info) {
     const size_t offset = size_argument(info, 0, "byteOffset");
     const size_t bytes = size_argument(info, 1, "byteLength");
-    if (offset > kw_buffer_bytes(buffer_) || bytes > kw_buffer_bytes(buffer_) - offset) refuse(info.Env(), "the range is outside the buffer");
+    if (offset > kw_buffer_bytes(buffer_) || bytes > kw_buffer_bytes(buffer_) - offset)
+      refuse(info.Env(), "the range is outside the buffer");
     const Napi::ArrayBuffer destination = Napi::ArrayBuffer::New(info.Env(), bytes);
     return Environment::of(info.Env()).promise(info.Env(), device_, destination, [&](kw_callback callback, void* user_data) {
       return kw_buffer_read(buffer_, offset, const_cast<Napi::ArrayBuffer&>(destination).Data(), bytes, callback, user_data);

@@ -24,7 +24,6 @@ class Environment {
 
   static Environment& of(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
 
-
   // Calls `enqueue(callback, user_data)` and returns a promise for its end, fulfilled with `result` (undefined when empty). Keeps
   // the event loop alive, `result` from being collected and `device` open until then. A failing `enqueue` throws.
   template <class Enqueue>
@@ -55,7 +54,7 @@ class Environment {
   void abandon(Napi::Env env, Pending* pending);
   void close();
 
-  static void on_done(void* pending, kw_status status, const char* message) noexcept;                  // on the device's thread
+  static void on_done(void* pending, kw_status status, const char* message) noexcept;                // on the device's thread
   static void settle(napi_env env, napi_value function, void* environment, void* pending) noexcept;  // on the JavaScript thread
 
   napi_threadsafe_function wake_ = nullptr;

@@ -68,7 +68,9 @@ class StepContext {
   std::vector<int64_t> integers(const char* name) const;
   std::vector<std::vector<int64_t>> integer_lists(const char* name) const;
 
-  void reserve_scratch(size_t bytes) const { if (bytes > resources.scratch_bytes) resources.scratch_bytes = bytes; }
+  void reserve_scratch(size_t bytes) const {
+    if (bytes > resources.scratch_bytes) resources.scratch_bytes = bytes;
+  }
   // One object per key and program, made on first use; for converted copies that several steps read.
   template <class T, class Make>
   std::shared_ptr<T> shared(const std::string& key, Make make) const {

@@ -19,8 +19,8 @@ uint64_t next_version();
 
 class Buffer {
  public:
-  Buffer(size_t bytes, std::shared_ptr<DeviceCounters> counters);                                                     // owned, zeroed
-  Buffer(void* address, size_t bytes, std::function<void()> release, std::shared_ptr<DeviceCounters> counters);       // wrapped
+  Buffer(size_t bytes, std::shared_ptr<DeviceCounters> counters);                                                // owned, zeroed
+  Buffer(void* address, size_t bytes, std::function<void()> release, std::shared_ptr<DeviceCounters> counters);  // wrapped
   ~Buffer();
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;

@@ -76,8 +76,9 @@ void Device::fill_zero(std::shared_ptr<Buffer> buffer, Completion done) {
 
 void Device::run(std::shared_ptr<Program> program, Completion done) {
   Bindings bindings = program->bindings();
-  stream_.enqueue([program = std::move(program), bindings = std::move(bindings)](const std::atomic<bool>& closing) { program->run(bindings, closing); },
-                  std::move(done));
+  stream_.enqueue(
+      [program = std::move(program), bindings = std::move(bindings)](const std::atomic<bool>& closing) { program->run(bindings, closing); },
+      std::move(done));
 }
 
 void Device::notify(Completion done) {

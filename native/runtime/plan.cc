@@ -1,7 +1,7 @@
 #include "runtime/plan.h"
 
-#include <nlohmann/json.hpp>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "runtime/error.h"
@@ -13,7 +13,7 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kMaximumText = size_t{64} << 20;  // a ResNet-50 training plan has about 1 MiB
-constexpr int kMaximumDepth = 32;                   // attributes nest lists of lists; nothing needs more
+constexpr int kMaximumDepth = 32;                  // attributes nest lists of lists; nothing needs more
 constexpr int64_t kMaximumBytes = int64_t{1} << 48;
 constexpr size_t kMaximumRank = 8;
 constexpr int64_t kElementBytes = 4;  // both data types
@@ -63,7 +63,8 @@ int64_t integer_of(const json& object, const char* name, int64_t minimum, int64_
 std::vector<int> indices_of(const json& object, const char* name, int minimum, size_t count, const std::string& where) {
   std::vector<int> indices;
   for (const json& value : array_of(object, name, where)) {
-    indices.push_back(static_cast<int>(integer_at(value, minimum, static_cast<int64_t>(count) - 1, at(where + "." + name, indices.size()))));
+    indices.push_back(
+        static_cast<int>(integer_at(value, minimum, static_cast<int64_t>(count) - 1, at(where + "." + name, indices.size()))));
   }
   return indices;
 }
@@ -137,7 +138,8 @@ Step read_step(const json& value, const std::string& where, size_t tensors) {
   step.outputs = indices_of(value, "outputs", 0, tensors, where);
   step.mutates = indices_of(value, "mutates", 0, step.inputs.size(), where);
   for (const int position : step.mutates) {
-    if (step.inputs[static_cast<size_t>(position)] < 0) fail(where + ".mutates names input " + std::to_string(position) + ", which is absent");
+    if (step.inputs[static_cast<size_t>(position)] < 0)
+      fail(where + ".mutates names input " + std::to_string(position) + ", which is absent");
   }
   step.attributes = std::make_shared<const json>(object_at(member(value, "attributes", where), where + ".attributes"));
   return step;

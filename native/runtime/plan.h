@@ -24,10 +24,10 @@ struct Tensor {
 
 struct Step {
   std::string op;
-  std::string label;         // the layer it belongs to, for messages and profiles
-  std::vector<int> inputs;   // tensor indices; -1 is an absent optional input
-  std::vector<int> outputs;  // tensor indices
-  std::vector<int> mutates;  // positions in `inputs` that the step writes
+  std::string label;                                 // the layer it belongs to, for messages and profiles
+  std::vector<int> inputs;                           // tensor indices; -1 is an absent optional input
+  std::vector<int> outputs;                          // tensor indices
+  std::vector<int> mutates;                          // positions in `inputs` that the step writes
   std::shared_ptr<const nlohmann::json> attributes;  // an object; only backend.cc looks inside, so that kernels compile without the library
 };
 

@@ -98,7 +98,8 @@ std::string Program::describe(const Step& step) const {
 }
 
 void Program::bind(const std::string& name, std::shared_ptr<Buffer> buffer) {
-  const auto found = std::find_if(plan_.buffers.begin() + 1, plan_.buffers.end(), [&](const BufferSpec& spec) { return spec.name == name; });
+  const auto found =
+      std::find_if(plan_.buffers.begin() + 1, plan_.buffers.end(), [&](const BufferSpec& spec) { return spec.name == name; });
   if (found == plan_.buffers.end()) {
     std::vector<std::string> known;
     for (size_t index = 1; index < plan_.buffers.size(); ++index) known.push_back(plan_.buffers[index].name);

@@ -2,8 +2,8 @@
 #include "runtime/device.h"
 
 #include <doctest/doctest.h>
-#include <nlohmann/json.hpp>
 #include <omp.h>
+#include <nlohmann/json.hpp>
 
 #include <chrono>
 #include <condition_variable>
@@ -85,9 +85,7 @@ const KernelRegistry& test_ops() {
       return make([&x](const Memory& memory) { seen_versions.push_back(memory.version(x)); });
     });
     ops.add("wait", [](const StepContext&) { return make([](const Memory&) { gate->pass(); }); });
-    ops.add("throw", [](const StepContext&) {
-      return make([](const Memory&) { throw std::runtime_error("the kernel's own words"); });
-    });
+    ops.add("throw", [](const StepContext&) { return make([](const Memory&) { throw std::runtime_error("the kernel's own words"); }); });
     ops.add("throw_at_once", [](const StepContext&) -> std::unique_ptr<Kernel> { throw std::runtime_error("not today"); });
     return ops;
   }();
@@ -95,8 +93,8 @@ const KernelRegistry& test_ops() {
 }
 
 json step(const char* op, std::vector<int> inputs, std::vector<int> outputs, std::vector<int> mutates = {}) {
-  return {{"op", op},           {"label", std::string("the ") + op}, {"inputs", inputs}, {"outputs", outputs}, {"mutates", mutates},
-          {"attributes", json::object()}};
+  return {{"op", op},           {"label", std::string("the ") + op}, {"inputs", inputs}, {"outputs", outputs},
+          {"mutates", mutates}, {"attributes", json::object()}};
 }
 
 // Buffers "x" and "y" of 4 floats each (tensors 0 and 1), and tensor 2 in the workspace.

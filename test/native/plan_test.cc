@@ -107,9 +107,9 @@ TEST_CASE("plan: every field of another type or out of range is refused by name"
 }
 
 TEST_CASE("plan: missing fields are refused by name") {
-  for (const char* pointer : {"/version", "/name", "/buffers", "/tensors", "/steps", "/buffers/0/name", "/buffers/0/bytes", "/tensors/0/type",
-                              "/tensors/0/shape", "/tensors/0/buffer", "/tensors/0/offset", "/steps/0/op", "/steps/0/label",
-                              "/steps/0/inputs", "/steps/0/outputs", "/steps/0/mutates", "/steps/0/attributes"}) {
+  for (const char* pointer : {"/version", "/name", "/buffers", "/tensors", "/steps", "/buffers/0/name", "/buffers/0/bytes",
+                              "/tensors/0/type", "/tensors/0/shape", "/tensors/0/buffer", "/tensors/0/offset", "/steps/0/op",
+                              "/steps/0/label", "/steps/0/inputs", "/steps/0/outputs", "/steps/0/mutates", "/steps/0/attributes"}) {
     json plan = valid_plan();
     const json::json_pointer field(pointer);
     plan[field.parent_pointer()].erase(field.back());
@@ -118,7 +118,8 @@ TEST_CASE("plan: missing fields are refused by name") {
 }
 
 TEST_CASE("plan: text that is no plan") {
-  for (const char* text : {"", " ", "{", "null", "[]", "1", "\"plan\"", "{\"version\": 1", "{\"version\":1}x", "\xff\xfe", "{\"version\": NaN}"}) {
+  for (const char* text :
+       {"", " ", "{", "null", "[]", "1", "\"plan\"", "{\"version\": 1", "{\"version\":1}x", "\xff\xfe", "{\"version\": NaN}"}) {
     CHECK_MESSAGE(!refusal(text).empty(), text);
   }
   CHECK(contains(refusal(std::string(1'000'000, '[')), "nests deeper"));
@@ -187,7 +188,8 @@ TEST_CASE("registry: duplicates and unknown ops") {
   CHECK(registry.names() == std::vector<std::string>{"relu"});
   const Plan plan = parse_plan(valid_plan().dump());
   ProgramResources resources;
-  CHECK_THROWS_WITH_AS(registry.prepare(StepContext(plan, plan.steps[0], 1, resources)), "[copy] first: this backend has no such op", Error);
+  CHECK_THROWS_WITH_AS(registry.prepare(StepContext(plan, plan.steps[0], 1, resources)), "[copy] first: this backend has no such op",
+                       Error);
 }
 
 }  // namespace
