@@ -1,6 +1,7 @@
 /**
  * Makes a checkout ready to run: system packages, npm packages, the C++ core, the TypeScript build. Each step is skipped when its result is up to
- * date, so running it again costs about a second. `node scripts/setup.mjs native` and `typescript` run one step.
+ * date, so running it again costs about a second. `node scripts/setup.mjs native` and `typescript` run one step; `native-tests`, only on request,
+ * builds the C++ tests.
  */
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -70,14 +71,27 @@ async function buildNative() {
   writeFileSync(record, configuration());
 }
 
-const steps = { system: installSystemPackages, npm: installNpmPackages, native: buildNative, typescript: buildTypeScript };
+async function buildNativeTests() {
+  const remedy =
+    'The tests need doctest (doctest-dev on Debian). If the compiler or the libraries changed, delete the folder build/ and run this again.';
+  await step('Building the C++ tests', 'native-tests', remedy, 'cmake', ['--build', join(root, 'build'), '--target', 'kw_native_tests']);
+}
+
+const defaultSteps = ['system', 'npm', 'native', 'typescript'];
+const steps = {
+  system: installSystemPackages,
+  npm: installNpmPackages,
+  native: buildNative,
+  'native-tests': buildNativeTests,
+  typescript: buildTypeScript,
+};
 
 await main(async () => {
   checkNode();
-  const names = process.argv.slice(2);
+  const names = process.argv.length > 2 ? process.argv.slice(2) : defaultSteps;
   const unknown = names.find((name) => !Object.hasOwn(steps, name));
   if (unknown) throw new ScriptError(`setup has no step "${unknown}"; its steps are ${Object.keys(steps).join(', ')}`);
   await withLock(async () => {
-    for (const [name, perform] of Object.entries(steps)) if (names.length === 0 || names.includes(name)) await perform();
+    for (const [name, perform] of Object.entries(steps)) if (names.includes(name)) await perform();
   });
 });

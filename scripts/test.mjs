@@ -25,6 +25,8 @@ async function runCheck(check) {
 
 async function runNativeTests() {
   const start = performance.now();
+  const built = await run(process.execPath, [join('scripts', 'setup.mjs'), 'native-tests'], { inherit: true });
+  if (built.code !== 0) return report('C++ tests', { passed: 0, failed: 1, skipped: 0 }, start);
   const program = join(root, 'build', 'Release', 'kw_native_tests');
   const { code, output } = await run(program, ['--no-colors=true']);
   const summary = output.match(/test cases:\s*\d+ \|\s*(\d+) passed \|\s*(\d+) failed \|\s*(\d+) skipped/);

@@ -29,7 +29,8 @@ AttentionShape check_shapes(const StepContext& context, const Tensor& logits, co
 std::vector<float> read_assignment(const StepContext& context, int64_t mixtures, int64_t cells) {
   const std::vector<std::vector<int64_t>> assignment = context.integer_lists("assignment");
   if (assignment.size() != static_cast<size_t>(mixtures)) {
-    context.fail("expected attribute assignment with " + std::to_string(mixtures) + " lists but received " + std::to_string(assignment.size()));
+    context.fail("expected attribute assignment with " + std::to_string(mixtures) + " lists but received " +
+                 std::to_string(assignment.size()));
   }
   std::vector<float> beta(static_cast<size_t>(mixtures * cells), 0.0f);
   for (int64_t mixture = 0; mixture < mixtures; ++mixture) {

@@ -16,12 +16,12 @@ namespace kw::cpu {
 class AlignedFloats {
  public:
   AlignedFloats() = default;
-  explicit AlignedFloats(size_t bytes) : data_(static_cast<float*>(::operator new (bytes, std::align_val_t{64}))) {}
+  explicit AlignedFloats(size_t bytes) : data_(static_cast<float*>(::operator new(bytes, std::align_val_t{64}))) {}
   float* data() const { return data_.get(); }
 
  private:
   struct Free {
-    void operator()(float* data) const { ::operator delete (data, std::align_val_t{64}); }
+    void operator()(float* data) const { ::operator delete(data, std::align_val_t{64}); }
   };
   std::unique_ptr<float, Free> data_;
 };

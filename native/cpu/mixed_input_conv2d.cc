@@ -65,15 +65,15 @@ struct MixedInput {
   // u_j of one output cell, [rows, cell_in].
   void mix_input(const float* x, const float* attention, int64_t cell, int64_t out_cell, float* mixed) const {
     const int64_t channels = grid.cell_in;
-    parallel_for(threads, rows(), rows_per_thread(channels * geometry.kernel_height * geometry.kernel_width), [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        float* to = mixed + row * channels;
-        std::fill(to, to + channels, 0.0f);
-        for_each_window(row, out_cell, [&](int64_t from, int64_t weight) {
-          add_scaled(attention[weight + cell], x + from, channels, to);
-        });
-      }
-    });
+    parallel_for(threads, rows(), rows_per_thread(channels * geometry.kernel_height * geometry.kernel_width),
+                 [&](int64_t begin, int64_t end) {
+                   for (int64_t row = begin; row < end; ++row) {
+                     float* to = mixed + row * channels;
+                     std::fill(to, to + channels, 0.0f);
+                     for_each_window(row, out_cell,
+                                     [&](int64_t from, int64_t weight) { add_scaled(attention[weight + cell], x + from, channels, to); });
+                   }
+                 });
   }
 
   // The gradient of u_j: dy times the cell, [rows, cell_in].
@@ -87,8 +87,12 @@ struct MixedInput {
 class MixedInputForward final : public Kernel {
  public:
   MixedInputForward(const StepContext& context, const MixedInput& mixed)
-      : mixed_(mixed), x_(context.input(0)), attention_(context.input(1)), cells_(context.input(2)),
-        bias_(context.has_input(3) ? &context.input(3) : nullptr), y_(context.output(0)) {
+      : mixed_(mixed),
+        x_(context.input(0)),
+        attention_(context.input(1)),
+        cells_(context.input(2)),
+        bias_(context.has_input(3) ? &context.input(3) : nullptr),
+        y_(context.output(0)) {
     if (bias_) expect_shape(context, "bias", *bias_, {mixed_.grid.out_channels});
     context.reserve_scratch(mixed_.mixed_bytes());
   }
@@ -105,10 +109,9 @@ class MixedInputForward final : public Kernel {
     for (int64_t cell = 0; cell < grid.cells; ++cell) {
       for (int64_t out_cell = 0; out_cell < mixed_.out_cells(); ++out_cell) {
         mixed_.mix_input(memory.data<float>(x_), memory.data<float>(attention_), cell, out_cell, u);
-        check_onednn("a product with a cell",
-                     dnnl_sgemm('N', 'T', mixed_.rows(), grid.cell_out, grid.cell_in, 1.0f, u, grid.cell_in,
-                                memory.data<float>(cells_) + cell * grid.cell_elements(), grid.cell_in, cell > 0 || bias_ ? 1.0f : 0.0f,
-                                y + out_cell * grid.cell_out, grid.out_channels));
+        check_onednn("a product with a cell", dnnl_sgemm('N', 'T', mixed_.rows(), grid.cell_out, grid.cell_in, 1.0f, u, grid.cell_in,
+                                                         memory.data<float>(cells_) + cell * grid.cell_elements(), grid.cell_in,
+                                                         cell > 0 || bias_ ? 1.0f : 0.0f, y + out_cell * grid.cell_out, grid.out_channels));
       }
     }
   }
@@ -163,8 +166,14 @@ class MixedInputBackwardInput final : public Kernel {
 class MixedInputBackwardMixing final : public Kernel {
  public:
   MixedInputBackwardMixing(const StepContext& context, const MixedInput& mixed)
-      : mixed_(mixed), x_(context.input(0)), dy_(context.input(1)), attention_(context.input(2)), cells_(context.input(3)),
-        accumulate_(context.has_input(4)), dattention_(context.output(0)), dcells_(context.output(1)) {
+      : mixed_(mixed),
+        x_(context.input(0)),
+        dy_(context.input(1)),
+        attention_(context.input(2)),
+        cells_(context.input(3)),
+        accumulate_(context.has_input(4)),
+        dattention_(context.output(0)),
+        dcells_(context.output(1)) {
     expect_shape(context, "dattention", dattention_, attention_.shape);
     expect_shape(context, "dcells", dcells_, cells_.shape);
     if (accumulate_ && (context.input(4).buffer != dcells_.buffer || context.input(4).offset != dcells_.offset)) {
@@ -187,14 +196,15 @@ class MixedInputBackwardMixing final : public Kernel {
       for (int64_t out_cell = 0; out_cell < mixed_.out_cells(); ++out_cell) {
         mixed_.mix_input(x, memory.data<float>(attention_), cell, out_cell, u);
         check_onednn("a cell's gradient",
-                     dnnl_sgemm('T', 'N', grid.cell_out, grid.cell_in, mixed_.rows(), 1.0f, dy + out_cell * grid.cell_out, grid.out_channels,
-                                u, grid.cell_in, accumulate_ || out_cell > 0 ? 1.0f : 0.0f,
+                     dnnl_sgemm('T', 'N', grid.cell_out, grid.cell_in, mixed_.rows(), 1.0f, dy + out_cell * grid.cell_out,
+                                grid.out_channels, u, grid.cell_in, accumulate_ || out_cell > 0 ? 1.0f : 0.0f,
                                 memory.data<float>(dcells_) + cell * grid.cell_elements(), grid.cell_in));
         mixed_.mixed_gradient(dy, memory.data<float>(cells_), cell, out_cell, du);
         parallel_for(mixed_.threads, mixed_.geometry.batch, 1, [&](int64_t begin, int64_t end) {
           for (int64_t row = begin * mixed_.positions(); row < end * mixed_.positions(); ++row) {
             const float* gradient = du + row * grid.cell_in;
-            mixed_.for_each_window(row, out_cell, [&](int64_t place, int64_t weight) { dattention[weight + cell] += dot(gradient, x + place, grid.cell_in); });
+            mixed_.for_each_window(
+                row, out_cell, [&](int64_t place, int64_t weight) { dattention[weight + cell] += dot(gradient, x + place, grid.cell_in); });
           }
         });
       }

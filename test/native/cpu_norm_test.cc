@@ -63,12 +63,9 @@ void check_normalization(const std::string& op, int64_t rows, int64_t channels, 
     return weighted_sum(dy, reference_normalize(x, reference_moments(x, scale.size(), over_rows), scale, bias, over_rows));
   };
   const Doubles wide_x = widen(x), wide_scale = widen(scale), wide_bias = widen(bias);
-  check_gradient(
-      backward.floats(0), x, [&](const Doubles& x) { return loss(x, wide_scale, wide_bias); }, 2e-5 * blowup);
-  check_gradient(
-      backward.floats(1), scale, [&](const Doubles& scale) { return loss(wide_x, scale, wide_bias); }, 2e-5 * blowup);
-  check_gradient(
-      backward.floats(2), bias, [&](const Doubles& bias) { return loss(wide_x, wide_scale, bias); }, 2e-5);
+  check_gradient(backward.floats(0), x, [&](const Doubles& x) { return loss(x, wide_scale, wide_bias); }, 2e-5 * blowup);
+  check_gradient(backward.floats(1), scale, [&](const Doubles& scale) { return loss(wide_x, scale, wide_bias); }, 2e-5 * blowup);
+  check_gradient(backward.floats(2), bias, [&](const Doubles& bias) { return loss(wide_x, wide_scale, bias); }, 2e-5);
 }
 
 TEST_CASE("batch_norm and layer_norm, forward and backward") {

@@ -198,8 +198,7 @@ TEST_CASE("cross_entropy and its gradient: classes and soft targets") {
         check_close(forward.floats(0), {loss(widen(logits))}, 1e-6);
         OpRunner backward("cross_entropy_backward", attributes);
         add_targets(backward.input({}, Floats{2}).input(shape, forward.floats(1))).output_in_place(1).run();
-        check_gradient(
-            backward.floats(), logits, [&](const Doubles& z) { return 2 * loss(z); }, 1e-6);
+        check_gradient(backward.floats(), logits, [&](const Doubles& z) { return 2 * loss(z); }, 1e-6);
       }
     }
   }
