@@ -1,6 +1,6 @@
 /**
  * `npm test`: setup, the checks of the source text, the C++ tests, then the TypeScript tests. Prints failures as they come and, as its last line,
- * `N passed, N failed`, where each check of the source text counts as one test. With files (`npm test -- test/graph/autodiff.test.ts`) it runs only these.
+ * `N passed, N failed`, where each check of the source text counts as one test. With files (`npm test -- test/tiny.test.ts`) it runs only these.
  */
 import { join } from 'node:path';
 import { listChecks } from './checks.mjs';

@@ -28,6 +28,9 @@ const Case kCases[] = {
     {16, 32, 3, 6, 1, 1, 1, 2, {3, 16, 3, 3, 8}},    // groups with wide cells
     {16, 16, 3, 8, 1, 1, 1, 16, {4, 16, 3, 3, 1}},   // depth-wise
     {20, 20, 3, 7, 2, 1, 1, 20, {3, 10, 3, 3, 1}},   // depth-wise, odd
+    {64, 64, 3, 5, 2, 1, 1, 1, {6, 32, 1, 1, 32}},   // few positions: inputs are mixed, not weights
+    {32, 64, 3, 6, 1, 2, 2, 1, {3, 32, 1, 1, 16}},   // the same with dilation
+    {32, 32, 3, 1, 1, 1, 1, 1, {5, 32, 1, 1, 32}},   // most positions of the kernel never meet the image
     {17, 3, 1, 4, 1, 0, 1, 1, {2, 1, 1, 1, 17}},    {1, 1, 3, 3, 1, 1, 1, 1, {1, 1, 1, 1, 1}},
 };
 
