@@ -260,6 +260,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("Device", DeviceObject::define(env));
   exports.Set("Buffer", BufferObject::define(env));
   exports.Set("Program", ProgramObject::define(env));
+  exports.Set("close", Napi::Function::New(env, [](const Napi::CallbackInfo& info) { Environment::of(info.Env()).close(); }));
   return exports;
 }
 

@@ -69,7 +69,14 @@ void Environment::abandon(Napi::Env env, Pending* pending) {
 }
 
 void Environment::close() {
-  for (const Pending* pending : pending_) kw_device_close(pending->device);
+  // Closing a device ends its pending work, and with the environment already gone that also frees `Pending`s: the set is not to be looked at
+  // meanwhile.
+  std::unordered_set<kw_device*> devices;
+  for (const Pending* pending : pending_) {
+    if (devices.insert(pending->device).second) kw_device_retain(pending->device);
+  }
+  for (kw_device* device : devices) kw_device_close(device);
+  for (kw_device* device : devices) kw_device_release(device);
 }
 
 void Environment::on_done(void* user_data, kw_status status, const char* message) noexcept {

@@ -36,6 +36,9 @@ class Environment {
     return promise;
   }
 
+  // Cancels the queued work of every device that has some, and waits for the step that each is at.
+  void close();
+
  private:
   struct Pending {
     napi_threadsafe_function wake;
@@ -52,8 +55,6 @@ class Environment {
   Pending* begin(Napi::Env env, kw_device* device, Napi::Value result);
   void forget(Napi::Env env, Pending* pending);
   void abandon(Napi::Env env, Pending* pending);
-  void close();
-
   static void on_done(void* pending, kw_status status, const char* message) noexcept;                // on the device's thread
   static void settle(napi_env env, napi_value function, void* environment, void* pending) noexcept;  // on the JavaScript thread
 
