@@ -69,8 +69,8 @@ void Environment::abandon(Napi::Env env, Pending* pending) {
 }
 
 void Environment::close() {
-  // Closing a device ends its pending work, and with the environment already gone that also frees `Pending`s: the set is not to be looked at
-  // meanwhile.
+  // Closing a device ends its pending work, and with the environment already gone that also frees `Pending`s: the set is not to be looked
+  // at meanwhile.
   std::unordered_set<kw_device*> devices;
   for (const Pending* pending : pending_) {
     if (devices.insert(pending->device).second) kw_device_retain(pending->device);
