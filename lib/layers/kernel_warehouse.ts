@@ -4,8 +4,8 @@ import type { TensorDeclaration } from '../graph/declaration.js';
 import type { Value } from '../graph/graph.js';
 import { channels } from '../graph/operation.js';
 import { addBias } from '../graph/ops/add_bias.js';
+import { attentionFunction } from '../graph/ops/attention_function.js';
 import { concat } from '../graph/ops/concat.js';
-import { contrastingAttention } from '../graph/ops/contrasting_attention.js';
 import { globalAvgPool } from '../graph/ops/global_avg_pool.js';
 import { matmul } from '../graph/ops/matmul.js';
 import { mixCells } from '../graph/ops/mix_cells.js';
@@ -59,7 +59,10 @@ function attentionLayer(
   } else {
     logits = matmul(active, tensor('fc2.weight'), { transposeB: true }, tensor('fc2.bias'));
   }
-  return contrastingAttention(reshape(logits, [samples, mixtures, cells + 1]), graph.control('temperature'), layer.assignment);
+  return attentionFunction(reshape(logits, [samples, mixtures, cells + 1]), graph.control('temperature'), {
+    function: 'contrasting',
+    assignment: layer.assignment,
+  });
 }
 
 /** Physical [N, H, W, C] of any input: tokens [N, T, C] are one row of T positions. */
