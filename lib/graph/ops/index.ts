@@ -6,6 +6,7 @@ import { batchNormOperations } from './batch_norm.js';
 import { concatOperations } from './concat.js';
 import { contrastingAttentionOperations } from './contrasting_attention.js';
 import { conv2dOperations } from './conv2d.js';
+import { conv3dOperations } from './conv3d.js';
 import { copyOperation } from './copy.js';
 import { crossEntropyOperations } from './cross_entropy.js';
 import { dropoutOperations } from './dropout.js';
@@ -21,6 +22,7 @@ import { optimizerOperations } from './optimizers.js';
 import { reluOperations } from './relu.js';
 import { reshapeOperation } from './reshape.js';
 import { samplewiseConv2dOperations } from './samplewise_conv2d.js';
+import { samplewiseConv3dOperations } from './samplewise_conv3d.js';
 import { sliceOperations } from './slice.js';
 import { sumOfSquaresOperations } from './sum_of_squares.js';
 import { sumRowsOperations } from './sum_rows.js';
@@ -37,6 +39,7 @@ export const operations: ReadonlyMap<string, Operation> = new Map(
     ...concatOperations,
     ...contrastingAttentionOperations,
     ...conv2dOperations,
+    ...conv3dOperations,
     ...crossEntropyOperations,
     ...dropoutOperations,
     ...fillOperations,
@@ -49,6 +52,7 @@ export const operations: ReadonlyMap<string, Operation> = new Map(
     ...optimizerOperations,
     ...reluOperations,
     ...samplewiseConv2dOperations,
+    ...samplewiseConv3dOperations,
     ...sliceOperations,
     ...sumOfSquaresOperations,
     ...sumRowsOperations,
