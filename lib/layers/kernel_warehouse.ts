@@ -11,7 +11,6 @@ import { matmul } from '../graph/ops/matmul.js';
 import { mixCells } from '../graph/ops/mix_cells.js';
 import { relu } from '../graph/ops/relu.js';
 import { reshape } from '../graph/ops/reshape.js';
-import { samplewiseConv2d } from '../graph/ops/samplewise_conv2d.js';
 import { slice } from '../graph/ops/slice.js';
 import {
   type Allocation,
@@ -21,7 +20,7 @@ import {
   moduleName,
   type NonlocalBasis,
 } from '../warehouse/index.js';
-import { staticConvolution } from './convolution.js';
+import { convolve, staticConvolution } from './convolution.js';
 import type { ConvolutionFactory, ConvolutionSpec, LayerContext } from './layer.js';
 import { batchNormLayer, layerNormLayer } from './normalization.js';
 
@@ -65,14 +64,17 @@ function attentionLayer(
   });
 }
 
-/** Physical [N, H, W, C] of any input: tokens [N, T, C] are one row of T positions, features [N, C] one position. */
-function asImage(x: Value): Value {
-  return x.shape.length === 4 ? x : reshape(x, [x.shape[0] as number, 1, elements(x.shape.slice(1, -1)), channels(x)]);
+/**
+ * Spatial sizes as rows and columns, which is what mixing knows: it only counts positions in row-major order, and a cell is one position or
+ * the whole kernel.
+ */
+function rowsAndColumns(sizes: readonly number[]): readonly [number, number] {
+  return [elements(sizes.slice(0, -1)), sizes.at(-1) as number];
 }
 
 /**
  * A factory of KernelWarehouse layers for the layers that `allocation` knows; others stay static.
- * A layer owns `name.attention.*` and shares `warehouse_manager.weights.<index>`; linear layers are named `name.conv.*`, as the authors do.
+ * A layer owns `name.attention.*` and shares `warehouse_manager.weights.<index>` [n, fe, ce, ...cell kernel]; linear layers are named `name.conv.*`, as the authors do.
  */
 export function kernelWarehouseConvolution(allocation: Allocation): ConvolutionFactory {
   const layers = new Map(allocation.warehouses.flatMap((warehouse) => warehouse.layers.map((layer) => [layer.name, layer] as const)));
@@ -95,10 +97,14 @@ function kernelWarehouseLayer(
   cellTensor: TensorDeclaration,
 ): Value {
   const { graph } = context;
-  if (layer.inChannels !== spec.inChannels || layer.weightShape[0] !== spec.outChannels || layer.groups !== spec.groups) {
+  const wanted = [spec.outChannels, spec.inChannels / spec.groups, ...spec.kernel];
+  if (layer.kind !== spec.kind || layer.groups !== spec.groups || layer.bias !== spec.bias || layer.weightShape.join() !== wanted.join()) {
+    const describe = (kind: string, weight: readonly number[], groups: number, bias: boolean): string =>
+      `a ${kind} with a weight of [${weight.join(', ')}], groups ${groups} and ${bias ? 'a' : 'no'} bias`;
     throw new KernelWarehouseError(
       'ERR_KW_ALLOCATION',
-      `layer ${spec.name}: the allocation was made for a kernel of [${layer.weightShape.join(', ')}]`,
+      `layer ${spec.name}: the allocation was made for ${describe(layer.kind, layer.weightShape, layer.groups, layer.bias)}, but the network ` +
+        `has ${describe(spec.kind, wanted, spec.groups, spec.bias)}; allocate for the layers of this network`,
     );
   }
   const module = moduleName(layer);
@@ -108,16 +114,17 @@ function kernelWarehouseLayer(
     return graph.parameter(declaration.name, declaration.shape, declaration);
   };
   const stored = graph.parameter(cellTensor.name, cellTensor.shape, cellTensor);
-  const cells = stored.shape.length === 5 ? stored : reshape(stored, [...stored.shape.slice(0, 2), 1, ...stored.shape.slice(2)]);
+  const [count, cellOut, ...cellKernel] = stored.shape.slice(0, -1) as [number, number, ...number[]];
+  const cells = reshape(stored, [count, cellOut, ...rowsAndColumns(cellKernel), channels(stored)]);
 
-  const image = asImage(x);
-  const attention = attentionLayer(context, globalAvgPool(image), `${module}.attention`, layer, (suffix) => tensor(`attention.${suffix}`));
+  const features = x.shape.length === 2 ? reshape(x, [x.shape[0] as number, 1, channels(x)]) : x;
+  const attention = attentionLayer(context, globalAvgPool(features), `${module}.attention`, layer, (suffix) =>
+    tensor(`attention.${suffix}`),
+  );
   const weight = mixCells(attention, cells, {
     outChannels: spec.outChannels,
     inChannels: spec.inChannels / spec.groups,
-    kernel: spec.kind === 'linear' ? [1, 1] : [spec.kernel, spec.kernel],
+    kernel: rowsAndColumns(spec.kernel),
   });
-  const { stride, padding, dilation, groups } = spec;
-  const y = samplewiseConv2d(image, weight, spec.bias ? tensor('bias') : undefined, { stride, padding, dilation, groups });
-  return spec.kind === 'linear' ? reshape(y, [...x.shape.slice(0, -1), spec.outChannels]) : y;
+  return convolve(x, weight, spec.bias ? tensor('bias') : undefined, spec, true);
 }
