@@ -1,6 +1,6 @@
 /** From configuration file and flags to a run's options: defaults, overridden by the file, overridden by the flags. */
 import { KernelWarehouseError } from '../errors.js';
-import type { NetworkConfig } from '../models/config.js';
+import { type NetworkConfig, warehouseFields } from '../models/config.js';
 import { defaultTrainingOptions, type TrainingOptions } from '../train/options.js';
 
 type Optimizer = TrainingOptions['optimizer'];
@@ -37,19 +37,7 @@ const officialOptimizers: Readonly<Record<string, Partial<FlatOptions>>> = {
 };
 
 /** Fields that make the model; `modelOptions` reads them. */
-const modelFields: ReadonlySet<string> = new Set([
-  'model',
-  'num_classes',
-  'dropout',
-  'drop_path',
-  'reduction',
-  'cell_num_ratio',
-  'cell_inplane_ratio',
-  'cell_outplane_ratio',
-  'sharing_range',
-  'nonlocal_basis_ratio',
-  'spatial_partition',
-]);
+const modelFields: ReadonlySet<string> = new Set(['model', 'num_classes', 'dropout', 'drop_path', ...warehouseFields]);
 
 type Translation = (config: NetworkConfig) => Partial<FlatOptions>;
 

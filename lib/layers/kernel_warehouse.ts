@@ -6,9 +6,10 @@ import { channels } from '../graph/operation.js';
 import { addBias } from '../graph/ops/add_bias.js';
 import { attentionFunction } from '../graph/ops/attention_function.js';
 import { concat } from '../graph/ops/concat.js';
+import { fill } from '../graph/ops/fill.js';
 import { globalAvgPool } from '../graph/ops/global_avg_pool.js';
 import { matmul } from '../graph/ops/matmul.js';
-import { mixCells } from '../graph/ops/mix_cells.js';
+import { type MixAttributes, mixCells } from '../graph/ops/mix_cells.js';
 import { relu } from '../graph/ops/relu.js';
 import { reshape } from '../graph/ops/reshape.js';
 import { samplewiseConv2d } from '../graph/ops/samplewise_conv2d.js';
@@ -24,6 +25,7 @@ import {
 import { staticConvolution } from './convolution.js';
 import type { ConvolutionFactory, ConvolutionSpec, LayerContext } from './layer.js';
 import { batchNormLayer, layerNormLayer } from './normalization.js';
+import { gateChannels, gateMixtures, gateWeight, type OdconvGates, odconvGates } from './odconv_attentions.js';
 
 /** Logits of all cells from local logits, basis coefficients and the zero cell's logit: [rows, L + K + 1] to [rows, n + 1]. */
 function mapBasisToCells(rows: Value, fc3: Value, { local, basis, others, start }: NonlocalBasis): Value {
@@ -33,17 +35,38 @@ function mapBasisToCells(rows: Value, fc3: Value, { local, basis, others, start 
   return concat([...before, slice(rows, 0, local), ...after, slice(rows, local + basis, local + basis + 1)]);
 }
 
-/** Attention [N, m, n] of one layer from pooled features [N, C]. */
+/**
+ * Attention [N, m, b] of each mixture's own cells as attention [N, m, n] of the warehouse's, zero for all others: mixture i owns the b cells
+ * from start + i * b.
+ */
+function spreadOverWarehouse(own: Value, start: number, cells: number): Value {
+  const [samples, mixtures, each] = own.shape as [number, number, number];
+  if (each === cells) return own;
+  // In memory each row begins n after the one before, and its own cells stand b further right: n + b from one row's to the next's.
+  const padded = concat([reshape(own, [samples * mixtures, each]), fill(own.graph, [samples * mixtures, cells], 0)]);
+  const rows = reshape(padded, [samples, mixtures * (each + cells)]);
+  const shifted = start > 0 ? concat([fill(own.graph, [samples, start], 0), rows]) : rows;
+  return reshape(slice(shifted, 0, mixtures * cells), [samples, mixtures, cells]);
+}
+
+interface LayerAttention {
+  /** [N, m, n] */
+  readonly cells: Value;
+  readonly odconv?: OdconvGates;
+}
+
+/** All attentions of one layer from pooled features [N, C]; n is that of the warehouse. */
 function attentionLayer(
   context: LayerContext,
   pooled: Value,
   name: string,
   layer: LayerAllocation,
+  warehouseCells: number,
   tensor: (suffix: string) => Value,
-): Value {
+): LayerAttention {
   const { graph } = context;
   const samples = pooled.shape[0] as number;
-  const { mixtures, cells, norm, firstBias, nonlocal } = layer.attention;
+  const { mixtures, cells, norm, firstBias, nonlocal, odconv } = layer.attention;
   const hidden = matmul(pooled, tensor('fc1.weight'), { transposeB: true }, firstBias ? tensor('fc1.bias') : undefined);
   const normalize = norm === 'batch' ? batchNormLayer : layerNormLayer;
   const active = relu(normalize(context, hidden, `${name}.norm1`));
@@ -59,15 +82,27 @@ function attentionLayer(
   } else {
     logits = matmul(active, tensor('fc2.weight'), { transposeB: true }, tensor('fc2.bias'));
   }
-  return attentionFunction(reshape(logits, [samples, mixtures, cells + 1]), graph.control('temperature'), {
-    function: 'contrasting',
+  const own = attentionFunction(reshape(logits, [samples, mixtures, cells + 1]), graph.control('temperature'), {
+    function: layer.attention.function,
     assignment: layer.assignment,
   });
+  return {
+    cells: spreadOverWarehouse(own, layer.startCell, warehouseCells),
+    ...(odconv ? { odconv: odconvGates(active, odconv, tensor) } : {}),
+  };
 }
 
 /** Physical [N, H, W, C] of any input: tokens [N, T, C] are one row of T positions. */
 function asImage(x: Value): Value {
   return x.shape.length === 4 ? x : reshape(x, [x.shape[0] as number, 1, x.shape[1] as number, channels(x)]);
+}
+
+/** Each sample's kernel [N, O, kh, kw, I], its positions times their gate of [N, kh * kw] if there is one. */
+function assembleWeight(attention: Value, cells: Value, mixing: MixAttributes, spatial: Value | undefined): Value {
+  if (!spatial) return mixCells(attention, cells, mixing);
+  const single = cells.shape.slice(2, -1).every((size) => size === 1);
+  // Gating attentions is cheaper than gating weights, and leaves the mixing where it can be joined with the convolution.
+  return single ? mixCells(gateMixtures(attention, spatial), cells, mixing) : gateWeight(mixCells(attention, cells, mixing), spatial);
 }
 
 /**
@@ -111,13 +146,25 @@ function kernelWarehouseLayer(
   const cells = stored.shape.length === 5 ? stored : reshape(stored, [...stored.shape.slice(0, 2), 1, ...stored.shape.slice(2)]);
 
   const image = asImage(x);
-  const attention = attentionLayer(context, globalAvgPool(x), `${module}.attention`, layer, (suffix) => tensor(`attention.${suffix}`));
-  const weight = mixCells(attention, cells, {
+  const { stride, padding, dilation, groups } = spec;
+  const pooled = globalAvgPool(x);
+  const { cells: attention, odconv } = attentionLayer(context, pooled, `${module}.attention`, layer, cells.shape[0] as number, (suffix) =>
+    tensor(`attention.${suffix}`),
+  );
+  const mixing: MixAttributes = {
     outChannels: spec.outChannels,
     inChannels: spec.inChannels / spec.groups,
     kernel: spec.kind === 'linear' ? [1, 1] : [spec.kernel, spec.kernel],
-  });
-  const { stride, padding, dilation, groups } = spec;
-  const y = samplewiseConv2d(image, weight, spec.bias ? tensor('bias') : undefined, { stride, padding, dilation, groups });
+  };
+  const weight = assembleWeight(attention, cells, mixing, odconv?.spatial);
+  const convolution = { stride, padding, dilation, groups };
+  const bias = spec.bias ? tensor('bias') : undefined;
+  let y: Value;
+  if (odconv) {
+    const filtered = gateChannels(samplewiseConv2d(gateChannels(image, odconv.channel), weight, undefined, convolution), odconv.filter);
+    y = bias ? addBias(filtered, bias) : filtered;
+  } else {
+    y = samplewiseConv2d(image, weight, bias, convolution);
+  }
   return spec.kind === 'linear' ? reshape(y, [...x.shape.slice(0, -1), spec.outChannels]) : y;
 }

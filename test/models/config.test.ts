@@ -33,6 +33,34 @@ test('a configuration gives the options of its warehouses', (t) => {
     budget: [1, 2, 2, 0.5],
     spatialPartition: false,
   });
+  const ablation = {
+    same_dimensions: true,
+    cell_sharing: false,
+    attention_function: 'rectified',
+    attention_initialization: ['none', 'allToOne'],
+    odconv_attentions: true,
+    odconv_temperature: 30,
+  };
+  t.deepEqual(allocationOptions(parseConfig({ model: 'kw_resnet18', ...ablation })), {
+    sameDimensions: true,
+    cellSharing: false,
+    attentionFunction: 'rectified',
+    attentionInitialization: ['none', 'allToOne'],
+    odconvAttentions: true,
+    odconvTemperature: 30,
+  });
+});
+
+test('unknown names of attention functions and initializations are listed with the known ones', (t) => {
+  const error = t.throws(() =>
+    parseConfig({ model: 'kw_resnet18', attention_function: 'relu', attention_initialization: 'one_to_one', cell_sharing: 1 }),
+  );
+  t.regex(error.message, /attention_function: .*"contrasting"\|"softmax"\|"sigmoid"\|"rectified", got "relu"/);
+  t.regex(
+    error.message,
+    /attention_initialization: expected oneToOne, allToOne, none, severalToOne, oneToSeveral, or a list of them, got "one_to_one"/,
+  );
+  t.regex(error.message, /cell_sharing: expected boolean, got 1/);
 });
 
 test('num_classes may be called nb_classes', (t) => {
