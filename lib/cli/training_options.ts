@@ -37,7 +37,15 @@ const officialOptimizers: Readonly<Record<string, Partial<FlatOptions>>> = {
 };
 
 /** Fields that make the model; `modelOptions` reads them. */
-const modelFields: ReadonlySet<string> = new Set(['model', 'num_classes', 'dropout', 'drop_path', ...warehouseFields]);
+const modelFields: ReadonlySet<string> = new Set([
+  'model',
+  'num_classes',
+  'dropout',
+  'drop_path',
+  'layer_scale_init_value',
+  'head_init_scale',
+  ...warehouseFields,
+]);
 
 type Translation = (config: NetworkConfig) => Partial<FlatOptions>;
 

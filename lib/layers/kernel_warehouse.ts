@@ -2,7 +2,7 @@
 import { KernelWarehouseError } from '../errors.js';
 import type { TensorDeclaration } from '../graph/declaration.js';
 import type { Value } from '../graph/graph.js';
-import { channels } from '../graph/operation.js';
+import { channels, elements } from '../graph/operation.js';
 import { addBias } from '../graph/ops/add_bias.js';
 import { attentionFunction } from '../graph/ops/attention_function.js';
 import { concat } from '../graph/ops/concat.js';
@@ -92,9 +92,9 @@ function attentionLayer(
   };
 }
 
-/** Physical [N, H, W, C] of any input: tokens [N, T, C] are one row of T positions. */
+/** Physical [N, H, W, C] of any input: tokens [N, T, C] are one row of T positions, features [N, C] one position. */
 function asImage(x: Value): Value {
-  return x.shape.length === 4 ? x : reshape(x, [x.shape[0] as number, 1, x.shape[1] as number, channels(x)]);
+  return x.shape.length === 4 ? x : reshape(x, [x.shape[0] as number, 1, elements(x.shape.slice(1, -1)), channels(x)]);
 }
 
 /** Each sample's kernel [N, O, kh, kw, I], its positions times their gate of [N, kh * kw] if there is one. */
@@ -147,7 +147,7 @@ function kernelWarehouseLayer(
 
   const image = asImage(x);
   const { stride, padding, dilation, groups } = spec;
-  const pooled = globalAvgPool(x);
+  const pooled = globalAvgPool(image);
   const { cells: attention, odconv } = attentionLayer(context, pooled, `${module}.attention`, layer, cells.shape[0] as number, (suffix) =>
     tensor(`attention.${suffix}`),
   );
