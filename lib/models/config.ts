@@ -163,17 +163,20 @@ export function readConfig(path: string): NetworkConfig {
   return parseConfig(value, path);
 }
 
-/** The official files are data: they stay in lib/, which is published beside dist/. */
+/** Files are data: they stay in lib/, which is published beside dist/. */
 const folder = fileURLToPath(new URL('../../../lib/models/configs/', import.meta.url));
 
-/** Names of the official configurations, such as `kw1x_resnet18`, in alphabetical order. */
+/**
+ * Names of the configurations that come with the package, such as `kw1x_resnet18`, in alphabetical order: those that the authors released
+ * and, written in their format, those of the paper's other rows.
+ */
 export function officialConfigNames(): readonly string[] {
   const names = readdirSync(folder).filter((file) => file.endsWith('.json'));
   return names.map((file) => file.slice(0, -'.json'.length)).sort();
 }
 
 /**
- * The configuration that the authors released under a name.
+ * The configuration that comes with the package under a name.
  * @throws ERR_KW_UNKNOWN_NETWORK, with the nearest name, when there is none.
  */
 export function officialConfig(name: string): NetworkConfig {

@@ -4,12 +4,14 @@ import { join } from 'node:path';
 import test from 'ava';
 import { allocationOptions, officialConfig, officialConfigNames, parseConfig, readConfig } from '../../lib/models/config.js';
 
-test('all official configurations are read', (t) => {
-  t.is(officialConfigNames().length, 20);
+test('all configurations are read, and named after budget, network and variant', (t) => {
+  t.is(officialConfigNames().length, 42);
   for (const name of officialConfigNames()) {
-    const config = officialConfig(name);
-    // Files are named after budget and model: kw1d2x_resnet18.json holds kw_resnet18.
-    t.is(name.replace(/^kw\d(d\d)?x_/, ''), config.model.replace(/^kw(1d2x)?_/, ''));
+    const { model } = officialConfig(name);
+    // kw1d2x_resnet18.json holds kw_resnet18, kw1x_resnet18_softmax.json a variant of it.
+    const network = model.replace(/^kw(1d2x)?_/, '');
+    t.true(name.replace(/^kw(star)?\d(d\d)?x_/, '').startsWith(network), `${name}: ${model}`);
+    t.is(name.startsWith('kw'), model.startsWith('kw'));
   }
 });
 
