@@ -1,6 +1,6 @@
 /** From configuration file and flags to a run's options: defaults, overridden by the file, overridden by the flags. */
 import { KernelWarehouseError } from '../errors.js';
-import type { NetworkConfig } from '../models/config.js';
+import { type NetworkConfig, warehouseFields } from '../models/config.js';
 import { defaultTrainingOptions, type TrainingOptions } from '../train/options.js';
 
 type Optimizer = TrainingOptions['optimizer'];
@@ -44,13 +44,7 @@ const modelFields: ReadonlySet<string> = new Set([
   'drop_path',
   'layer_scale_init_value',
   'head_init_scale',
-  'reduction',
-  'cell_num_ratio',
-  'cell_inplane_ratio',
-  'cell_outplane_ratio',
-  'sharing_range',
-  'nonlocal_basis_ratio',
-  'spatial_partition',
+  ...warehouseFields,
 ]);
 
 type Translation = (config: NetworkConfig) => Partial<FlatOptions>;

@@ -1,5 +1,5 @@
 export * from './allocate.js';
-export { assignCells, cellCount, cellsOfLayer } from './assignment.js';
+export { type AttentionInitialization, assignCells, attentionInitializations, cellCount, cellsOfLayer } from './assignment.js';
 export * from './attention.js';
 export * from './initialize.js';
 export { type LayerKind, type LayerShape, moduleName, spatialDimensions, weightShape } from './layer.js';

@@ -109,6 +109,15 @@ function allocationFigures(file: LayerFile, { warehouses }: Allocation): Figure[
       file.mixtures,
       warehouse.layers.map(({ mixtures }) => mixtures),
     ),
+    ...(file.starts
+      ? [
+          figure(
+            'start cells',
+            file.starts,
+            warehouse.layers.map(({ startCell }) => startCell),
+          ),
+        ]
+      : []),
   ];
 }
 

@@ -8,6 +8,8 @@ import { referenceMachine } from './session.js';
 const cases = [
   'b1',
   'b4',
+  'baseline-kwstar',
+  'baseline-kwstar_depthwise',
   'bhalf',
   'bquarter',
   'depthwise',

@@ -53,6 +53,17 @@ function modelFigures(file: NetworkFile, model: Model): Figure[] {
       actual: [actual[i]?.n ?? 0, ...(actual[i]?.cell ?? [])],
     });
   });
+  const layers = new Map(actual.flatMap((warehouse) => warehouse.layers.map((layer) => [layer.name, layer] as const)));
+  if (file.starts) figures.push({ name: 'dynamic layers', kind: 'value', expected: [file.starts.length], actual: [layers.size] });
+  for (const { name, warehouse, start: cell } of file.starts ?? []) {
+    const layer = layers.get(name);
+    figures.push({
+      name: `place of ${name}`,
+      kind: 'value',
+      expected: [warehouse, cell],
+      actual: [layer?.warehouse ?? -1, layer?.startCell ?? -1],
+    });
+  }
   return figures;
 }
 

@@ -32,7 +32,15 @@ const quick = [
 for (const name of quick) golden(`network-${name}`, referenceMachine);
 golden('training-sgd_resnet18', referenceMachine, 1);
 for (const native of natives) {
-  for (const name of [...quick, 'kw1x_resnet18_tau', 'kw1d2x_resnet18', 'kw4x_resnet18', 'kw1x_convnext_tiny'])
+  for (const name of [
+    ...quick,
+    'kw1x_resnet18_tau',
+    'kw1d2x_resnet18',
+    'kw4x_resnet18',
+    'kw1x_convnext_tiny',
+    'baseline-kwstar1x_resnet18',
+    'baseline-kwstar4x_mobilenetv2_100',
+  ])
     golden(`network-${name}`, native);
   const runs = [
     'sgd_resnet18',
