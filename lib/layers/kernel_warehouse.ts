@@ -115,7 +115,9 @@ function kernelWarehouseLayer(
   const cells = reshape(stored, [count, cellOut, ...rowsAndColumns(cellKernel), channels(stored)]);
 
   const features = x.shape.length === 2 ? reshape(x, [x.shape[0] as number, 1, channels(x)]) : x;
-  const attention = attentionLayer(context, globalAvgPool(features), `${module}.attention`, layer, (suffix) => tensor(`attention.${suffix}`));
+  const attention = attentionLayer(context, globalAvgPool(features), `${module}.attention`, layer, (suffix) =>
+    tensor(`attention.${suffix}`),
+  );
   const weight = mixCells(attention, cells, {
     outChannels: spec.outChannels,
     inChannels: spec.inChannels / spec.groups,

@@ -9,7 +9,7 @@ const KernelRegistry& registry();  // all of the below
 
 void add_attention(KernelRegistry&);               // contrasting_attention.cc
 void add_batch_norm(KernelRegistry&);              // batch_norm.cc
-void add_convolution(KernelRegistry&);             // conv2d.cc, oneDNN
+void add_convolution(KernelRegistry&);             // static_convolution.cc, oneDNN
 void add_cross_entropy(KernelRegistry&);           // cross_entropy.cc
 void add_dropout(KernelRegistry&);                 // dropout.cc
 void add_elementwise(KernelRegistry&);             // elementwise.cc: add, add_bias, relu, fill, copy, slice, concat
@@ -20,6 +20,6 @@ void add_mixed_convolution(KernelRegistry&);       // mixed_conv2d.cc
 void add_optimizers(KernelRegistry&);              // optimizers.cc: sgd, adamw
 void add_pooling(KernelRegistry&);                 // pooling.cc
 void add_reductions(KernelRegistry&);              // reductions.cc: sum_rows, sum_of_squares
-void add_samplewise_convolution(KernelRegistry&);  // samplewise_conv2d.cc
+void add_samplewise_convolution(KernelRegistry&);  // samplewise_convolution.cc
 
 }  // namespace kw::cpu
