@@ -23,7 +23,15 @@ golden('network-resnet18', referenceMachine);
 golden('network-kw1x_resnet18', referenceMachine);
 golden('training-sgd_resnet18', referenceMachine, 1);
 for (const native of natives) {
-  for (const name of ['resnet18', 'kw1x_resnet18', 'kw1x_resnet18_tau', 'kw1d2x_resnet18', 'kw4x_resnet18', 'baseline-kwstar1x_resnet18'])
+  for (const name of [
+    'resnet18',
+    'kw1x_resnet18',
+    'kw1x_resnet18_tau',
+    'kw1d2x_resnet18',
+    'kw4x_resnet18',
+    'baseline-kwstar1x_resnet18',
+    'baseline-kwstar4x_mobilenetv2_100',
+  ])
     golden(`network-${name}`, native);
   for (const name of ['sgd_resnet18', 'sgd_kw1x_resnet18']) golden(`training-${name}`, native);
 }
