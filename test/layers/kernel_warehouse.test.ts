@@ -22,8 +22,6 @@ const specs = [
   convolutionSpec({ name: 'b', inChannels: 4, outChannels: 4, sharingName: 'stage0' }),
 ];
 
-type Values = ReadonlyMap<string, ArrayLike<number>>;
-
 interface Result {
   readonly y: readonly Float64Array[];
   readonly gradients: ReadonlyMap<string, Float64Array>;
@@ -76,14 +74,12 @@ async function run(
   return result;
 }
 
+/** The largest difference is within `tolerance` of the largest expected magnitude. */
 function near(t: ExecutionContext, actual: ArrayLike<number>, expected: ArrayLike<number>, tolerance = 1e-4): void {
   t.is(actual.length, expected.length);
   const scale = Math.max(...Array.from(expected, Math.abs), 1e-3);
-  for (let i = 0; i < expected.length; i++) {
-    const difference = Math.abs((actual[i] as number) - (expected[i] as number));
-    if (!(difference <= tolerance * scale)) return t.fail(`element ${i}: ${actual[i]} instead of ${expected[i]}`);
-  }
-  t.pass();
+  const differences = Array.from(expected, (value, i) => Math.abs((actual[i] as number) - value));
+  t.true(Math.max(...differences) <= tolerance * scale, `${Math.max(...differences)} of ${scale}`);
 }
 
 /** y [2, 4, 3, 3] of one weight [4, 4, k, k] for all samples. */
