@@ -12,7 +12,6 @@ import { matmul } from '../graph/ops/matmul.js';
 import { type MixAttributes, mixCells } from '../graph/ops/mix_cells.js';
 import { relu } from '../graph/ops/relu.js';
 import { reshape } from '../graph/ops/reshape.js';
-import { samplewiseConv2d } from '../graph/ops/samplewise_conv2d.js';
 import { slice } from '../graph/ops/slice.js';
 import {
   type Allocation,
@@ -22,7 +21,7 @@ import {
   moduleName,
   type NonlocalBasis,
 } from '../warehouse/index.js';
-import { staticConvolution } from './convolution.js';
+import { convolve, staticConvolution } from './convolution.js';
 import type { ConvolutionFactory, ConvolutionSpec, LayerContext } from './layer.js';
 import { batchNormLayer, layerNormLayer } from './normalization.js';
 import { gateChannels, gateMixtures, gateWeight, type OdconvGates, odconvGates } from './odconv_attentions.js';
@@ -92,9 +91,12 @@ function attentionLayer(
   };
 }
 
-/** Physical [N, H, W, C] of any input: tokens [N, T, C] are one row of T positions, features [N, C] one position. */
-function asImage(x: Value): Value {
-  return x.shape.length === 4 ? x : reshape(x, [x.shape[0] as number, 1, elements(x.shape.slice(1, -1)), channels(x)]);
+/**
+ * Spatial sizes as rows and columns, which is what mixing knows: it only counts positions in row-major order, and a cell is one position or
+ * the whole kernel.
+ */
+function rowsAndColumns(sizes: readonly number[]): readonly [number, number] {
+  return [elements(sizes.slice(0, -1)), sizes.at(-1) as number];
 }
 
 /** Each sample's kernel [N, O, kh, kw, I], its positions times their gate of [N, kh * kw] if there is one. */
@@ -107,7 +109,7 @@ function assembleWeight(attention: Value, cells: Value, mixing: MixAttributes, s
 
 /**
  * A factory of KernelWarehouse layers for the layers that `allocation` knows; others stay static.
- * A layer owns `name.attention.*` and shares `warehouse_manager.weights.<index>`; linear layers are named `name.conv.*`, as the authors do.
+ * A layer owns `name.attention.*` and shares `warehouse_manager.weights.<index>` [n, fe, ce, ...cell kernel]; linear layers are named `name.conv.*`, as the authors do.
  */
 export function kernelWarehouseConvolution(allocation: Allocation): ConvolutionFactory {
   const layers = new Map(allocation.warehouses.flatMap((warehouse) => warehouse.layers.map((layer) => [layer.name, layer] as const)));
@@ -130,10 +132,14 @@ function kernelWarehouseLayer(
   cellTensor: TensorDeclaration,
 ): Value {
   const { graph } = context;
-  if (layer.inChannels !== spec.inChannels || layer.weightShape[0] !== spec.outChannels || layer.groups !== spec.groups) {
+  const wanted = [spec.outChannels, spec.inChannels / spec.groups, ...spec.kernel];
+  if (layer.kind !== spec.kind || layer.groups !== spec.groups || layer.bias !== spec.bias || layer.weightShape.join() !== wanted.join()) {
+    const describe = (kind: string, weight: readonly number[], groups: number, bias: boolean): string =>
+      `a ${kind} with a weight of [${weight.join(', ')}], groups ${groups} and ${bias ? 'a' : 'no'} bias`;
     throw new KernelWarehouseError(
       'ERR_KW_ALLOCATION',
-      `layer ${spec.name}: the allocation was made for a kernel of [${layer.weightShape.join(', ')}]`,
+      `layer ${spec.name}: the allocation was made for ${describe(layer.kind, layer.weightShape, layer.groups, layer.bias)}, but the network ` +
+        `has ${describe(spec.kind, wanted, spec.groups, spec.bias)}; allocate for the layers of this network`,
     );
   }
   const module = moduleName(layer);
@@ -143,28 +149,22 @@ function kernelWarehouseLayer(
     return graph.parameter(declaration.name, declaration.shape, declaration);
   };
   const stored = graph.parameter(cellTensor.name, cellTensor.shape, cellTensor);
-  const cells = stored.shape.length === 5 ? stored : reshape(stored, [...stored.shape.slice(0, 2), 1, ...stored.shape.slice(2)]);
+  const [count, cellOut, ...cellKernel] = stored.shape.slice(0, -1) as [number, number, ...number[]];
+  const cells = reshape(stored, [count, cellOut, ...rowsAndColumns(cellKernel), channels(stored)]);
 
-  const image = asImage(x);
-  const { stride, padding, dilation, groups } = spec;
-  const pooled = globalAvgPool(image);
+  const features = x.shape.length === 2 ? reshape(x, [x.shape[0] as number, 1, channels(x)]) : x;
+  const pooled = globalAvgPool(features);
   const { cells: attention, odconv } = attentionLayer(context, pooled, `${module}.attention`, layer, cells.shape[0] as number, (suffix) =>
     tensor(`attention.${suffix}`),
   );
   const mixing: MixAttributes = {
     outChannels: spec.outChannels,
     inChannels: spec.inChannels / spec.groups,
-    kernel: spec.kind === 'linear' ? [1, 1] : [spec.kernel, spec.kernel],
+    kernel: rowsAndColumns(spec.kernel),
   };
   const weight = assembleWeight(attention, cells, mixing, odconv?.spatial);
-  const convolution = { stride, padding, dilation, groups };
   const bias = spec.bias ? tensor('bias') : undefined;
-  let y: Value;
-  if (odconv) {
-    const filtered = gateChannels(samplewiseConv2d(gateChannels(image, odconv.channel), weight, undefined, convolution), odconv.filter);
-    y = bias ? addBias(filtered, bias) : filtered;
-  } else {
-    y = samplewiseConv2d(image, weight, bias, convolution);
-  }
-  return spec.kind === 'linear' ? reshape(y, [...x.shape.slice(0, -1), spec.outChannels]) : y;
+  if (!odconv) return convolve(x, weight, bias, spec, true);
+  const filtered = gateChannels(convolve(gateChannels(x, odconv.channel), weight, undefined, spec, true), odconv.filter);
+  return bias ? addBias(filtered, bias) : filtered;
 }

@@ -17,6 +17,10 @@ const cases = [
   'linear',
   'nonlocal',
   'nopartition',
+  'conv1d',
+  'conv3d',
+  'conv3d_nopartition',
+  'rectangular',
 ];
 
 for (const name of cases) {

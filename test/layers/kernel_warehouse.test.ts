@@ -5,16 +5,16 @@ import { Graph } from '../../lib/graph/graph.js';
 import { assign, output } from '../../lib/graph/ops/copy.js';
 import { fuseMixing } from '../../lib/graph/passes/fuse_mixing.js';
 import { kernelWarehouseConvolution } from '../../lib/layers/kernel_warehouse.js';
-import { type ConvolutionSpec, convolutionSpec, newContext } from '../../lib/layers/layer.js';
+import { type ConvolutionSpec, convolutionSpec, layerShape, newContext } from '../../lib/layers/layer.js';
 import { type AllocationOptions, allocate } from '../../lib/warehouse/index.js';
 import { devicesPresent } from '../devices.js';
 import { fillFrom } from '../golden/fill.js';
 import { nativeMachine } from '../golden/native_session.js';
-import { type Machine, readActivation, readLogical, referenceMachine, writeActivation, writeLogical } from '../golden/session.js';
+import { type Activation, type Machine, readActivation, readLogical, referenceMachine, writeActivation, writeLogical } from '../golden/session.js';
 import { declarationOf } from '../golden/stored_tensors.js';
 import { elementCount } from '../reference/tensor.js';
 
-const inputShape = [2, 4, 3, 3] as const;
+const image: Activation = { shape: [2, 4, 3, 3], channelAxis: 1 };
 
 /** Two layers that share: 3x3 and 1x1, 4 to 4 channels. */
 const specs = [
@@ -35,9 +35,8 @@ async function run(
   temperature: number,
   given: (name: string, shape: readonly number[]) => ArrayLike<number> | undefined = () => undefined,
 ): Promise<Result> {
-  const shapes = layers.map((spec) => ({ ...spec, sharingName: 'stage0', kernel: [spec.kernel, spec.kernel] }));
   const graph = new Graph();
-  const convolution = kernelWarehouseConvolution(allocate(shapes, options));
+  const convolution = kernelWarehouseConvolution(allocate(layers.map((spec) => layerShape(spec, 'stage0')), options));
   const x = graph.input('x', [2, 3, 3, 4]);
   const ys = layers.map((spec) => convolution(newContext(graph, false), x, spec));
   const parameters = [...graph.parameters.values()].map(({ name, shape, ...rest }) => ({
@@ -60,11 +59,11 @@ async function run(
     const values = given(name, declaration.shape) ?? fillFrom(name, positive ? 0.5 : -1, positive ? 1.5 : 1, count);
     await writeLogical(session, kind, declaration, values);
   }
-  await writeActivation(session, 'x', inputShape, fillFrom('x', -1, 1, elementCount(inputShape)));
-  for (const i of layers.keys()) await session.write('input', `g${i}`, new Float64Array(elementCount(inputShape)).fill(1));
+  await writeActivation(session, 'x', image, fillFrom('x', -1, 1, elementCount(image.shape)));
+  for (const i of layers.keys()) await session.write('input', `g${i}`, new Float64Array(elementCount(image.shape)).fill(1));
   await session.write('control', 'temperature', [temperature]);
   await session.run();
-  const y = await Promise.all(layers.map((_, i) => readActivation(session, `y${i}`, inputShape)));
+  const y = await Promise.all(layers.map((_, i) => readActivation(session, `y${i}`, image)));
   const read = parameters.map(async ({ name }, i) => {
     const value = derived[i] ? await readLogical(session, 'gradient', declarationOf(fused, name).declaration) : new Float64Array();
     return [name, value] as const;
@@ -112,7 +111,7 @@ function kernelOf(cells: ArrayLike<number>, positions: number, bound: (position:
   return kernel;
 }
 
-const x = fillFrom('x', -1, 1, elementCount(inputShape));
+const x = fillFrom('x', -1, 1, elementCount(image.shape));
 const cellsName = 'warehouse_manager.weights.0';
 const cellsOf = (n: number) => fillFrom(cellsName, -1, 1, 16 * n);
 const biasOfA = fillFrom('a.bias', -1, 1, 4);
@@ -235,10 +234,10 @@ eachMachine(
 
 test('a layer that its allocation was not made for is refused', (t) => {
   const [spec] = specs as [ConvolutionSpec];
-  const allocation = allocate([{ ...spec, sharingName: 'stage0', kernel: [3, 3] }]);
+  const convolution = kernelWarehouseConvolution(allocate([layerShape(spec, 'stage0')]));
   const graph = new Graph();
-  t.throws(
-    () => kernelWarehouseConvolution(allocation)(newContext(graph, false), graph.input('x', [2, 3, 3, 8]), { ...spec, inChannels: 8 }),
-    { code: 'ERR_KW_ALLOCATION', message: /layer a: the allocation was made for a kernel of \[4, 4, 3, 3\]/ },
-  );
+  t.throws(() => convolution(newContext(graph, false), graph.input('x', [2, 3, 3, 8]), { ...spec, inChannels: 8 }), {
+    code: 'ERR_KW_ALLOCATION',
+    message: /layer a: the allocation was made for .*\[4, 4, 3, 3\].* but the network has .*\[4, 8, 3, 3\]/,
+  });
 });
