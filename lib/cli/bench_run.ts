@@ -4,6 +4,7 @@ import Table from 'cli-table3';
 import { type Contestant, gemmContestant, networkContestant } from '../bench/contestant.js';
 import { type BenchReport, benchReport, type Figures } from '../bench/report.js';
 import { runRounds, type Timing } from '../bench/rounds.js';
+import { imageSizeOption } from '../models/model.js';
 import { selectModel } from '../models/select.js';
 import { Device } from '../runtime/device.js';
 import type { DeviceFlags } from './arguments.js';
@@ -26,7 +27,9 @@ export async function runBench(names: readonly string[], flags: BenchFlags): Pro
     contestants.push(gemm);
     for (const name of names) {
       const { batchSize: batch, imageSize, training } = flags;
-      contestants.push(await networkContestant(device, { name, model: selectModel(name).model, batch, imageSize, training }));
+      const { model } = selectModel(name);
+      const options = { ...model, ...imageSizeOption(model.network, imageSize) };
+      contestants.push(await networkContestant(device, { name, model: options, batch, imageSize, training }));
     }
     const onRun = (contestant: Contestant, round: number) => {
       if (process.stderr.isTTY) process.stderr.write(`\r\x1b[Kround ${round} of ${flags.rounds}: ${contestant.name}`);

@@ -1,8 +1,8 @@
 /** What `kernel-warehouse plan` prints. Pure TypeScript: no native code, no tensors. */
 import Table from 'cli-table3';
-import { officialConfig, officialConfigNames } from '../models/config.js';
+import { officialConfigNames } from '../models/config.js';
 import { inferencePlan } from '../models/instance.js';
-import { Model } from '../models/model.js';
+import { imageSizeOption, Model, suitableStem } from '../models/model.js';
 import { networkNames } from '../models/registry.js';
 import { selectModel } from '../models/select.js';
 import { type OptimizerOptions, optimizerArenas, trainingPlan } from '../models/training_plan.js';
@@ -81,14 +81,19 @@ export function printPlans(names: readonly string[], flags: PlanFlags): void {
 /** The networks, and the official configurations of networks that this version has. */
 function knownNames(): string[] {
   const networks = networkNames();
-  return [...new Set([...networks, ...officialConfigNames().filter((name) => networks.includes(officialConfig(name).model))])];
+  return [...new Set([...networks, ...officialConfigNames()])];
 }
 
 function report(name: string, flags: PlanFlags): Report {
   const { imageSize } = flags;
   const selected = selectModel(name).model;
-  const stem = flags.stem ?? (imageSize <= 64 ? 'small' : 'large');
-  const model = new Model({ ...selected, stem, ...(flags.classes === undefined ? {} : { classes: flags.classes }) });
+  const stem = flags.stem ?? suitableStem(selected.network, imageSize);
+  const model = new Model({
+    ...selected,
+    stem,
+    ...imageSizeOption(selected.network, imageSize),
+    ...(flags.classes === undefined ? {} : { classes: flags.classes }),
+  });
   const { allocation, parameters } = model;
   const params = parameters.count;
   return {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { type ImageDataset, readSplitFolder, type SplitDataset } from '../data/folder.js';
 import { KernelWarehouseError } from '../errors.js';
-import { Model, type ModelOptions } from '../models/model.js';
+import { imageSizeOption, Model, type ModelOptions, suitableStem } from '../models/model.js';
 import { selectModel } from '../models/select.js';
 import { Device } from '../runtime/device.js';
 import { type Checkpoint, readCheckpoint } from '../train/checkpoint.js';
@@ -99,8 +99,9 @@ function newPlan(flags: TrainFlags, { classes }: ImageDataset): Plan {
     );
   }
   const options = newRunOptions(configured, optionFlags(flags));
-  const stem = flags.stem ?? (options.imageSize <= 64 ? 'small' : 'large');
-  return { model: { ...model, classes: classes.length, stem }, options };
+  const { imageSize } = options;
+  const stem = flags.stem ?? suitableStem(model.network, imageSize);
+  return { model: { ...model, classes: classes.length, stem, ...imageSizeOption(model.network, imageSize) }, options };
 }
 
 function resumedPlan(checkpoint: Checkpoint, flags: TrainFlags, { classes }: ImageDataset): Plan {
@@ -110,8 +111,9 @@ function resumedPlan(checkpoint: Checkpoint, flags: TrainFlags, { classes }: Ima
   if (flags.stem !== undefined && flags.stem !== stem) problems.push(`--stem is ${stem} there, ${flags.stem} here`);
   if (flags.network !== undefined) {
     const { model } = selectModel(flags.network);
-    // Written to the checkpoint as JSON, so compared as JSON; classes and stem do not come from the network's name.
-    const same = (options: ModelOptions) => JSON.parse(JSON.stringify({ ...options, classes: undefined, stem: undefined })) as unknown;
+    // Written to the checkpoint as JSON, so compared as JSON; classes, stem and image size do not come from the network's name.
+    const same = (options: ModelOptions) =>
+      JSON.parse(JSON.stringify({ ...options, classes: undefined, stem: undefined, imageSize: undefined })) as unknown;
     if (!isDeepStrictEqual(same(model), same(checkpoint.model))) {
       problems.push(`--network is ${checkpoint.model.network} with other options there, ${flags.network} here`);
     }

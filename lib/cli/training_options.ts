@@ -42,6 +42,8 @@ const modelFields: ReadonlySet<string> = new Set([
   'num_classes',
   'dropout',
   'drop_path',
+  'layer_scale_init_value',
+  'head_init_scale',
   'reduction',
   'cell_num_ratio',
   'cell_inplane_ratio',

@@ -4,6 +4,7 @@
 export type Initialization =
   | { readonly kind: 'zeros' }
   | { readonly kind: 'ones' }
+  | { readonly kind: 'constant'; readonly value: number }
   /** Normal with mean 0 and this standard deviation. */
   | { readonly kind: 'normal'; readonly deviation: number }
   /** Uniform in [-bound, bound]. */

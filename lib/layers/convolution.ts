@@ -14,29 +14,37 @@ export function kaimingDeviation(fanOut: number): number {
 export const staticConvolution: ConvolutionFactory = ({ graph }, x, spec) =>
   graph.labelled(spec.name, () => {
     const { name, kernel, stride, padding, dilation, groups, outChannels } = spec;
-    if (spec.kind === 'linear') return linearLayer({ graph }, x, name, outChannels, { bias: spec.bias });
+    const given = spec.deviation === undefined ? {} : { deviation: spec.deviation };
+    if (spec.kind === 'linear') return linearLayer({ graph }, x, name, outChannels, { bias: spec.bias, ...given });
     const fanOut = (outChannels * kernel * kernel) / groups;
     const weight = graph.parameter(`${name}.weight`, [outChannels, spec.inChannels / groups, kernel, kernel], {
       channelAxis: 1,
-      initialization: { kind: 'normal', deviation: kaimingDeviation(fanOut) },
+      initialization: { kind: 'normal', deviation: spec.deviation ?? kaimingDeviation(fanOut) },
     });
     const bias = spec.bias ? graph.parameter(`${name}.bias`, [outChannels], { initialization: { kind: 'zeros' } }) : undefined;
     return conv2d(x, weight, bias, { stride, padding, dilation, groups });
   });
 
-/** x [..., I] to [..., outFeatures] with `name.weight` [O, I] and `name.bias` [O], initialised as PyTorch's Linear. */
+/**
+ * x [..., I] to [..., outFeatures] with `name.weight` [O, I] and `name.bias` [O], initialised as PyTorch's Linear, or with a normal weight of
+ * the given standard deviation and a bias of 0.
+ */
 export function linearLayer(
   { graph }: Pick<LayerContext, 'graph'>,
   x: Value,
   name: string,
   outFeatures: number,
-  options: { readonly bias?: boolean } = {},
+  options: { readonly bias?: boolean; readonly deviation?: number } = {},
 ): Value {
   return graph.labelled(name, () => {
     const inFeatures = channels(x);
-    const initialization = { kind: 'uniform', bound: 1 / Math.sqrt(inFeatures) } as const;
+    const { deviation } = options;
+    const uniform = { kind: 'uniform', bound: 1 / Math.sqrt(inFeatures) } as const;
+    const initialization = deviation === undefined ? uniform : ({ kind: 'normal', deviation } as const);
     const weight = graph.parameter(`${name}.weight`, [outFeatures, inFeatures], { initialization });
-    const bias = options.bias === false ? undefined : graph.parameter(`${name}.bias`, [outFeatures], { initialization });
+    const biasInitialization = deviation === undefined ? uniform : ({ kind: 'zeros' } as const);
+    const bias =
+      options.bias === false ? undefined : graph.parameter(`${name}.bias`, [outFeatures], { initialization: biasInitialization });
     return linear(x, weight, bias);
   });
 }

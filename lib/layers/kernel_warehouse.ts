@@ -2,10 +2,10 @@
 import { KernelWarehouseError } from '../errors.js';
 import type { TensorDeclaration } from '../graph/declaration.js';
 import type { Value } from '../graph/graph.js';
-import { channels } from '../graph/operation.js';
+import { channels, elements } from '../graph/operation.js';
 import { addBias } from '../graph/ops/add_bias.js';
+import { attentionFunction } from '../graph/ops/attention_function.js';
 import { concat } from '../graph/ops/concat.js';
-import { contrastingAttention } from '../graph/ops/contrasting_attention.js';
 import { globalAvgPool } from '../graph/ops/global_avg_pool.js';
 import { matmul } from '../graph/ops/matmul.js';
 import { mixCells } from '../graph/ops/mix_cells.js';
@@ -59,12 +59,15 @@ function attentionLayer(
   } else {
     logits = matmul(active, tensor('fc2.weight'), { transposeB: true }, tensor('fc2.bias'));
   }
-  return contrastingAttention(reshape(logits, [samples, mixtures, cells + 1]), graph.control('temperature'), layer.assignment);
+  return attentionFunction(reshape(logits, [samples, mixtures, cells + 1]), graph.control('temperature'), {
+    function: 'contrasting',
+    assignment: layer.assignment,
+  });
 }
 
-/** Physical [N, H, W, C] of any input: tokens [N, T, C] are one row of T positions. */
+/** Physical [N, H, W, C] of any input: tokens [N, T, C] are one row of T positions, features [N, C] one position. */
 function asImage(x: Value): Value {
-  return x.shape.length === 4 ? x : reshape(x, [x.shape[0] as number, 1, x.shape[1] as number, channels(x)]);
+  return x.shape.length === 4 ? x : reshape(x, [x.shape[0] as number, 1, elements(x.shape.slice(1, -1)), channels(x)]);
 }
 
 /**
@@ -108,7 +111,7 @@ function kernelWarehouseLayer(
   const cells = stored.shape.length === 5 ? stored : reshape(stored, [...stored.shape.slice(0, 2), 1, ...stored.shape.slice(2)]);
 
   const image = asImage(x);
-  const attention = attentionLayer(context, globalAvgPool(x), `${module}.attention`, layer, (suffix) => tensor(`attention.${suffix}`));
+  const attention = attentionLayer(context, globalAvgPool(image), `${module}.attention`, layer, (suffix) => tensor(`attention.${suffix}`));
   const weight = mixCells(attention, cells, {
     outChannels: spec.outChannels,
     inChannels: spec.inChannels / spec.groups,

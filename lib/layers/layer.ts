@@ -21,8 +21,15 @@ export interface ConvolutionSpec {
   readonly dilation: number;
   readonly groups: number;
   readonly bias: boolean;
+  /** Standard deviation of a static weight's initial values; absent: Kaiming's for a convolution, PyTorch's for a linear layer. */
+  readonly deviation?: number;
   /** The layer's place for warehouse sharing, such as `stage0_layer1_conv0`; absent for a layer that is always static. */
   readonly sharingName?: string;
+  /**
+   * The layer before which the authors' code creates this one, where layers are created in another order than used: the order of creation
+   * numbers the warehouses.
+   */
+  readonly createdBefore?: string;
 }
 
 /** Appends one convolution (or linear layer) to the graph. A network gets its kind of dynamic convolution through this. */

@@ -3,6 +3,7 @@ import { KernelWarehouseError } from '../errors.js';
 import type { Arena } from '../graph/arena.js';
 import { toLogical, toPhysical } from '../graph/declaration.js';
 import { Graph } from '../graph/graph.js';
+import { elements } from '../graph/operation.js';
 import { output } from '../graph/ops/copy.js';
 import { fuseMixing } from '../graph/passes/fuse_mixing.js';
 import { lower } from '../graph/passes/lower.js';
@@ -30,10 +31,33 @@ export function inferencePlan(model: Model, batch: number, height: number, width
   return lower(fuseMixing(graph), { name, parameters: model.parameters, states: model.states });
 }
 
+interface Result {
+  /** The name of its buffer in the plan. */
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+/** The plan that computes the feature maps at the ends of the given stages from `images`. */
+function stagesPlan(model: Model, batch: number, height: number, width: number, stages: readonly number[]): [Plan, Result[]] {
+  const graph = new Graph();
+  const maps = model.forwardStages(graph, graph.input('images', [batch, height, width, 3]), false, stages);
+  const results = maps.map(({ shape }, index) => ({ name: `stage${stages[index]}`, shape }));
+  maps.forEach((map, index) => output((results[index] as Result).name, map));
+  const name = `${model.network} stages ${stages.join(', ')} ${batch}x${height}x${width}`;
+  return [lower(fuseMixing(graph), { name, parameters: model.parameters, states: model.states }), results];
+}
+
+/** Activations in memory order. */
+export interface FeatureMap {
+  /** [N, H, W, C] */
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+}
+
 interface Inference extends Disposable {
   readonly program: Program;
   readonly images: DeviceBuffer;
-  readonly logits: DeviceBuffer;
+  readonly results: readonly (Result & { readonly buffer: DeviceBuffer })[];
 }
 
 export class ModelInstance implements Disposable {
@@ -97,35 +121,53 @@ export class ModelInstance implements Disposable {
 
   /** Logits [batch, classes] of images [batch, height, width, 3] with the running statistics. */
   async logits(images: Float32Array, batch: number, height: number, width = height): Promise<Float32Array> {
-    if (images.length !== batch * height * width * 3) {
-      throw new KernelWarehouseError('ERR_KW_SHAPE', `expected ${batch}x${height}x${width}x3 values but received ${images.length}`);
-    }
-    const { program, images: place, logits } = this.#prepared(batch, height, width);
-    const writing = place.write(images);
-    const running = program.run();
-    const [result] = await Promise.all([logits.read(), writing, running]);
-    return new Float32Array(result);
+    const result = { name: 'logits', shape: [batch, this.model.options.classes] };
+    const [logits] = await this.#infer(images, [batch, height, width], 'logits', () => [
+      inferencePlan(this.model, batch, height, width),
+      [result],
+    ]);
+    return (logits as FeatureMap).data;
   }
 
-  #prepared(batch: number, height: number, width: number): Inference {
-    const key = `${batch}x${height}x${width}`;
-    let inference = this.#inference.get(key);
-    if (!inference) {
-      const program = this.device.prepare(inferencePlan(this.model, batch, height, width));
-      const images = this.device.allocate(4 * batch * height * width * 3);
-      const logits = this.device.allocate(4 * batch * this.model.options.classes);
-      const places: Record<string, DeviceBuffer> = {
-        images,
-        logits,
-        parameters: this.parameters,
-        state: this.state,
-        control: this.control,
-      };
-      bindAll(program, places);
-      inference = { program, images, logits, [Symbol.dispose]: () => disposeAll([program, images, logits]) };
-      this.#inference.set(key, inference);
+  /**
+   * Feature maps [batch, h, w, C] at the ends of the given stages, in their order, of images [batch, height, width, 3]; see
+   * `Model.forwardStages`. Throws ERR_KW_INVALID_ARGUMENT for a stage that the network does not have, or that is given twice.
+   */
+  async stages(images: Float32Array, batch: number, height: number, width: number, stages: readonly number[]): Promise<FeatureMap[]> {
+    if (stages.length === 0 || new Set(stages).size < stages.length) {
+      throw new KernelWarehouseError(
+        'ERR_KW_INVALID_ARGUMENT',
+        `expected at least one stage, and each once, but received [${stages.join(', ')}]`,
+      );
     }
-    return inference;
+    return this.#infer(images, [batch, height, width], `stages ${stages.join()}`, () =>
+      stagesPlan(this.model, batch, height, width, stages),
+    );
+  }
+
+  /** Runs the plan for `wanted` on images of a size, made at its first use; the results in the order that `plan` gives. */
+  async #infer(images: Float32Array, size: readonly number[], wanted: string, plan: () => [Plan, Result[]]): Promise<FeatureMap[]> {
+    const expected = [...size, 3];
+    if (images.length !== elements(expected)) {
+      throw new KernelWarehouseError('ERR_KW_SHAPE', `expected ${expected.join('x')} values but received ${images.length}`);
+    }
+    const key = `${size.join('x')} ${wanted}`;
+    const inference = this.#inference.get(key) ?? this.#prepare(...plan());
+    this.#inference.set(key, inference);
+    const writing = inference.images.write(images);
+    const running = inference.program.run();
+    const [read] = await Promise.all([Promise.all(inference.results.map(({ buffer }) => buffer.read())), writing, running]);
+    return inference.results.map(({ shape }, index) => ({ shape, data: new Float32Array(read[index] as ArrayBuffer) }));
+  }
+
+  #prepare(plan: Plan, outputs: readonly Result[]): Inference {
+    const program = this.device.prepare(plan);
+    const allocate = (name: string) => this.device.allocate(plan.buffers.find((buffer) => buffer.name === name)?.bytes ?? 0);
+    const images = allocate('images');
+    const results = outputs.map((result) => ({ ...result, buffer: allocate(result.name) }));
+    const places = Object.fromEntries(results.map(({ name, buffer }) => [name, buffer]));
+    bindAll(program, { ...places, images, parameters: this.parameters, state: this.state, control: this.control });
+    return { program, images, results, [Symbol.dispose]: () => disposeAll([program, images, ...Object.values(places)]) };
   }
 
   #arenas(): [Arena, DeviceBuffer][] {

@@ -9,20 +9,53 @@ import { staticConvolution } from '../layers/convolution.js';
 import { kernelWarehouseConvolution } from '../layers/kernel_warehouse.js';
 import { type ConvolutionFactory, newContext } from '../layers/layer.js';
 import { type Allocation, type AllocationOptions, allocate, type LayerShape } from '../warehouse/index.js';
-import type { NetworkOptions } from './network.js';
+import type { NetworkOptions, NetworkOutput, Stem } from './network.js';
 import { findNetwork, type RegisteredNetwork } from './registry.js';
 
 export interface ModelOptions extends Partial<NetworkOptions> {
-  /** An official network name, such as `kw_resnet18`. */
+  /** The name of a registered network, such as `kw_resnet18`. */
   readonly network: string;
   /** How warehouses are made; only for KernelWarehouse networks. */
   readonly warehouse?: AllocationOptions;
 }
 
-const defaults: NetworkOptions = { classes: 1000, stem: 'large', dropout: 0, dropPath: 0 };
+const defaults: NetworkOptions = {
+  classes: 1000,
+  stem: 'large',
+  dropout: 0,
+  dropPath: 0,
+  imageSize: 224,
+  layerScale: 1e-6,
+  headScale: 1,
+};
 
-/** Any image that the network takes; shapes of stored tensors do not depend on it. */
-const smallestImage = { small: 32, large: 64 } as const;
+/** Images up to this size are for the small stem. */
+const largestSmallImage = 64;
+
+/** The stem that suits images of a size: `small` where the network has one, up to 64 pixels. */
+export function suitableStem(network: string, imageSize: number): Stem {
+  return imageSize <= largestSmallImage && findNetwork(network).network.stems?.includes('small') ? 'small' : 'large';
+}
+
+/** Options that make the network take images of a size, if its stored tensors depend on that at all. */
+export function imageSizeOption(network: string, imageSize: number): Pick<ModelOptions, 'imageSize'> {
+  return findNetwork(network).network.fixedImageSize ? { imageSize } : {};
+}
+
+function checkOptions(name: string, { classes, stem, imageSize, headScale, ...rates }: NetworkOptions, stems: readonly Stem[]): void {
+  const fail = (problem: string): never => {
+    throw new KernelWarehouseError('ERR_KW_CONFIG', problem);
+  };
+  if (!Number.isInteger(classes) || classes < 1) fail(`expected a positive whole number of classes but received ${classes}`);
+  if (!stems.includes(stem)) fail(`${name}: expected stem ${stems.map((one) => `'${one}'`).join(' or ')} but received '${String(stem)}'`);
+  if (!Number.isInteger(imageSize) || imageSize < 1) fail(`expected a positive whole imageSize but received ${imageSize}`);
+  if (!(Number.isFinite(headScale) && headScale >= 0)) fail(`expected headScale of at least 0 but received ${headScale}`);
+  const { dropout, dropPath, layerScale } = rates;
+  for (const [option, value] of Object.entries({ dropout, dropPath })) {
+    if (!(value >= 0 && value < 1)) fail(`expected ${option} in [0, 1) but received ${value}`);
+  }
+  if (!(Number.isFinite(layerScale) && layerScale >= 0)) fail(`expected layerScale of at least 0 but received ${layerScale}`);
+}
 
 export class Model {
   readonly network: string;
@@ -36,27 +69,20 @@ export class Model {
   readonly #registered: RegisteredNetwork;
   readonly #convolution: ConvolutionFactory;
 
+  /** Throws ERR_KW_UNKNOWN_NETWORK, ERR_KW_CONFIG for options that the network does not take, ERR_KW_ALLOCATION for impossible warehouses. */
   constructor({ network, warehouse, ...options }: ModelOptions) {
     this.#registered = findNetwork(network);
+    const { kernelWarehouse, network: family } = this.#registered;
     this.network = network;
     this.options = { ...defaults, ...options };
-    const { classes, stem, dropout, dropPath } = this.options;
-    if (!Number.isInteger(classes) || classes < 1) {
-      throw new KernelWarehouseError('ERR_KW_CONFIG', `expected a positive whole number of classes but received ${classes}`);
-    }
-    if (stem !== 'small' && stem !== 'large')
-      throw new KernelWarehouseError('ERR_KW_CONFIG', `expected stem 'small' or 'large' but received '${String(stem)}'`);
-    for (const [name, value] of Object.entries({ dropout, dropPath })) {
-      if (!(value >= 0 && value < 1)) throw new KernelWarehouseError('ERR_KW_CONFIG', `expected ${name} in [0, 1) but received ${value}`);
-    }
-    if (!this.#registered.kernelWarehouse && warehouse) {
+    checkOptions(network, this.options, family.stems ?? ['large']);
+    if (!kernelWarehouse && warehouse) {
       throw new KernelWarehouseError(
         'ERR_KW_CONFIG',
         `'${network}' is static and takes no warehouse options; the KernelWarehouse network is 'kw_${network}'`,
       );
     }
-    const { kernelWarehouse, network: family } = this.#registered;
-    this.allocation = kernelWarehouse ? allocate(this.#layerShapes(), { sharingRange: family.sharingRange, ...warehouse }) : undefined;
+    this.allocation = kernelWarehouse ? allocate(this.#layerShapes(), { ...family.warehouse, ...warehouse }) : undefined;
     this.#convolution = this.allocation ? kernelWarehouseConvolution(this.allocation) : staticConvolution;
     const graph = new Graph();
     this.forward(graph, this.#sampleInput(graph), false);
@@ -66,7 +92,22 @@ export class Model {
 
   /** Appends the network to `graph` for images x [N, H, W, 3]; returns logits [N, classes]. */
   forward(graph: Graph, x: Value, training: boolean): Value {
-    return this.#registered.network.build(newContext(graph, training), x, this.#convolution, this.options);
+    return this.#build(graph, x, training, this.#convolution).logits;
+  }
+
+  /**
+   * Appends the network to `graph` for images x [N, H, W, 3]; returns the feature maps [N, H, W, C] at the ends of the given stages, counted
+   * from 0, as a detection or segmentation head takes them. What only the classifier needs is not computed.
+   * Throws ERR_KW_INVALID_ARGUMENT for a stage that the network does not have.
+   */
+  forwardStages(graph: Graph, x: Value, training: boolean, stages: readonly number[]): Value[] {
+    const maps = this.#build(graph, x, training, this.#convolution).stages ?? [];
+    return stages.map((stage) => {
+      const map = maps[stage];
+      if (map) return map;
+      const known = maps.length > 0 ? `stages 0 to ${maps.length - 1}` : 'no stages';
+      throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', `'${this.network}' has ${known}, not stage ${stage}`);
+    });
   }
 
   /** Floating-point operations of one image's inference: convolutions, mixing, and everything else. */
@@ -76,16 +117,24 @@ export class Model {
     return fuseMixing(graph).nodes.reduce((sum, node) => sum + nodeCost(node).flops, 0);
   }
 
+  #build(graph: Graph, x: Value, training: boolean, convolution: ConvolutionFactory): NetworkOutput {
+    const { network, kernelWarehouse } = this.#registered;
+    const naming = kernelWarehouse ? 'kernel_warehouse' : 'static';
+    return network.build(newContext(graph, training), x, convolution, { ...this.options, naming });
+  }
+
   #sampleInput(graph: Graph): Value {
-    const size = smallestImage[this.options.stem];
-    return graph.input('images', [1, size, size, 3]);
+    const { imageSize } = this.options;
+    return graph.input('images', [1, imageSize, imageSize, 3]);
   }
 
   /** The layers that take part in warehouses, in module order, found by building the static network once. */
   #layerShapes(): LayerShape[] {
     const shapes: LayerShape[] = [];
+    const createdBefore = new Map<string, string>();
     const record: ConvolutionFactory = (context, x, spec) => {
       const { name, kind, inChannels, outChannels, kernel, groups, bias, sharingName } = spec;
+      if (spec.createdBefore !== undefined) createdBefore.set(name, spec.createdBefore);
       if (sharingName !== undefined) {
         shapes.push({
           name,
@@ -101,7 +150,11 @@ export class Model {
       return staticConvolution(context, x, spec);
     };
     const graph = new Graph();
-    this.#registered.network.build(newContext(graph, false), this.#sampleInput(graph), record, this.options);
-    return shapes;
+    this.#build(graph, this.#sampleInput(graph), false, record);
+    const positions = new Map(shapes.map(({ name }, index) => [name, index]));
+    return shapes.map((shape) => {
+      const next = positions.get(createdBefore.get(shape.name) ?? '');
+      return next === undefined ? shape : { ...shape, reserved: next - 0.5 };
+    });
   }
 }

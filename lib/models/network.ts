@@ -1,20 +1,48 @@
-/** What a network family provides. */
+/** What a network provides. */
 import type { Value } from '../graph/graph.js';
 import type { ConvolutionFactory, LayerContext } from '../layers/layer.js';
+import type { AllocationOptions } from '../warehouse/index.js';
+
+export type Stem = 'large' | 'small';
 
 export interface NetworkOptions {
   readonly classes: number;
-  /** `large`: 7x7 stride 2 and max pooling, for 224 pixels; `small`: 3x3 stride 1, for 32 pixels. */
-  readonly stem: 'large' | 'small';
+  /** `large`: the paper's first layers, for 224 pixels; `small`: with less or no reduction of the image, for 32 pixels. */
+  readonly stem: Stem;
   /** Probability of dropping a feature before the classifier, in training. */
   readonly dropout: number;
   /** Probability of dropping a residual branch for a sample, in training (stochastic depth). */
   readonly dropPath: number;
+  /** Height and width of the images; only networks with position embeddings depend on it. */
+  readonly imageSize: number;
+  /** Initial value of ConvNeXt's layer scale; 0 leaves layer scale out. */
+  readonly layerScale: number;
+  /** Factor on the classifier's initial values (ConvNeXt). */
+  readonly headScale: number;
+}
+
+export interface BuildOptions extends NetworkOptions {
+  /**
+   * Whose official code the tensors' names and shapes follow: that of the static network, or that of its KernelWarehouse variant. They
+   * differ in MobileNetV2 (the classifier), ConvNeXt (linear layers against 1x1 convolutions) and DeiT (the value projection).
+   */
+  readonly naming: 'static' | 'kernel_warehouse';
+}
+
+export interface NetworkOutput {
+  /** [N, classes] */
+  readonly logits: Value;
+  /** The feature map at the end of each stage, [N, H, W, C], the largest first. */
+  readonly stages?: readonly Value[];
 }
 
 export interface Network {
-  /** What its KernelWarehouse variant shares unless told otherwise, see `AllocationOptions.sharingRange`. */
-  readonly sharingRange: readonly string[];
-  /** Appends the network for images x [N, H, W, 3] and returns logits [N, classes]. */
-  readonly build: (context: LayerContext, x: Value, convolution: ConvolutionFactory, options: NetworkOptions) => Value;
+  /** Appends the network for images x [N, H, W, 3]. Every convolution that may become dynamic is made by `convolution`. */
+  readonly build: (context: LayerContext, x: Value, convolution: ConvolutionFactory, options: BuildOptions) => NetworkOutput;
+  /** How the KernelWarehouse variant shares and cuts its kernels, where a configuration says nothing. */
+  readonly warehouse?: AllocationOptions;
+  /** Defaults to `large` alone. */
+  readonly stems?: readonly Stem[];
+  /** Whether stored tensors depend on the image size, as position embeddings do. */
+  readonly fixedImageSize?: boolean;
 }

@@ -1,35 +1,63 @@
-/** Networks by their official names. A static network and its dynamic variants are one function; a new family is one line here. */
+/** Networks by their official names. A static network and its dynamic variants are one function. */
 import { KernelWarehouseError } from '../errors.js';
+import { convNextTiny, splitConvNextTiny } from './convnext.js';
+import { deitSmall, deitTiny } from './deit.js';
+import { halfMobileNetV2, mobileNetV2 } from './mobilenetv2.js';
 import { nearestName } from './nearest_name.js';
 import type { Network } from './network.js';
 import { resnet18, resnet50 } from './resnet.js';
 
-const families: Readonly<Record<string, Network>> = {
-  resnet18: { build: resnet18, sharingRange: ['layer', 'conv'] },
-  resnet50: { build: resnet50, sharingRange: ['layer', 'conv'] },
-};
-
 export interface RegisteredNetwork {
   readonly name: string;
   readonly network: Network;
-  /** Whether the network's convolutions are KernelWarehouse's (`kw_` names). */
+  /** Whether the network's convolutions are KernelWarehouse's. */
   readonly kernelWarehouse: boolean;
 }
 
+const registered = new Map<string, RegisteredNetwork>();
+
+function add(name: string, network: Network, kernelWarehouse: boolean): void {
+  registered.set(name, { name, network, kernelWarehouse });
+}
+
+/**
+ * Makes a network known under `name`, and its KernelWarehouse variant under `kw_<name>`, to everything that takes a network's name.
+ * Throws ERR_KW_INVALID_ARGUMENT for a name that is taken, or that is not made of letters, digits, `_`, `-` and `.`.
+ */
+export function registerNetwork(name: string, network: Network): void {
+  const fail = (problem: string): never => {
+    throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', `network name '${name}': ${problem}`);
+  };
+  if (!/^\w[\w.-]*$/.test(name)) fail('expected letters, digits, _, - and .');
+  if (name.startsWith('kw_'))
+    fail(`kw_ is the prefix of KernelWarehouse variants, which are registered with their network; give '${name.slice(3)}'`);
+  if (registered.has(name) || registered.has(`kw_${name}`)) fail('a network of this name is registered already');
+  add(name, network, false);
+  add(`kw_${name}`, network, true);
+}
+
+registerNetwork('resnet18', resnet18);
+registerNetwork('resnet50', resnet50);
+registerNetwork('mobilenetv2_100', mobileNetV2(1));
+registerNetwork('mobilenetv2_050', mobileNetV2(0.5));
+registerNetwork('convnext_tiny', convNextTiny);
+registerNetwork('deit_tiny', deitTiny);
+registerNetwork('deit_small', deitSmall);
+// Variants whose static network is one of the above.
+add('kw1d2x_mobilenetv2_100', halfMobileNetV2(1), true);
+add('kw1d2x_mobilenetv2_050', halfMobileNetV2(0.5), true);
+add('kw_convnext_tiny_split', splitConvNextTiny, true);
+
 export function networkNames(): string[] {
-  return Object.keys(families).flatMap((name) => [name, `kw_${name}`]);
+  return [...registered.keys()];
 }
 
 /** The network of an official name such as `kw_resnet18`; throws ERR_KW_UNKNOWN_NETWORK with the nearest name. */
 export function findNetwork(name: string): RegisteredNetwork {
-  const kernelWarehouse = name.startsWith('kw_');
-  const family = kernelWarehouse ? name.slice(3) : name;
-  const network = Object.hasOwn(families, family) ? families[family] : undefined;
-  if (!network) {
-    const known = networkNames();
-    const suggestion = nearestName(name, known);
-    const hint = suggestion === undefined ? '.' : `; did you mean '${suggestion}'?`;
-    throw new KernelWarehouseError('ERR_KW_UNKNOWN_NETWORK', `no network '${name}'${hint} Known: ${known.join(', ')}`);
-  }
-  return { name, network, kernelWarehouse };
+  const found = registered.get(name);
+  if (found) return found;
+  const known = networkNames();
+  const suggestion = nearestName(name, known);
+  const hint = suggestion === undefined ? '.' : `; did you mean '${suggestion}'?`;
+  throw new KernelWarehouseError('ERR_KW_UNKNOWN_NETWORK', `no network '${name}'${hint} Known: ${known.join(', ')}`);
 }

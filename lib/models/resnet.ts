@@ -7,18 +7,18 @@ import { globalAvgPool } from '../graph/ops/global_avg_pool.js';
 import { maxPool2d } from '../graph/ops/max_pool2d.js';
 import { relu } from '../graph/ops/relu.js';
 import { linearLayer, staticConvolution } from '../layers/convolution.js';
-import { type ConvolutionFactory, convolutionSpec, type LayerContext } from '../layers/layer.js';
+import { type ConvolutionFactory, type ConvolutionSpec, convolutionSpec, type LayerContext } from '../layers/layer.js';
 import { batchNormLayer } from '../layers/normalization.js';
 import { residualSharingName } from '../warehouse/index.js';
-import type { Network, NetworkOptions } from './network.js';
+import type { Network, Stem } from './network.js';
 
 interface BlockContext extends LayerContext {
   readonly convolution: ConvolutionFactory;
   readonly dropPath: number;
   /** Official name of the block, such as `layer2.0`. */
   readonly name: string;
-  /** The place for warehouse sharing of the block's convolutions; undefined where the authors keep one static. */
-  readonly sharing: (convolution: number | 'shortcut') => string | undefined;
+  /** The place for warehouse sharing of the block's convolutions; none where the authors keep one static. */
+  readonly sharing: (convolution: number | 'shortcut') => Pick<ConvolutionSpec, 'sharingName'>;
 }
 
 interface Block {
@@ -38,9 +38,8 @@ function convolutionAndNorm(
   x: Value,
   [convolution, norm]: readonly [convolution: string, norm: string],
   shape: ConvolutionShape,
-  sharingName: string | undefined,
+  place: Pick<ConvolutionSpec, 'sharingName' | 'createdBefore'>,
 ): Value {
-  const place = sharingName === undefined ? {} : { sharingName };
   const spec = convolutionSpec({ name: convolution, inChannels: channels(x), padding: (shape.kernel - 1) / 2, ...shape, ...place });
   return batchNormLayer(context, context.convolution(context, x, spec), norm);
 }
@@ -49,7 +48,8 @@ function convolutionAndNorm(
 function shortcut(context: BlockContext, x: Value, outChannels: number, stride: number): Value {
   if (stride === 1 && channels(x) === outChannels) return x;
   const names = [`${context.name}.downsample.0`, `${context.name}.downsample.1`] as const;
-  return convolutionAndNorm(context, x, names, { outChannels, kernel: 1, stride }, context.sharing('shortcut'));
+  const place = { ...context.sharing('shortcut'), createdBefore: `${context.name}.conv1` };
+  return convolutionAndNorm(context, x, names, { outChannels, kernel: 1, stride }, place);
 }
 
 /** The convolutions of a block, with a ReLU between them, joined with its shortcut. */
@@ -98,7 +98,7 @@ const bottleneck: Block = {
 };
 
 /** The stem for large images (7x7 stride 2, max pooling: a quarter of the size), or for small ones (3x3 stride 1: the full size). */
-function stem(context: LayerContext, x: Value, kind: NetworkOptions['stem']): Value {
+function stem(context: LayerContext, x: Value, kind: Stem): Value {
   const large = kind === 'large';
   const spec = convolutionSpec({
     name: 'conv1',
@@ -113,19 +113,27 @@ function stem(context: LayerContext, x: Value, kind: NetworkOptions['stem']): Va
 function resnet(block: Block, blocks: readonly number[]): Network['build'] {
   return (context, x, convolution, options) => {
     let y = stem(context, x, options.stem);
+    const stages: Value[] = [];
     blocks.forEach((count, stage) => {
       for (let index = 0; index < count; index++) {
-        const sharing = (layer: number | 'shortcut') =>
-          residualSharingName({ stage, block: index, convolution: layer }, blocks, block.expansion > 1);
+        const sharing = (convolution: number | 'shortcut') => {
+          const sharingName = residualSharingName({ stage, block: index, convolution }, blocks, block.expansion > 1);
+          return sharingName === undefined ? {} : { sharingName };
+        };
         const blockContext = { ...context, convolution, dropPath: options.dropPath, name: `layer${stage + 1}.${index}`, sharing };
         y = block.build(blockContext, y, 64 << stage, index === 0 && stage > 0 ? 2 : 1);
       }
+      stages.push(y);
     });
     const features = context.graph.labelled('avgpool', () => globalAvgPool(y));
     const kept = context.training ? dropout(features, options.dropout, { stream: context.nextStream() }) : features;
-    return linearLayer(context, kept, 'fc', options.classes);
+    return { logits: linearLayer(context, kept, 'fc', options.classes), stages };
   };
 }
 
-export const resnet18 = resnet(basicBlock, [2, 2, 2, 2]);
-export const resnet50 = resnet(bottleneck, [3, 4, 6, 3]);
+function network(block: Block, blocks: readonly number[]): Network {
+  return { build: resnet(block, blocks), warehouse: { sharingRange: ['layer', 'conv'] }, stems: ['large', 'small'] };
+}
+
+export const resnet18 = network(basicBlock, [2, 2, 2, 2]);
+export const resnet50 = network(bottleneck, [3, 4, 6, 3]);

@@ -15,6 +15,8 @@ export function modelOptions(config: NetworkConfig): ModelOptions {
     ...(config.num_classes === undefined ? {} : { classes: config.num_classes }),
     ...(config.dropout === undefined ? {} : { dropout: config.dropout }),
     ...(config.drop_path === undefined ? {} : { dropPath: config.drop_path }),
+    ...(config.layer_scale_init_value === undefined ? {} : { layerScale: config.layer_scale_init_value }),
+    ...(config.head_init_scale === undefined ? {} : { headScale: config.head_init_scale }),
   };
 }
 
@@ -37,9 +39,7 @@ function findConfig(name: string): NetworkConfig {
   const networks = networkNames();
   if (networks.includes(name)) return { model: name };
   if (officialConfigNames().includes(name)) return officialConfig(name);
-  // Configurations of networks that this version does not have are no suggestion.
-  const usable = officialConfigNames().filter((candidate) => networks.includes(officialConfig(candidate).model));
-  const known = [...new Set([...networks, ...usable])];
+  const known = [...new Set([...networks, ...officialConfigNames()])];
   const suggestion = nearestName(name, known);
   const hint = suggestion === undefined ? '.' : `; did you mean '${suggestion}'?`;
   throw new KernelWarehouseError('ERR_KW_UNKNOWN_NETWORK', `no network or configuration '${name}'${hint} Known: ${known.join(', ')}`);

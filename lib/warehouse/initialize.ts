@@ -93,6 +93,9 @@ export function fillInitialValues(values: Float32Array, declaration: TensorDecla
     case 'ones':
       values.fill(1);
       break;
+    case 'constant':
+      values.fill(initialization.value);
+      break;
     case 'normal':
       fillNormal(values, initialization.deviation, seed, name);
       break;

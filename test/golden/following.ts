@@ -2,7 +2,7 @@
 import type { Graph, Node } from '../../lib/graph/graph.js';
 import { output } from '../../lib/graph/ops/copy.js';
 import { rewrite } from '../../lib/graph/passes/rewrite.js';
-import type { Differences } from '../reference/decisions.js';
+import { type Differences, decidingOutput } from '../reference/decisions.js';
 import { type LeafKind, type Machine, ReferenceSession, type Session } from './session.js';
 
 class FollowingSession implements Session {
@@ -44,9 +44,10 @@ export function followingMachine(leader: Machine, differences: Differences): Mac
       const copy = rewrite(graph, () => undefined);
       const deciding = new Map<string, Node>();
       for (const node of [...copy.nodes]) {
-        if (node.op.name !== 'relu' && node.op.name !== 'max_pool2d') continue;
+        const shown = decidingOutput.get(node.op.name);
+        if (shown === undefined) continue;
         const place = `decision ${node.id}`;
-        output(place, node.outputs[node.op.name === 'relu' ? 0 : 1]!);
+        output(place, node.outputs[shown]!);
         deciding.set(place, node);
       }
       return new FollowingSession(await leader.prepare(copy, name), new ReferenceSession(copy), deciding, differences);

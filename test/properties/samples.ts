@@ -1,4 +1,7 @@
 /** For each op, how to draw a run of it. The tests iterate over the op registry, so an op that is missing here fails them. */
+import { attentionFunctions } from '../../lib/graph/ops/attention_function.js';
+import { evaluate } from '../reference/operations.js';
+import { activationSamples } from './activation_samples.js';
 import { convolutionSamples } from './convolution_samples.js';
 import { type Draw, type DrawnTensor, floats, integers, type Sample } from './draw.js';
 
@@ -34,6 +37,22 @@ function reluBackward(draw: Draw): Sample {
   const drawn = shape(draw);
   const y = draw.tensor(drawn);
   return { inputs: [draw.tensor(drawn), { ...y, values: y.values.map((value) => Math.max(value, 0)) }], attributes: {} };
+}
+
+/** A shape of up to five axes, and a factor's shape that is 1 along any of them. */
+function drawFactor(draw: Draw) {
+  const drawn = [...Array.from({ length: draw.integer(0, 4) }, () => draw.integer(1, 4)), draw.channels()];
+  return { drawn, factorShape: drawn.map((size) => (draw.boolean() ? size : 1)) };
+}
+
+function multiply(draw: Draw): Sample {
+  const { drawn, factorShape } = drawFactor(draw);
+  return { inputs: [draw.tensor(drawn), draw.tensor(factorShape)], attributes: {}, differentiable: [0, 1] };
+}
+
+function multiplyBackwardFactor(draw: Draw): Sample {
+  const { drawn, factorShape } = drawFactor(draw);
+  return { inputs: [draw.tensor(drawn), draw.tensor(drawn)], attributes: { factorShape } };
 }
 
 function reshape(draw: Draw): Sample {
@@ -139,21 +158,46 @@ function updateRunningStatistics(draw: Draw): Sample {
   return { inputs, attributes: { momentum: draw.choice([0.1, 0.5, 1]), count: draw.choice([1, 2, 50]) } };
 }
 
-/** Each mixture is bound to one cell, to several, to the zero cell, or to none. */
+/** Each mixture is bound to one cell, to several, to the zero cell, or to none; or there is no assignment at all. */
 function drawAttention(draw: Draw) {
   const [samples, m, n] = [draw.integer(1, 3), draw.integer(1, 6), draw.channels()];
   const assignment = Array.from({ length: m }, () => draw.choice([[], [draw.integer(0, n)], [n], n > 1 ? [0, n - 1] : [0]]));
-  return { samples, m, n, attributes: { assignment, epsilon: 1e-3 }, temperature: scalarOf(draw.choice([0, 0.25, 0.7, 1])) };
+  const attributes = {
+    function: draw.choice(attentionFunctions),
+    assignment: draw.choice([assignment, assignment, []]),
+    epsilon: draw.choice([1e-3, 0.1]),
+  };
+  return { samples, m, n, attributes, temperature: scalarOf(draw.choice([0, 0.25, 0.7, 1])) };
 }
 
-function contrastingAttention(draw: Draw): Sample {
+function attentionFunction(draw: Draw): Sample {
   const { samples, m, n, attributes, temperature } = drawAttention(draw);
   return { inputs: [draw.awayFromZero([samples, m, n + 1]), temperature], attributes, differentiable: [0] };
 }
 
-function contrastingAttentionBackward(draw: Draw): Sample {
+function attentionFunctionBackward(draw: Draw): Sample {
   const { samples, m, n, attributes, temperature } = drawAttention(draw);
   return { inputs: [draw.tensor([samples, m, n]), draw.awayFromZero([samples, m, n + 1]), temperature], attributes };
+}
+
+function drawTokens(draw: Draw) {
+  const [heads, width] = [draw.integer(1, 3), draw.channels()];
+  return { shape: [draw.integer(1, 2), draw.choice([1, 2, 5, 9]), heads * width], attributes: { heads } };
+}
+
+function selfAttention(draw: Draw): Sample {
+  const { shape: tokens, attributes } = drawTokens(draw);
+  return { inputs: [draw.tensor(tokens), draw.tensor(tokens), draw.tensor(tokens)], attributes, differentiable: [0, 1, 2] };
+}
+
+/** With the y and the logSumExp that belong to the drawn tokens. */
+function selfAttentionBackward(draw: Draw): Sample {
+  const { shape: tokens, attributes } = drawTokens(draw);
+  const inputs = [draw.tensor(tokens), draw.tensor(tokens), draw.tensor(tokens)];
+  const data = inputs.map(({ shape: of, values }) => ({ shape: of, data: values }));
+  const forward = evaluate('self_attention', data, attributes, [tokens, [tokens[0]!, attributes.heads, tokens[1]!]]);
+  const rounded = forward.map(({ shape: of, data: values }) => floats(of, values.map(Math.fround)));
+  return { inputs: [draw.tensor(tokens), ...inputs, ...rounded], attributes };
 }
 
 function slice(draw: Draw): Sample {
@@ -234,6 +278,9 @@ export const samples: Readonly<Record<string, (draw: Draw) => Sample>> = {
   sum_rows: unary,
   relu: unary,
   relu_backward: reluBackward,
+  ...activationSamples,
+  multiply,
+  multiply_backward_factor: multiplyBackwardFactor,
   reshape,
   matmul,
   global_avg_pool: globalAvgPool,
@@ -247,8 +294,10 @@ export const samples: Readonly<Record<string, (draw: Draw) => Sample>> = {
   update_running_statistics: updateRunningStatistics,
   layer_norm: layerNorm,
   layer_norm_backward: normBackward('row'),
-  contrasting_attention: contrastingAttention,
-  contrasting_attention_backward: contrastingAttentionBackward,
+  attention_function: attentionFunction,
+  attention_function_backward: attentionFunctionBackward,
+  self_attention: selfAttention,
+  self_attention_backward: selfAttentionBackward,
   slice,
   slice_backward: sliceBackward,
   concat,

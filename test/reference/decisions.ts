@@ -6,8 +6,15 @@ import type { Node } from '../../lib/graph/graph.js';
 import { evaluate } from './operations.js';
 import { size, type Tensor, tensorOf, zeros } from './tensor.js';
 
-/** For a relu: its output elsewhere. For a max_pool2d: its indices elsewhere. */
+/** For each deciding node the output that shows its decisions, as it was elsewhere. */
 export type Decisions = ReadonlyMap<Node, Float64Array>;
+
+/** The ops that decide, each with the position of the output that shows what it decided. */
+export const decidingOutput: ReadonlyMap<string, number> = new Map([
+  ['relu', 0],
+  ['relu6', 0],
+  ['max_pool2d', 1],
+]);
 
 /** How often a decision differed from this machine's own, and by how much at most, relative to the root mean square of the input. */
 export interface Differences {
@@ -19,6 +26,20 @@ function rootMeanSquare(x: Float64Array): number {
   return Math.sqrt(x.reduce((sum, value) => sum + value * value, 0) / x.length);
 }
 
+/** x limited to 0..limit where the limits bind as they did in `decision`. The gradient asks whether y is strictly between the limits. */
+function followLimits(x: Tensor, decision: Float64Array, limit: number, differ: (distance: number) => void): Tensor {
+  const y = zeros(x.shape);
+  const below = limit * (1 - Number.EPSILON / 2);
+  for (let i = 0; i < y.data.length; i++) {
+    const [own, other] = [x.data[i]!, decision[i]!];
+    if (own > 0 !== other > 0) differ(Math.abs(own));
+    if (own < limit !== other < limit) differ(Math.abs(own - limit));
+    if (other >= limit) y.data[i] = limit;
+    else if (other > 0) y.data[i] = Math.min(Math.max(own, Number.MIN_VALUE), below);
+  }
+  return y;
+}
+
 /** Runs `node` on x with what was decided elsewhere; counts in `differences` where x alone would have decided otherwise. */
 export function followDecision(node: Node, x: Tensor, decision: Float64Array, differences: Differences): Tensor[] {
   const scale = rootMeanSquare(x.data);
@@ -26,16 +47,7 @@ export function followDecision(node: Node, x: Tensor, decision: Float64Array, di
     differences.count++;
     differences.largest = Math.max(differences.largest, distance / scale);
   };
-  if (node.op.name === 'relu') {
-    const y = zeros(x.shape);
-    for (let i = 0; i < y.data.length; i++) {
-      const active = decision[i]! > 0;
-      if (active !== x.data[i]! > 0) differ(Math.abs(x.data[i]!));
-      // The smallest positive number: relu_backward asks whether y is above zero.
-      if (active) y.data[i] = Math.max(x.data[i]!, Number.MIN_VALUE);
-    }
-    return [y];
-  }
+  if (node.op.name !== 'max_pool2d') return [followLimits(x, decision, node.op.name === 'relu6' ? 6 : Number.POSITIVE_INFINITY, differ)];
   const shape = node.outputs[0]!.shape;
   const own = evaluate(node.op.name, [x], node.attributes, [shape, shape])[0]!;
   const [batch, channels, perSample] = [size(x, 0), size(x, -1), x.data.length / size(x, 0)];

@@ -42,6 +42,11 @@ export class Arguments {
     return typeof value === 'boolean' ? value : this.fail(`attribute ${name} is not a boolean`);
   }
 
+  text(name: string): string {
+    const value = this.attributes[name];
+    return typeof value === 'string' ? value : this.fail(`attribute ${name} is not a text`);
+  }
+
   numbers(name: string): number[] {
     const value = this.attributes[name];
     return Array.isArray(value) ? (value as number[]) : this.fail(`attribute ${name} is not a list`);

@@ -1,5 +1,6 @@
 /** Every op of docs/ARCHITECTURE.md once more: plain and in float64. The op's own file in lib/graph/ops shares no code with this. */
-import { contrastingAttention, contrastingAttentionBackward } from './attention.js';
+import { gelu, geluBackward, relu6, relu6Backward, sigmoid, sigmoidBackward } from './activation.js';
+import { attentionFunction, attentionFunctionBackward } from './attention_function.js';
 import { convolution, convolutionBackwardInput, convolutionBackwardWeight } from './convolution.js';
 import { crossEntropy, crossEntropyBackward } from './cross_entropy.js';
 import { dropout } from './dropout.js';
@@ -26,6 +27,7 @@ import {
   mixedConv2dBackwardInput,
   mixedConv2dBackwardMixing,
 } from './mixing.js';
+import { multiply, multiplyBackwardFactor } from './multiply.js';
 import {
   batchNorm,
   batchNormBackward,
@@ -38,6 +40,7 @@ import {
 import { Arguments, type ReferenceOperation } from './operation.js';
 import { adamw, sgd } from './optimizer.js';
 import { globalAvgPool, globalAvgPoolBackward, maxPool2d, maxPool2dBackward } from './pooling.js';
+import { selfAttention, selfAttentionBackward } from './self_attention.js';
 import type { Tensor } from './tensor.js';
 
 export const referenceOperations: Readonly<Record<string, ReferenceOperation>> = {
@@ -60,6 +63,14 @@ export const referenceOperations: Readonly<Record<string, ReferenceOperation>> =
   sum_rows: sumRows,
   relu,
   relu_backward: reluBackward,
+  relu6,
+  relu6_backward: relu6Backward,
+  gelu,
+  gelu_backward: geluBackward,
+  sigmoid,
+  sigmoid_backward: sigmoidBackward,
+  multiply,
+  multiply_backward_factor: multiplyBackwardFactor,
   global_avg_pool: globalAvgPool,
   global_avg_pool_backward: globalAvgPoolBackward,
   max_pool2d: maxPool2d,
@@ -71,8 +82,10 @@ export const referenceOperations: Readonly<Record<string, ReferenceOperation>> =
   update_running_statistics: updateRunningStatistics,
   layer_norm: layerNorm,
   layer_norm_backward: layerNormBackward,
-  contrasting_attention: contrastingAttention,
-  contrasting_attention_backward: contrastingAttentionBackward,
+  attention_function: attentionFunction,
+  attention_function_backward: attentionFunctionBackward,
+  self_attention: selfAttention,
+  self_attention_backward: selfAttentionBackward,
   slice,
   slice_backward: sliceBackward,
   concat,

@@ -1,6 +1,7 @@
 /** Checks of what the reference cannot borrow its correctness from elsewhere. */
 import test from 'ava';
 import { fillFrom } from '../golden/fill.js';
+import { erf } from './activation.js';
 import { philox } from './dropout.js';
 import { gemm } from './gemm.js';
 
@@ -9,6 +10,21 @@ test('philox agrees with the known answers of its authors', (t) => {
   const ones = 0xffffffffn;
   t.is(hex(philox([0n, 0n, 0n, 0n], [0n, 0n])), '6627e8d5 e169c58d bc57ac4c 9b00dbd8');
   t.is(hex(philox([ones, ones, ones, ones], [ones, ones])), '408f276d 41c83b0e a20bc7c6 6d5451fd');
+});
+
+test('erf agrees with tabulated values', (t) => {
+  for (const [x, expected] of [
+    [0.1, 0.1124629160182849],
+    [0.5, 0.5204998778130465],
+    [1, 0.8427007929497149],
+    [2, 0.9953222650189527],
+    [3.5, 0.9999992569016276],
+    [7, 1],
+  ] as const) {
+    t.true(Math.abs(erf(x) - expected) < 1e-15, `erf(${x}) = ${erf(x)}`);
+    t.is(erf(-x), -erf(x));
+  }
+  t.is(erf(0), 0);
 });
 
 test('gemm agrees with the definition across its block sizes, for any strides', (t) => {

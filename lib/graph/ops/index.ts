@@ -2,14 +2,15 @@
 import type { Operation } from '../operation.js';
 import { addOperation } from './add.js';
 import { addBiasOperations } from './add_bias.js';
+import { attentionFunctionOperations } from './attention_function.js';
 import { batchNormOperations } from './batch_norm.js';
 import { concatOperations } from './concat.js';
-import { contrastingAttentionOperations } from './contrasting_attention.js';
 import { conv2dOperations } from './conv2d.js';
 import { copyOperation } from './copy.js';
 import { crossEntropyOperations } from './cross_entropy.js';
 import { dropoutOperations } from './dropout.js';
 import { fillOperations } from './fill.js';
+import { geluOperations } from './gelu.js';
 import { globalAvgPoolOperations } from './global_avg_pool.js';
 import { layerNormOperations } from './layer_norm.js';
 import { leaf } from './leaf.js';
@@ -17,10 +18,14 @@ import { matmulOperations } from './matmul.js';
 import { maxPool2dOperations } from './max_pool2d.js';
 import { mixCellsOperations } from './mix_cells.js';
 import { mixedConv2dOperations } from './mixed_conv2d.js';
+import { multiplyOperations } from './multiply.js';
 import { optimizerOperations } from './optimizers.js';
 import { reluOperations } from './relu.js';
+import { relu6Operations } from './relu6.js';
 import { reshapeOperation } from './reshape.js';
 import { samplewiseConv2dOperations } from './samplewise_conv2d.js';
+import { selfAttentionOperations } from './self_attention.js';
+import { sigmoidOperations } from './sigmoid.js';
 import { sliceOperations } from './slice.js';
 import { sumOfSquaresOperations } from './sum_of_squares.js';
 import { sumRowsOperations } from './sum_rows.js';
@@ -33,22 +38,27 @@ export const operations: ReadonlyMap<string, Operation> = new Map(
     addOperation,
     copyOperation,
     ...addBiasOperations,
+    ...attentionFunctionOperations,
     ...batchNormOperations,
     ...concatOperations,
-    ...contrastingAttentionOperations,
     ...conv2dOperations,
     ...crossEntropyOperations,
     ...dropoutOperations,
     ...fillOperations,
+    ...geluOperations,
     ...globalAvgPoolOperations,
     ...layerNormOperations,
     ...matmulOperations,
     ...maxPool2dOperations,
     ...mixCellsOperations,
     ...mixedConv2dOperations,
+    ...multiplyOperations,
     ...optimizerOperations,
     ...reluOperations,
+    ...relu6Operations,
     ...samplewiseConv2dOperations,
+    ...selfAttentionOperations,
+    ...sigmoidOperations,
     ...sliceOperations,
     ...sumOfSquaresOperations,
     ...sumRowsOperations,
