@@ -1,5 +1,5 @@
 /** Files of named tensors, whatever their format. */
-import { failureOf, shown } from './failure.js';
+import { failureOf } from './failure.js';
 import { FileReader } from './file_reader.js';
 import { PthFile, type PthOptions } from './pth.js';
 import { SafetensorsFile } from './safetensors.js';
@@ -42,9 +42,7 @@ const WRAPPER_PREFIXES = ['module.', '_orig_mod.'];
 export async function openCheckpoint(path: string, options: OpenOptions = {}): Promise<CheckpointFile> {
   const reader = await FileReader.open(path);
   try {
-    const file = await openAs(reader, options);
-    const prefix = wrapperPrefix(file.names);
-    return prefix === '' ? file : new Unwrapped(file, prefix);
+    return unwrapped(await openAs(reader, options));
   } catch (error) {
     await reader.close();
     throw error;
@@ -75,55 +73,26 @@ function wrapperPrefix(names: readonly string[]): string {
   }
 }
 
-/** A file with a prefix taken off its names. */
-class Unwrapped implements CheckpointFile {
-  readonly #file: CheckpointFile;
-  readonly #prefix: string;
-
-  constructor(file: CheckpointFile, prefix: string) {
-    this.#file = file;
-    this.#prefix = prefix;
-  }
-
-  get path(): string {
-    return this.#file.path;
-  }
-
-  get format(): CheckpointFile['format'] {
-    return this.#file.format;
-  }
-
-  get names(): readonly string[] {
-    return this.#file.names.map((name) => name.slice(this.#prefix.length));
-  }
-
-  get metadata(): Readonly<Record<string, string>> {
-    return this.#file.metadata;
-  }
-
-  has(name: string): boolean {
-    return this.#file.has(this.#prefix + name);
-  }
-
-  entry(name: string): TensorEntry {
-    return this.#file.entry(this.#prefix + name);
-  }
-
-  read(name: string): Promise<StoredTensor> {
-    return this.#file.read(this.#prefix + name);
-  }
-
-  async close(): Promise<void> {
-    await this.#file.close();
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close();
-  }
+/** The tensors whose names begin with `prefix`, without it. */
+export function withoutPrefix(source: TensorSource, prefix: string): TensorSource {
+  return {
+    names: source.names.filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length)),
+    has: (name) => source.has(prefix + name),
+    entry: (name) => source.entry(prefix + name),
+    read: (name) => source.read(prefix + name),
+  };
 }
 
 /** Tensors in memory as a source. */
 export function tensorsInMemory(tensors: ReadonlyMap<string, StoredTensor>): TensorSource {
-  const entry = (name: string) => tensors.get(name) ?? failureOf('tensors in memory')(`there is no tensor ${shown(name)}`);
+  const entry = (name: string) => tensors.get(name) ?? failureOf('tensors in memory')('no such tensor', name);
   return { names: [...tensors.keys()], has: (name) => tensors.has(name), entry, read: async (name) => entry(name) };
+}
+
+function unwrapped(file: CheckpointFile): CheckpointFile {
+  const prefix = wrapperPrefix(file.names);
+  if (prefix === '') return file;
+  const { path, format, metadata } = file;
+  const close = () => file.close();
+  return { ...withoutPrefix(file, prefix), path, format, metadata, close, [Symbol.asyncDispose]: close };
 }
