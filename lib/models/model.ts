@@ -9,7 +9,7 @@ import { output } from '../graph/ops/copy.js';
 import { fuseMixing } from '../graph/passes/fuse_mixing.js';
 import { staticConvolution } from '../layers/convolution.js';
 import { kernelWarehouseConvolution } from '../layers/kernel_warehouse.js';
-import { type ConvolutionFactory, newContext } from '../layers/layer.js';
+import { type ConvolutionFactory, layerShape, newContext } from '../layers/layer.js';
 import { type Allocation, type AllocationOptions, allocate, type LayerShape } from '../warehouse/index.js';
 import { compareTensors, type LoadReport } from './load_report.js';
 import type { NetworkOptions, NetworkOutput, Stem } from './network.js';
@@ -146,20 +146,8 @@ export class Model {
     const shapes: LayerShape[] = [];
     const createdBefore = new Map<string, string>();
     const record: ConvolutionFactory = (context, x, spec) => {
-      const { name, kind, inChannels, outChannels, kernel, groups, bias, sharingName } = spec;
-      if (spec.createdBefore !== undefined) createdBefore.set(name, spec.createdBefore);
-      if (sharingName !== undefined) {
-        shapes.push({
-          name,
-          kind,
-          inChannels,
-          outChannels,
-          groups,
-          bias,
-          sharingName,
-          ...(kind === 'linear' ? {} : { kernel: [kernel, kernel] }),
-        });
-      }
+      if (spec.createdBefore !== undefined) createdBefore.set(spec.name, spec.createdBefore);
+      if (spec.sharingName !== undefined) shapes.push(layerShape(spec, spec.sharingName));
       return staticConvolution(context, x, spec);
     };
     const graph = new Graph();

@@ -1,6 +1,6 @@
 /** The form of a model's options as data, for checking those that come from a file. */
 import { z } from 'zod';
-import type { AllocationOptions } from '../warehouse/index.js';
+import { type AllocationOptions, attentionFunctions, attentionInitializations } from '../warehouse/index.js';
 import type { ModelOptions } from './model.js';
 
 /** One field for each option, so that the compiler misses none that is added. */
@@ -17,6 +17,12 @@ const warehouseFields = {
   nonlocalBasisRatio: perWarehouse(z.number()),
   spatialPartition: perWarehouse(z.boolean()),
   attentionNorm: z.enum(['batch', 'layer']).optional(),
+  sameDimensions: z.boolean().optional(),
+  cellSharing: z.boolean().optional(),
+  attentionFunction: z.enum(attentionFunctions).optional(),
+  attentionInitialization: perWarehouse(z.enum(attentionInitializations)),
+  odconvAttentions: z.boolean().optional(),
+  odconvTemperature: z.number().optional(),
 } satisfies Fields<AllocationOptions>;
 
 const modelFields = {

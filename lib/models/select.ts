@@ -2,7 +2,15 @@
 import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
 import { KernelWarehouseError } from '../errors.js';
-import { allocationOptions, type NetworkConfig, officialConfig, officialConfigNames, parseConfig, readConfig } from './config.js';
+import {
+  allocationOptions,
+  type NetworkConfig,
+  officialConfig,
+  officialConfigNames,
+  parseConfig,
+  readConfig,
+  warehouseFields,
+} from './config.js';
 import type { ModelOptions } from './model.js';
 import { nearestName } from './nearest_name.js';
 import { findNetwork, networkNames } from './registry.js';
@@ -15,13 +23,7 @@ export const modelFields: readonly (keyof NetworkConfig)[] = [
   'drop_path',
   'layer_scale_init_value',
   'head_init_scale',
-  'reduction',
-  'cell_num_ratio',
-  'cell_inplane_ratio',
-  'cell_outplane_ratio',
-  'sharing_range',
-  'nonlocal_basis_ratio',
-  'spatial_partition',
+  ...warehouseFields,
 ];
 
 /** The model's part of a configuration; the rest of it belongs to training. */

@@ -5,7 +5,23 @@ import { nativeMachine } from './native_session.js';
 import { describe, runCase } from './run_case.js';
 import { referenceMachine } from './session.js';
 
-const cases = ['b1', 'b4', 'bhalf', 'bquarter', 'depthwise', 'layernorm', 'linear', 'nonlocal', 'nopartition'];
+const cases = [
+  'b1',
+  'b4',
+  'baseline-kwstar',
+  'baseline-kwstar_depthwise',
+  'bhalf',
+  'bquarter',
+  'depthwise',
+  'layernorm',
+  'linear',
+  'nonlocal',
+  'nopartition',
+  'conv1d',
+  'conv3d',
+  'conv3d_nopartition',
+  'rectangular',
+];
 
 for (const name of cases) {
   for (const machine of [referenceMachine, ...devicesPresent().map(nativeMachine)]) {
