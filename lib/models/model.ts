@@ -1,6 +1,8 @@
 /** A network with its options: its warehouses, its stored tensors and their places, known before anything runs. */
+import type { TensorSource } from '../checkpoint/checkpoint_file.js';
 import { KernelWarehouseError } from '../errors.js';
 import { Arena } from '../graph/arena.js';
+import type { TensorDeclaration } from '../graph/declaration.js';
 import { Graph, type Value } from '../graph/graph.js';
 import { nodeCost } from '../graph/operation.js';
 import { output } from '../graph/ops/copy.js';
@@ -9,6 +11,7 @@ import { staticConvolution } from '../layers/convolution.js';
 import { kernelWarehouseConvolution } from '../layers/kernel_warehouse.js';
 import { type ConvolutionFactory, layerShape, newContext } from '../layers/layer.js';
 import { type Allocation, type AllocationOptions, allocate, type LayerShape } from '../warehouse/index.js';
+import { compareTensors, type LoadReport } from './load_report.js';
 import type { NetworkOptions, NetworkOutput, Stem } from './network.js';
 import { findNetwork, type RegisteredNetwork } from './registry.js';
 
@@ -108,6 +111,16 @@ export class Model {
       const known = maps.length > 0 ? `stages 0 to ${maps.length - 1}` : 'no stages';
       throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', `'${this.network}' has ${known}, not stage ${stage}`);
     });
+  }
+
+  /** Every stored tensor, trained or not. */
+  get declarations(): readonly TensorDeclaration[] {
+    return [...this.parameters.entries, ...this.states.entries].map(({ declaration }) => declaration);
+  }
+
+  /** How the tensors of a checkpoint fit this model, by name and shape; nothing is read. */
+  compare(source: TensorSource): LoadReport {
+    return compareTensors(this.declarations, source);
   }
 
   /** Floating-point operations of one image's inference: convolutions, mixing, and everything else. */
