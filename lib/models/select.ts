@@ -4,7 +4,7 @@ import { KernelWarehouseError } from '../errors.js';
 import { allocationOptions, type NetworkConfig, officialConfig, officialConfigNames, readConfig } from './config.js';
 import type { ModelOptions } from './model.js';
 import { nearestName } from './nearest_name.js';
-import { findNetwork, networkNames } from './registry.js';
+import { findNetwork, networkNames, registrationRemedy } from './registry.js';
 
 /** The model's part of a configuration; the rest of it belongs to training. */
 export function modelOptions(config: NetworkConfig): ModelOptions {
@@ -42,5 +42,8 @@ function findConfig(name: string): NetworkConfig {
   const known = [...new Set([...networks, ...officialConfigNames()])];
   const suggestion = nearestName(name, known);
   const hint = suggestion === undefined ? '.' : `; did you mean '${suggestion}'?`;
-  throw new KernelWarehouseError('ERR_KW_UNKNOWN_NETWORK', `no network or configuration '${name}'${hint} Known: ${known.join(', ')}`);
+  throw new KernelWarehouseError(
+    'ERR_KW_UNKNOWN_NETWORK',
+    `no network or configuration '${name}'${hint} Known: ${known.join(', ')}. ${registrationRemedy}`,
+  );
 }
