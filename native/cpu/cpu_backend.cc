@@ -5,7 +5,8 @@ namespace kw::cpu {
 const KernelRegistry& registry() {
   static const KernelRegistry instance = [] {
     KernelRegistry ops;
-    add_attention(ops);
+    add_activations(ops);
+    add_attention_function(ops);
     add_batch_norm(ops);
     add_convolution(ops);
     add_cross_entropy(ops);
@@ -15,10 +16,12 @@ const KernelRegistry& registry() {
     add_matmul(ops);
     add_mix_cells(ops);
     add_mixed_convolution(ops);
+    add_multiply(ops);
     add_optimizers(ops);
     add_pooling(ops);
     add_reductions(ops);
     add_samplewise_convolution(ops);
+    add_self_attention(ops);
     return ops;
   }();
   return instance;

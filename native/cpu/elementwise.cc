@@ -1,4 +1,4 @@
-// Ops that treat every element (or row of elements) alike: add, add_bias, relu, fill, copy, slice, concat and their gradients. An output
+// Ops that treat every element (or row of elements) alike: add, add_bias, fill, copy, slice, concat and their gradients. An output
 // may be an input's memory where sizes agree, so pointers are not __restrict; `omp simd` says that elements do not depend on each other.
 #include <algorithm>
 #include <cstring>
@@ -38,38 +38,6 @@ std::unique_ptr<Kernel> prepare_add_bias(const StepContext& context) {
       for (int64_t row = begin; row < end; ++row) {
 #pragma omp simd
         for (int64_t c = 0; c < channels; ++c) out[row * channels + c] = in[row * channels + c] + offset[c];
-      }
-    });
-  });
-}
-
-std::unique_ptr<Kernel> prepare_relu(const StepContext& context) {
-  const Tensor &x = context.input(0), &y = context.output(0);
-  expect_type(context, "x", x);
-  expect_shape(context, "y", y, x.shape);
-  return make_kernel([&x, &y, count = y.elements(), threads = context.threads](const Memory& memory) {
-    const float* in = memory.data<float>(x);
-    float* out = memory.data<float>(y);
-    parallel_for(threads, count, kElementsPerThread, [=](int64_t begin, int64_t end) {
-#pragma omp simd
-      for (int64_t i = begin; i < end; ++i) out[i] = 0.0f > in[i] ? 0.0f : in[i];  // this order lets a NaN through
-    });
-  });
-}
-
-std::unique_ptr<Kernel> prepare_relu_backward(const StepContext& context) {
-  const Tensor &dy = context.input(0), &y = context.input(1), &dx = context.output(0);
-  expect_type(context, "dy", dy);
-  expect_shape(context, "y", y, dy.shape);
-  expect_shape(context, "dx", dx, dy.shape);
-  return make_kernel([&dy, &y, &dx, count = dx.elements(), threads = context.threads](const Memory& memory) {
-    const float *gradient = memory.data<float>(dy), *output = memory.data<float>(y);
-    float* out = memory.data<float>(dx);
-    parallel_for(threads, count, kElementsPerThread, [=](int64_t begin, int64_t end) {
-#pragma omp simd
-      for (int64_t i = begin; i < end; ++i) {
-        const float kept = gradient[i];  // read in any case: a conditional read would not vectorise
-        out[i] = output[i] > 0.0f ? kept : 0.0f;
       }
     });
   });
@@ -177,8 +145,6 @@ std::unique_ptr<Kernel> prepare_concat(const StepContext& context) {
 void add_elementwise(KernelRegistry& registry) {
   registry.add("add", prepare_add);
   registry.add("add_bias", prepare_add_bias);
-  registry.add("relu", prepare_relu);
-  registry.add("relu_backward", prepare_relu_backward);
   registry.add("fill", prepare_fill);
   registry.add("copy", prepare_copy);
   registry.add("slice", prepare_slice);

@@ -60,6 +60,10 @@ bool StepContext::boolean(const char* name) const {
   return attribute(*this, name, "a boolean", [](const nlohmann::json& value) { return value.is_boolean(); }).get<bool>();
 }
 
+std::string StepContext::text(const char* name) const {
+  return attribute(*this, name, "a text", [](const nlohmann::json& value) { return value.is_string(); }).get<std::string>();
+}
+
 std::vector<int64_t> StepContext::integers(const char* name) const {
   return attribute(*this, name, "a list of integers", is_integer_list).get<std::vector<int64_t>>();
 }

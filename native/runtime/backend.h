@@ -65,6 +65,7 @@ class StepContext {
   int64_t integer(const char* name) const;
   double number(const char* name) const;
   bool boolean(const char* name) const;
+  std::string text(const char* name) const;
   std::vector<int64_t> integers(const char* name) const;
   std::vector<std::vector<int64_t>> integer_lists(const char* name) const;
 

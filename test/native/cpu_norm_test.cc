@@ -1,4 +1,4 @@
-// Normalizations and the attention of the CPU backend: values against naive double implementations, gradients against their differences.
+// Normalizations of the CPU backend: values against naive double implementations, gradients against their differences.
 #include "op_runner.h"
 
 namespace kw::test {
@@ -147,55 +147,6 @@ TEST_CASE("batch_norm_inference and its gradient; running statistics") {
       check_close(update.mutated(1), variances, 1e-6);
     }
   }
-}
-
-TEST_CASE("contrasting_attention and its gradient") {
-  for (const auto& [samples, mixtures, cells] : std::vector<std::tuple<int64_t, int64_t, int64_t>>{{1, 1, 1}, {3, 4, 7}, {40, 9, 130}}) {
-    const Shape wide = {samples, mixtures, cells + 1}, narrow_shape = {samples, mixtures, cells};
-    Floats logits = random_floats(size_of(wide), 12);
-    logits[0] = 0;
-    const Floats dattention = random_floats(size_of(narrow_shape), 13);
-    nlohmann::json assignment = nlohmann::json::array();
-    // one cell, the zero cell, none, two cells, in turn
-    const std::vector<nlohmann::json> kinds = {{cells - 1}, {cells}, nlohmann::json::array(), {0, cells - 1}};
-    for (int64_t mixture = 0; mixture < mixtures; ++mixture) assignment.push_back(kinds[static_cast<size_t>(mixture % 4)]);
-    for (const float temperature : {0.0f, 0.5f, 1.0f}) {
-      const nlohmann::json attributes = {{"assignment", assignment}, {"epsilon", 1e-3}};
-      const auto reference = [&, mixtures = static_cast<size_t>(mixtures), cells = static_cast<size_t>(cells)](const Doubles& z) {
-        Doubles attention;
-        for (size_t row = 0; row < z.size() / (cells + 1); ++row) {
-          double sum = 1e-3;
-          for (size_t j = 0; j <= cells; ++j) sum += std::fabs(z[row * (cells + 1) + j]);
-          for (size_t j = 0; j < cells; ++j) {
-            const nlohmann::json& assigned = assignment[row % mixtures];
-            const double beta = std::count(assigned.begin(), assigned.end(), nlohmann::json(j)) > 0;
-            attention.push_back((1.0 - temperature) * z[row * (cells + 1) + j] / sum + temperature * beta);
-          }
-        }
-        return attention;
-      };
-      OpRunner forward("contrasting_attention", attributes);
-      forward.input(wide, logits).input({}, Floats{temperature}).output(narrow_shape).run();
-      check_close(forward.floats(), reference(widen(logits)), 1e-6);
-      OpRunner backward("contrasting_attention_backward", attributes);
-      backward.input(narrow_shape, dattention).input(wide, logits).input({}, Floats{temperature}).output(wide).run();
-      Floats gradient = backward.floats(), point = logits;
-      // at z = 0 the function has a kink and its gradient is defined, not differentiated
-      gradient.erase(gradient.begin());
-      point.erase(point.begin());
-      const auto loss = [&](Doubles z) {
-        z.insert(z.begin(), 0.0);
-        return weighted_sum(dattention, reference(z));
-      };
-      check_gradient(gradient, point, loss);
-    }
-  }
-  CHECK_THROWS_AS(OpRunner("contrasting_attention", {{"assignment", {{2}}}, {"epsilon", 1e-3}})
-                      .input({1, 1, 2}, Floats{1, 2})
-                      .input({}, Floats{0})
-                      .output({1, 1, 1})
-                      .run(),
-                  Error);
 }
 
 }  // namespace

@@ -21,7 +21,7 @@ json valid_plan() {
     "tensors": [{"type": "float32", "shape": [2, 3], "buffer": 1, "offset": 0},
                 {"type": "int32", "shape": [], "buffer": 0, "offset": 64}],
     "steps": [{"op": "copy", "label": "first", "inputs": [0, -1, 1], "outputs": [1], "mutates": [0],
-               "attributes": {"stride": [1, 2], "epsilon": 0.5, "groups": 3, "nesterov": true}}]})");
+               "attributes": {"stride": [1, 2], "epsilon": 0.5, "groups": 3, "nesterov": true, "function": "softmax"}}]})");
 }
 
 // The message of the error, which must be invalid_plan; empty when there was none.
@@ -173,6 +173,8 @@ TEST_CASE("step context: inputs and attributes") {
   CHECK_THROWS_WITH_AS(context.integer("epsilon"), "[copy] first: attribute 'epsilon' must be an integer, not number", Error);
   CHECK_THROWS_AS(context.boolean("groups"), Error);
   CHECK_THROWS_AS(context.integers("groups"), Error);
+  CHECK(context.text("function") == "softmax");
+  CHECK_THROWS_WITH_AS(context.text("groups"), "[copy] first: attribute 'groups' must be a text, not number", Error);
   context.reserve_scratch(100);
   context.reserve_scratch(50);
   CHECK(resources.scratch_bytes == 100);

@@ -1,0 +1,222 @@
+// x * factor, where factor is the same along some axes, and the gradient of factor: sums over those axes. Neighbouring axes of one kind are
+// one axis, so the usual forms (layer scale, gates of channels, positions and kernels) become a few long contiguous runs.
+#include <algorithm>
+#include <vector>
+
+#include "cpu/cpu_backend.h"
+#include "cpu/kernel.h"
+#include "cpu/parallel.h"
+#include "cpu/wide.h"
+
+namespace kw::cpu {
+namespace {
+
+struct Axis {
+  int64_t size;
+  int64_t stride;  // in factor; 0 where factor is the same along the axis
+};
+
+int64_t size_of(const std::vector<Axis>& axes) {
+  int64_t size = 1;
+  for (const Axis& axis : axes) size *= axis.size;
+  return size;
+}
+
+// The axes of x, outermost first, of alternating kinds.
+std::vector<Axis> collapse(const StepContext& context, const std::vector<int64_t>& x, const std::vector<int64_t>& factor) {
+  bool fits = x.size() == factor.size();
+  for (size_t axis = 0; fits && axis < x.size(); ++axis) fits = factor[axis] == x[axis] || factor[axis] == 1;
+  if (!fits) context.fail("expected a factor with axes as in x " + describe(x) + " or 1 but received shape " + describe(factor));
+  std::vector<Axis> axes;
+  int64_t stride = 1;
+  for (size_t axis = x.size(); axis-- > 0;) {
+    if (x[axis] == 1) continue;
+    const bool kept = factor[axis] != 1;
+    if (!axes.empty() && (axes.front().stride != 0) == kept) {
+      axes.front().size *= x[axis];
+    } else {
+      axes.insert(axes.begin(), {x[axis], kept ? stride : 0});
+    }
+    if (kept) stride *= x[axis];
+  }
+  return axes;
+}
+
+// Where in factor the `row`th run of the innermost axis begins, the rows being those of the outer axes.
+int64_t factor_offset(const std::vector<Axis>& outer, int64_t row) {
+  int64_t offset = 0;
+  for (size_t axis = outer.size(); axis-- > 0 && row != 0;) {
+    offset += row % outer[axis].size * outer[axis].stride;
+    row /= outer[axis].size;
+  }
+  return offset;
+}
+
+KW_WIDE void scale(const float* x, float factor, int64_t count, float* y) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) y[i] = x[i] * factor;
+}
+
+KW_WIDE void multiply(const float* x, const float* factor, int64_t count, float* y) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) y[i] = x[i] * factor[i];
+}
+
+KW_WIDE void add_products(const float* a, const float* b, int64_t count, float* sums) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) sums[i] += a[i] * b[i];
+}
+
+KW_WIDE double sum_of_products(const float* a, const float* b, int64_t count) {
+  constexpr int64_t kRun = 128;  // terms added in float before they go to the double sum
+  double total = 0;
+  for (int64_t begin = 0; begin < count; begin += kRun) {
+    const int64_t end = std::min(begin + kRun, count);
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = begin; i < end; ++i) sum += a[i] * b[i];
+    total += sum;
+  }
+  return total;
+}
+
+std::unique_ptr<Kernel> prepare_multiply(const StepContext& context) {
+  const Tensor &x = context.input(0), &factor = context.input(1), &y = context.output(0);
+  expect_type(context, "x", x);
+  expect_type(context, "factor", factor);
+  expect_shape(context, "y", y, x.shape);
+  std::vector<Axis> outer = collapse(context, x.shape, factor.shape);
+  const Axis inner = outer.empty() ? Axis{1, 1} : outer.back();
+  if (!outer.empty()) outer.pop_back();
+  return make_kernel([&x, &factor, &y, outer, inner, count = y.elements(), threads = context.threads](const Memory& memory) {
+    const float *in = memory.data<float>(x), *factors = memory.data<float>(factor);
+    float* out = memory.data<float>(y);
+    parallel_for(threads, count, kElementsPerThread, [=, &outer](int64_t begin, int64_t end) {
+      while (begin < end) {
+        const int64_t row = begin / inner.size, column = begin % inner.size;
+        const int64_t run = std::min(inner.size - column, end - begin);
+        const float* row_factors = factors + factor_offset(outer, row);
+        if (inner.stride) {
+          multiply(in + begin, row_factors + column, run, out + begin);
+        } else {
+          scale(in + begin, *row_factors, run, out + begin);
+        }
+        begin += run;
+      }
+    });
+  });
+}
+
+// The sums that make dfactor. Its leading axis, when kept, is a number of groups that do not meet; in each, the first summed axis may be
+// cut into parts. A task is a part of a group. The parts depend on the shape only: the same bits on any number of threads.
+class FactorReduction {
+ public:
+  FactorReduction(const std::vector<Axis>& axes, int threads) : threads_(threads) {
+    auto next = axes.begin();
+    if (next->stride) groups_ = (next++)->size;
+    summed_ = (next++)->size;
+    outer_.assign(next, axes.end());
+    slice_ = size_of(outer_);
+    for (const Axis& axis : outer_) {
+      if (axis.stride) sums_ *= axis.size;
+    }
+    if (!outer_.empty()) {
+      inner_ = outer_.back();
+      outer_.pop_back();
+    }
+    const int64_t most = std::min(summed_, std::max<int64_t>(1, 64 / groups_));
+    parts_ = std::clamp<int64_t>(summed_ * slice_ / kElementsPerThread, 1, most);
+  }
+
+  size_t scratch_bytes() const { return static_cast<size_t>(groups_ * parts_ * sums_) * (sizeof(double) + sizeof(float)); }
+
+  void run(const float* dy, const float* x, std::byte* scratch, float* dfactor) const {
+    double* totals = reinterpret_cast<double*>(scratch);  // [groups, parts, sums]
+    float* runs = reinterpret_cast<float*>(totals + groups_ * parts_ * sums_);
+    const int64_t work = summed_ * slice_ / parts_;
+    parallel_for(threads_, groups_ * parts_, rows_per_thread(work), [=, this](int64_t first, int64_t last) {
+      for (int64_t task = first; task < last; ++task) {
+        const int64_t group = task / parts_, part = task % parts_;
+        const int64_t begin = range_begin(summed_, parts_, part), end = range_begin(summed_, parts_, part + 1);
+        const int64_t start = (group * summed_ + begin) * slice_;
+        add_part(dy + start, x + start, end - begin, totals + task * sums_, runs + task * sums_);
+      }
+    });
+    parallel_for(threads_, groups_ * sums_, std::max<int64_t>(1, kElementsPerThread / parts_), [=, this](int64_t first, int64_t last) {
+      for (int64_t element = first; element < last; ++element) {
+        const double* parts = totals + element / sums_ * parts_ * sums_ + element % sums_;
+        double total = 0;
+        for (int64_t part = 0; part < parts_; ++part) total += parts[part * sums_];
+        dfactor[element] = static_cast<float>(total);
+      }
+    });
+  }
+
+ private:
+  // Sums `count` steps of the summed axis into `totals`, which may hold anything before. `runs` is for short runs in float.
+  void add_part(const float* dy, const float* x, int64_t count, double* totals, float* runs) const {
+    std::fill_n(totals, sums_, 0.0);
+    if (slice_ == 1) {
+      *totals = sum_of_products(dy, x, count);
+    } else if (!inner_.stride) {
+      const int64_t rows = count * (slice_ / inner_.size);
+      for (int64_t row = 0; row < rows; ++row) {
+        const int64_t start = row * inner_.size;
+        totals[factor_offset(outer_, row % (slice_ / inner_.size))] += sum_of_products(dy + start, x + start, inner_.size);
+      }
+    } else {
+      const int64_t rows_of_slice = slice_ / inner_.size, steps_of_run = std::max<int64_t>(1, kRunTerms * sums_ / slice_);
+      for (int64_t step = 0; step < count; step += steps_of_run) {
+        std::fill_n(runs, sums_, 0.0f);
+        const int64_t last_row = std::min(step + steps_of_run, count) * rows_of_slice;
+        for (int64_t row = step * rows_of_slice; row < last_row; ++row) {
+          const int64_t start = row * inner_.size;
+          add_products(dy + start, x + start, inner_.size, runs + factor_offset(outer_, row % rows_of_slice));
+        }
+        for (int64_t sum = 0; sum < sums_; ++sum) totals[sum] += runs[sum];
+      }
+    }
+  }
+
+  static constexpr int64_t kRunTerms = 32;
+
+  int threads_;
+  int64_t groups_ = 1;
+  int64_t summed_;           // size of the first summed axis
+  int64_t slice_;            // elements of x for each step of it
+  int64_t sums_ = 1;         // elements of dfactor that a group has
+  int64_t parts_;            // of the summed axis
+  std::vector<Axis> outer_;  // the axes within a slice but the innermost
+  Axis inner_ = {1, 1};
+};
+
+std::unique_ptr<Kernel> prepare_multiply_backward_factor(const StepContext& context) {
+  const Tensor &dy = context.input(0), &x = context.input(1), &dfactor = context.output(0);
+  expect_type(context, "dy", dy);
+  expect_shape(context, "x", x, dy.shape);
+  expect_shape(context, "dfactor", dfactor, context.integers("factorShape"));
+  const std::vector<Axis> axes = collapse(context, x.shape, dfactor.shape);
+  if (x.elements() == 0) context.fail("expected x that is not empty but received shape " + describe(x.shape));
+  if (axes.empty() || (axes.size() == 1 && axes[0].stride)) {
+    return make_kernel([&dy, &x, &dfactor, count = x.elements(), threads = context.threads](const Memory& memory) {
+      const float *gradient = memory.data<float>(dy), *in = memory.data<float>(x);
+      float* out = memory.data<float>(dfactor);
+      parallel_for(threads, count, kElementsPerThread,
+                   [=](int64_t begin, int64_t end) { multiply(gradient + begin, in + begin, end - begin, out + begin); });
+    });
+  }
+  const FactorReduction reduction(axes, context.threads);
+  context.reserve_scratch(reduction.scratch_bytes());
+  return make_kernel([&dy, &x, &dfactor, reduction](const Memory& memory) {
+    reduction.run(memory.data<float>(dy), memory.data<float>(x), memory.scratch(), memory.data<float>(dfactor));
+  });
+}
+
+}  // namespace
+
+void add_multiply(KernelRegistry& registry) {
+  registry.add("multiply", prepare_multiply);
+  registry.add("multiply_backward_factor", prepare_multiply_backward_factor);
+}
+
+}  // namespace kw::cpu
