@@ -13,7 +13,7 @@ import {
 } from './config.js';
 import type { ModelOptions } from './model.js';
 import { nearestName } from './nearest_name.js';
-import { findNetwork, networkNames } from './registry.js';
+import { findNetwork, networkNames, registrationRemedy } from './registry.js';
 
 /** The fields that `modelOptions` reads. */
 export const modelFields: readonly (keyof NetworkConfig)[] = [
@@ -98,5 +98,8 @@ function findConfig(name: string): NetworkConfig {
   const known = [...new Set([...networks, ...officialConfigNames()])];
   const suggestion = nearestName(name, known);
   const hint = suggestion === undefined ? '.' : `; did you mean '${suggestion}'?`;
-  throw new KernelWarehouseError('ERR_KW_UNKNOWN_NETWORK', `no network or configuration '${name}'${hint} Known: ${known.join(', ')}`);
+  throw new KernelWarehouseError(
+    'ERR_KW_UNKNOWN_NETWORK',
+    `no network or configuration '${name}'${hint} Known: ${known.join(', ')}. ${registrationRemedy}`,
+  );
 }
