@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { KernelWarehouseError } from '../errors.js';
 import type { AllocationOptions } from '../warehouse/index.js';
 import { nearestName } from './nearest_name.js';
+import { warehouseFields } from './options_schema.js';
 import { expectation } from './schema_problem.js';
 
 /** A number of channels or features, or as many as there are classes. */
@@ -180,20 +181,6 @@ const outerLayerSchema: z.ZodType<LayerDescription | StageDescription> = z.discr
   [...layerSchemas, stage],
   oneOf([...innerKinds, 'stage']),
 );
-
-const ratio = z.union([z.number(), z.array(z.number())], { error: 'expected a number, or a list of them' });
-
-/** Only the types: `allocate` knows which values make warehouses. */
-const warehouseFields = {
-  budget: ratio.exactOptional(),
-  reduction: ratio.exactOptional(),
-  cellInRatio: ratio.exactOptional(),
-  cellOutRatio: ratio.exactOptional(),
-  sharingRange: z.union([z.string(), z.array(z.string())], { error: 'expected prefixes, as a string or a list' }).exactOptional(),
-  nonlocalBasisRatio: ratio.exactOptional(),
-  spatialPartition: z.union([z.boolean(), z.array(z.boolean())], { error: 'expected true or false, or a list of them' }).exactOptional(),
-  attentionNorm: z.enum(['batch', 'layer']).exactOptional(),
-} satisfies Record<keyof AllocationOptions, z.ZodType>;
 
 const descriptionFields = {
   layers: z.array(outerLayerSchema).nonempty('expected at least one layer'),
