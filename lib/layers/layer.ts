@@ -19,7 +19,7 @@ export interface ConvolutionSpec {
   /** Over all groups. */
   readonly inChannels: number;
   readonly outChannels: number;
-  /** One for each spatial dimension ([depth,] [height,] width), as are stride, padding and dilation; a linear layer has ones and no padding. */
+  /** One for each spatial dimension ([depth,] [height,] width), as with stride, padding and dilation; a linear layer has one of each. */
   readonly kernel: readonly number[];
   readonly stride: readonly number[];
   readonly padding: readonly number[];
@@ -54,8 +54,8 @@ export interface ConvolutionSpecOptions
 
 /**
  * A specification with PyTorch's defaults: conv2d, kernel 1, stride 1, no padding, dilation 1, one group, no bias.
- * @throws ERR_KW_INVALID_ARGUMENT for an unknown kind, for sizes that are no whole numbers in range or not as many as spatial dimensions, and for a linear
- *   layer with a kernel, a stride, padding or dilation.
+ * @throws ERR_KW_INVALID_ARGUMENT for an unknown kind, for sizes that are no whole numbers in range or not as many as spatial dimensions,
+ *   and for a linear layer with a kernel, a stride, padding or dilation.
  */
 export function convolutionSpec(options: ConvolutionSpecOptions): ConvolutionSpec {
   const { kind = 'conv2d', kernel = 1, stride = 1, padding = 0, dilation = 1, groups = 1, bias = false, ...rest } = options;

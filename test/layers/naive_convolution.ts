@@ -1,4 +1,4 @@
-/** Convolution over any number of spatial dimensions by its definition, in PyTorch's order; shares nothing with the reference of the ops. */
+/** Convolution over any number of spatial dimensions by its definition, in PyTorch's order; the ops' reference shares none of it. */
 import { elementCount, type Tensor, zeros } from '../reference/tensor.js';
 
 export interface NaiveOptions {
