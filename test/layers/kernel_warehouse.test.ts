@@ -10,7 +10,15 @@ import { type AllocationOptions, allocate } from '../../lib/warehouse/index.js';
 import { devicesPresent } from '../devices.js';
 import { fillFrom } from '../golden/fill.js';
 import { nativeMachine } from '../golden/native_session.js';
-import { type Activation, type Machine, readActivation, readLogical, referenceMachine, writeActivation, writeLogical } from '../golden/session.js';
+import {
+  type Activation,
+  type Machine,
+  readActivation,
+  readLogical,
+  referenceMachine,
+  writeActivation,
+  writeLogical,
+} from '../golden/session.js';
 import { declarationOf } from '../golden/stored_tensors.js';
 import { elementCount } from '../reference/tensor.js';
 
@@ -36,7 +44,12 @@ async function run(
   given: (name: string, shape: readonly number[]) => ArrayLike<number> | undefined = () => undefined,
 ): Promise<Result> {
   const graph = new Graph();
-  const convolution = kernelWarehouseConvolution(allocate(layers.map((spec) => layerShape(spec, 'stage0')), options));
+  const convolution = kernelWarehouseConvolution(
+    allocate(
+      layers.map((spec) => layerShape(spec, 'stage0')),
+      options,
+    ),
+  );
   const x = graph.input('x', [2, 3, 3, 4]);
   const ys = layers.map((spec) => convolution(newContext(graph, false), x, spec));
   const parameters = [...graph.parameters.values()].map(({ name, shape, ...rest }) => ({
