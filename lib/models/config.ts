@@ -198,10 +198,10 @@ const optionOfField = {
 } as const satisfies Partial<Record<keyof NetworkConfig, keyof AllocationOptions>>;
 
 /** Fields of a configuration that make its warehouses. */
-export const warehouseFields = Object.keys(optionOfField) as readonly (keyof typeof optionOfField)[];
+export const warehouseConfigFields = Object.keys(optionOfField) as readonly (keyof typeof optionOfField)[];
 
 /** The options of `allocate` that a configuration gives; those that it leaves out are absent. */
 export function allocationOptions(config: NetworkConfig): AllocationOptions {
-  const given = warehouseFields.filter((field) => config[field] !== undefined);
+  const given = warehouseConfigFields.filter((field) => config[field] !== undefined);
   return Object.fromEntries(given.map((field) => [optionOfField[field], config[field]]));
 }

@@ -9,7 +9,7 @@ import {
   officialConfigNames,
   parseConfig,
   readConfig,
-  warehouseFields,
+  warehouseConfigFields,
 } from './config.js';
 import type { ModelOptions } from './model.js';
 import { nearestName } from './nearest_name.js';
@@ -23,7 +23,7 @@ export const modelFields: readonly (keyof NetworkConfig)[] = [
   'drop_path',
   'layer_scale_init_value',
   'head_init_scale',
-  ...warehouseFields,
+  ...warehouseConfigFields,
 ];
 
 /** The model's part of a configuration; the rest of it belongs to training. */
