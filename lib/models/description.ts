@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { KernelWarehouseError } from '../errors.js';
 import type { AllocationOptions } from '../warehouse/index.js';
 import { nearestName } from './nearest_name.js';
+import { warehouseFields } from './options_schema.js';
 import { expectation } from './schema_problem.js';
 
 /** A number of channels or features, or as many as there are classes. */
@@ -181,26 +182,12 @@ const outerLayerSchema: z.ZodType<LayerDescription | StageDescription> = z.discr
   oneOf([...innerKinds, 'stage']),
 );
 
-const ratio = z.union([z.number(), z.array(z.number())], { error: 'expected a number, or a list of them' });
-
-/** Only the types: `allocate` knows which values make warehouses. */
-const warehouseFields = {
-  budget: ratio.exactOptional(),
-  reduction: ratio.exactOptional(),
-  cellInRatio: ratio.exactOptional(),
-  cellOutRatio: ratio.exactOptional(),
-  sharingRange: z.union([z.string(), z.array(z.string())], { error: 'expected prefixes, as a string or a list' }).exactOptional(),
-  nonlocalBasisRatio: ratio.exactOptional(),
-  spatialPartition: z.union([z.boolean(), z.array(z.boolean())], { error: 'expected true or false, or a list of them' }).exactOptional(),
-  attentionNorm: z.enum(['batch', 'layer']).exactOptional(),
-} satisfies Record<keyof AllocationOptions, z.ZodType>;
-
 const descriptionFields = {
   layers: z.array(outerLayerSchema).nonempty('expected at least one layer'),
   warehouse: z.strictObject(warehouseFields).exactOptional(),
 };
 
-const schema: z.ZodType<NetworkDescription> = z.strictObject(descriptionFields);
+const schema = z.strictObject(descriptionFields);
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null;
@@ -233,16 +220,13 @@ function knownFields(path: readonly PropertyKey[], value: unknown): string[] {
 }
 
 function problemsOf(issue: z.core.$ZodIssue, value: unknown): string[] {
-  const { path } = issue;
-  if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => {
-      const nearest = nearestName(key, knownFields(path, value));
-      return [placeOf(path, value), `unknown field ${key}${nearest === undefined ? '' : `, did you mean ${nearest}?`}`]
-        .filter((text) => text !== '')
-        .join(': ');
-    });
-  }
-  return [[placeOf(path, value), expectation(issue, value)].filter((text) => text !== '').join(': ')];
+  const place = placeOf(issue.path, value);
+  const located = (problem: string) => (place === '' ? problem : `${place}: ${problem}`);
+  if (issue.code !== 'unrecognized_keys') return [located(expectation(issue, value))];
+  return issue.keys.map((key) => {
+    const nearest = nearestName(key, knownFields(issue.path, value));
+    return located(`unknown field ${key}${nearest === undefined ? '' : `, did you mean ${nearest}?`}`);
+  });
 }
 
 /** Every layer, those inside residuals too, in the order in which they are built. */
@@ -279,5 +263,6 @@ export function parseDescription(value: unknown, source = 'network description')
       )
     : parsed.error.issues.flatMap((issue) => problemsOf(issue, value));
   if (problems.length > 0 || !parsed.success) throw new KernelWarehouseError('ERR_KW_CONFIG', `${source}: ${problems.join('; ')}`);
-  return parsed.data;
+  // JSON has no undefined, so that an option is there or absent, as the type demands.
+  return parsed.data as NetworkDescription;
 }
