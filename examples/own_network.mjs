@@ -1,6 +1,6 @@
 /**
- * Counts and trains the network of my_network.mjs, and looks into it: `node examples/own_network.mjs [STEPS]`, which stops after STEPS
- * training steps if told so.
+ * Counts and trains the network of my_network.mjs, and looks into it: `node examples/own_network.mjs [FOLDER [STEPS]]` writes the
+ * checkpoints to FOLDER, by default runs/own_network, and stops after STEPS training steps, if told so.
  */
 import { mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -8,7 +8,7 @@ import * as kw from 'kernel-warehouse';
 import './my_network.mjs';
 import './my_described_network.mjs';
 
-const lastStep = Number(process.argv[2] ?? Number.POSITIVE_INFINITY);
+const [folder = 'runs/own_network', lastStep = Number.POSITIVE_INFINITY] = process.argv.slice(2);
 const options = {
   ...kw.defaultTrainingOptions,
   epochs: 4,
@@ -34,7 +34,6 @@ for (const network of ['my_network', 'kw_my_network', 'kw_my_described_network']
 
 // Training on handwritten digits of 8 x 8 pixels.
 const data = await kw.readSplitFolder(fileURLToPath(new URL('../demo/digits', import.meta.url)));
-const folder = fileURLToPath(new URL('../runs/own_network', import.meta.url));
 mkdirSync(folder, { recursive: true });
 const checkpointPath = `${folder}/checkpoint.safetensors`;
 const device = kw.Device.open('cpu');
@@ -48,7 +47,7 @@ const { history } = await kw.train({
   checkpointPath,
   bestPath: `${folder}/best.safetensors`,
   signal: stop.signal,
-  onStep: () => ++steps >= lastStep && stop.abort(),
+  onStep: () => ++steps >= Number(lastStep) && stop.abort(),
   onEpoch: ({ epoch, loss, validation }) =>
     console.log(`epoch ${epoch + 1}: loss ${loss.toFixed(3)}, ${validation.top1} of ${validation.count} validation images right`),
 });

@@ -187,7 +187,7 @@ const descriptionFields = {
   warehouse: z.strictObject(warehouseFields).exactOptional(),
 };
 
-const schema: z.ZodType<NetworkDescription> = z.strictObject(descriptionFields);
+const schema = z.strictObject(descriptionFields);
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null;
@@ -220,16 +220,13 @@ function knownFields(path: readonly PropertyKey[], value: unknown): string[] {
 }
 
 function problemsOf(issue: z.core.$ZodIssue, value: unknown): string[] {
-  const { path } = issue;
-  if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => {
-      const nearest = nearestName(key, knownFields(path, value));
-      return [placeOf(path, value), `unknown field ${key}${nearest === undefined ? '' : `, did you mean ${nearest}?`}`]
-        .filter((text) => text !== '')
-        .join(': ');
-    });
-  }
-  return [[placeOf(path, value), expectation(issue, value)].filter((text) => text !== '').join(': ')];
+  const place = placeOf(issue.path, value);
+  const located = (problem: string) => (place === '' ? problem : `${place}: ${problem}`);
+  if (issue.code !== 'unrecognized_keys') return [located(expectation(issue, value))];
+  return issue.keys.map((key) => {
+    const nearest = nearestName(key, knownFields(issue.path, value));
+    return located(`unknown field ${key}${nearest === undefined ? '' : `, did you mean ${nearest}?`}`);
+  });
 }
 
 /** Every layer, those inside residuals too, in the order in which they are built. */
@@ -266,5 +263,6 @@ export function parseDescription(value: unknown, source = 'network description')
       )
     : parsed.error.issues.flatMap((issue) => problemsOf(issue, value));
   if (problems.length > 0 || !parsed.success) throw new KernelWarehouseError('ERR_KW_CONFIG', `${source}: ${problems.join('; ')}`);
-  return parsed.data;
+  // JSON has no undefined, so that an option is there or absent, as the type demands.
+  return parsed.data as NetworkDescription;
 }
