@@ -4,11 +4,11 @@ import { officialConfigNames } from '../models/config.js';
 import { inferencePlan } from '../models/instance.js';
 import { imageSizeOption, Model, suitableStem } from '../models/model.js';
 import { networkNames } from '../models/registry.js';
-import { selectModel } from '../models/select.js';
 import { type OptimizerOptions, optimizerArenas, trainingPlan } from '../models/training_plan.js';
 import type { Plan } from '../plan/plan.js';
 import type { LayerAllocation, Warehouse } from '../warehouse/index.js';
 import { formatBytes, formatCount, formatFields } from './figures.js';
+import { selectNoting } from './network_choice.js';
 
 export interface PlanFlags {
   readonly imageSize: number;
@@ -90,7 +90,7 @@ function knownNames(): string[] {
 /** Builds the network that `name` means and describes it. */
 export function reportOf(name: string, flags: PlanFlags): { readonly model: Model; readonly report: Report } {
   const { imageSize } = flags;
-  const selected = selectModel(name).model;
+  const selected = selectNoting(name).model;
   const stem = flags.stem ?? suitableStem(selected.network, imageSize);
   const model = new Model({
     ...selected,

@@ -1,6 +1,8 @@
 /** A network with its options: its warehouses, its stored tensors and their places, known before anything runs. */
+import type { TensorSource } from '../checkpoint/checkpoint_file.js';
 import { KernelWarehouseError } from '../errors.js';
 import { Arena } from '../graph/arena.js';
+import type { TensorDeclaration } from '../graph/declaration.js';
 import { Graph, type Value } from '../graph/graph.js';
 import { nodeCost } from '../graph/operation.js';
 import { output } from '../graph/ops/copy.js';
@@ -9,6 +11,7 @@ import { staticConvolution } from '../layers/convolution.js';
 import { kernelWarehouseConvolution } from '../layers/kernel_warehouse.js';
 import { type ConvolutionFactory, layerShape, newContext } from '../layers/layer.js';
 import { type Allocation, type AllocationOptions, allocate, type LayerShape } from '../warehouse/index.js';
+import { compareTensors, type LoadReport } from './load_report.js';
 import type { NetworkOptions, NetworkOutput, Stem } from './network.js';
 import { findNetwork, type RegisteredNetwork } from './registry.js';
 
@@ -82,7 +85,7 @@ export class Model {
         `'${network}' is static and takes no warehouse options; the KernelWarehouse network is 'kw_${network}'`,
       );
     }
-    this.allocation = kernelWarehouse ? allocate(this.#layerShapes(), { ...family.warehouse, ...warehouse }) : undefined;
+    this.allocation = kernelWarehouse ? this.#allocate({ ...family.warehouse, ...warehouse }) : undefined;
     this.#convolution = this.allocation ? kernelWarehouseConvolution(this.allocation) : staticConvolution;
     const graph = new Graph();
     this.forward(graph, this.#sampleInput(graph), false);
@@ -110,6 +113,16 @@ export class Model {
     });
   }
 
+  /** Every stored tensor, trained or not. */
+  get declarations(): readonly TensorDeclaration[] {
+    return [...this.parameters.entries, ...this.states.entries].map(({ declaration }) => declaration);
+  }
+
+  /** How the tensors of a checkpoint fit this model, by name and shape; nothing is read. */
+  compare(source: TensorSource): LoadReport {
+    return compareTensors(this.declarations, source);
+  }
+
   /** Floating-point operations of one image's inference: convolutions, mixing, and everything else. */
   flops(imageSize: number): number {
     const graph = new Graph();
@@ -120,7 +133,24 @@ export class Model {
   #build(graph: Graph, x: Value, training: boolean, convolution: ConvolutionFactory): NetworkOutput {
     const { network, kernelWarehouse } = this.#registered;
     const naming = kernelWarehouse ? 'kernel_warehouse' : 'static';
-    return network.build(newContext(graph, training), x, convolution, { ...this.options, naming });
+    const built = network.build(newContext(graph, training), x, convolution, { ...this.options, naming });
+    const expected = [x.shape[0], this.options.classes].join(', ');
+    if (built.logits.shape.join(', ') !== expected) {
+      throw new KernelWarehouseError(
+        'ERR_KW_SHAPE',
+        `'${this.network}': expected logits of shape [N, classes] = [${expected}], but its build function returned [${built.logits.shape.join(', ')}]`,
+      );
+    }
+    return built;
+  }
+
+  #allocate(options: AllocationOptions): Allocation {
+    const layers = this.#layerShapes();
+    if (layers.length > 0) return allocate(layers, options);
+    throw new KernelWarehouseError(
+      'ERR_KW_CONFIG',
+      `'${this.network}' has no layer that can be dynamic; make convolutions with the factory that the build function is given, and with a sharingName (replaceConvolutions gives them to a description)`,
+    );
   }
 
   #sampleInput(graph: Graph): Value {
