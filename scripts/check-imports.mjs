@@ -17,7 +17,7 @@ const libraryEdges = {
   graph: ['plan'],
   warehouse: ['graph'],
   layers: ['warehouse', 'graph', 'plan'],
-  models: ['layers', 'warehouse', 'graph', 'plan', 'runtime'],
+  models: ['layers', 'warehouse', 'graph', 'plan', 'runtime', 'checkpoint'],
   data: [],
   checkpoint: ['graph'],
   export: ['graph', 'models'],

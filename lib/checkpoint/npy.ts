@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { KernelWarehouseError } from '../errors.js';
 import { writeFileAtomically, writeFully } from './atomic_file.js';
-import { bytesOf, describeMismatch, elementCount, STORED_ARRAYS, type StoredTensor, type StoredType } from './stored_tensor.js';
+import { bytesOf, describeMismatch, elementCount, gather, STORED_ARRAYS, type StoredTensor, type StoredType } from './stored_tensor.js';
 
 const MAGIC = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59]; // \x93NUMPY
 const MAXIMUM_HEADER_BYTES = 65_536;
@@ -163,21 +163,9 @@ function reverseBytes(bytes: Uint8Array, size: number): void {
 }
 
 /** The same tensor with its elements moved from column-major to row-major order. */
-function fromFortranOrder(tensor: StoredTensor): StoredTensor {
-  const { type, shape, data } = tensor;
-  const result = new STORED_ARRAYS[type](new ArrayBuffer(data.byteLength));
+function fromFortranOrder({ type, shape, data }: StoredTensor): StoredTensor {
+  const target = new ArrayBuffer(data.byteLength);
   const strides = shape.map((_, axis) => shape.slice(0, axis).reduce((product, size) => product * size, 1));
-  const index = new Array<number>(shape.length).fill(0);
-  let source = 0;
-  for (let i = 0; i < data.length; i++) {
-    result[i] = data[source] as never;
-    for (let axis = shape.length - 1; axis >= 0; axis--) {
-      index[axis] = (index[axis] as number) + 1;
-      source += strides[axis] as number;
-      if ((index[axis] as number) < (shape[axis] as number)) break;
-      source -= (shape[axis] as number) * (strides[axis] as number);
-      index[axis] = 0;
-    }
-  }
-  return { type, shape, data: result };
+  gather(data.buffer as ArrayBuffer, target, data.BYTES_PER_ELEMENT, shape, strides);
+  return { type, shape, data: new STORED_ARRAYS[type](target) };
 }

@@ -1,3 +1,5 @@
+import type { Fail } from './failure.js';
+
 /** A tensor as files store it: element type, shape in row-major order, and the raw elements. */
 export type StoredType = 'F64' | 'F32' | 'F16' | 'BF16' | 'I64' | 'U64' | 'I32' | 'U32' | 'I16' | 'U16' | 'I8' | 'U8' | 'BOOL';
 
@@ -95,4 +97,38 @@ export function float16ToNumber(bits: number): number {
   if (exponent === 0) return sign * fraction * 2 ** -24;
   if (exponent === 31) return fraction === 0 ? sign * Infinity : Number.NaN;
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}
+
+/** Memory for a tensor of a file; fails, rather than throwing a RangeError, when there is not enough. */
+export function newBuffer(bytes: number, tensor: string, fail: Fail): ArrayBuffer {
+  try {
+    return new ArrayBuffer(bytes);
+  } catch (error) {
+    return fail(`not enough memory for its ${bytes} bytes`, tensor, error);
+  }
+}
+
+const WORDS = { 1: Uint8Array, 2: Uint16Array, 4: Uint32Array, 8: BigUint64Array } as const;
+
+/**
+ * The elements of a strided view as a row-major array, bit by bit. `source` begins with the view's first element and has all that it reaches;
+ * strides are in elements of `size` bytes.
+ */
+export function gather(source: ArrayBuffer, target: ArrayBuffer, size: number, shape: readonly number[], strides: readonly number[]): void {
+  // As whole numbers, because moving a NaN as a float may change its bits.
+  const Words = WORDS[size as keyof typeof WORDS];
+  const from = new Words(source, 0, Math.floor(source.byteLength / size));
+  const to = new Words(target);
+  const index = new Array<number>(shape.length).fill(0);
+  let place = 0;
+  for (let i = 0; i < to.length; i++) {
+    to[i] = from[place] as never;
+    for (let axis = shape.length - 1; axis >= 0; axis--) {
+      index[axis] = (index[axis] as number) + 1;
+      place += strides[axis] as number;
+      if ((index[axis] as number) < (shape[axis] as number)) break;
+      place -= (shape[axis] as number) * (strides[axis] as number);
+      index[axis] = 0;
+    }
+  }
 }

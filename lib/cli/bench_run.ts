@@ -5,9 +5,9 @@ import { type Contestant, gemmContestant, networkContestant } from '../bench/con
 import { type BenchReport, benchReport, type Figures } from '../bench/report.js';
 import { runRounds, type Timing } from '../bench/rounds.js';
 import { imageSizeOption } from '../models/model.js';
-import { selectModel } from '../models/select.js';
 import { Device } from '../runtime/device.js';
 import type { DeviceFlags } from './arguments.js';
+import { selectNoting } from './network_choice.js';
 
 export interface BenchFlags extends DeviceFlags {
   readonly batchSize: number;
@@ -27,7 +27,7 @@ export async function runBench(names: readonly string[], flags: BenchFlags): Pro
     contestants.push(gemm);
     for (const name of names) {
       const { batchSize: batch, imageSize, training } = flags;
-      const { model } = selectModel(name);
+      const { model } = selectNoting(name);
       const options = { ...model, ...imageSizeOption(model.network, imageSize) };
       contestants.push(await networkContestant(device, { name, model: options, batch, imageSize, training }));
     }

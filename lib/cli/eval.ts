@@ -1,25 +1,34 @@
 /** `kernel-warehouse eval`: its command line. eval_run.ts does the work. */
 import { Command } from 'commander';
-import { addDeviceOptions, wholeNumber } from './arguments.js';
+import { addDeviceOptions, decimalNumber, wholeNumber } from './arguments.js';
 import type { EvalFlags } from './eval_run.js';
+import { addModelOptions } from './model_flags.js';
 
 export function evalCommand(): Command {
   const command = new Command('eval')
     .summary('measure a trained network on folders of images')
     .description('Measure top-1 and top-5 of a trained network on folders of images.')
     .argument('<data>', 'DATA/<class>/ images, or a folder with train/ and val/, whose val part is used')
-    .requiredOption('--weights <file>', 'checkpoint that `train` wrote')
-    .option('--batch-size <count>', 'images at a time (default: as in training)', wholeNumber(1, 65_536))
+    .requiredOption('--weights <file>', 'checkpoint of `train`, safetensors file or .pth of official names')
+    .option('--batch-size <count>', 'images at a time (default: as in training, or 32)', wholeNumber(1, 65_536))
+    .option('--image-size <pixels>', 'height and width that images are brought to (default: as in training, or 224)', wholeNumber(8, 4096))
+    .option(
+      '--crop-ratio <number>',
+      'part that the central crop keeps (default: as in training, or 0.875)',
+      decimalNumber({ above: 0, most: 1 }),
+    )
     .option('--json', 'print one JSON object instead of lines');
-  return addDeviceOptions(command)
+  return addDeviceOptions(addModelOptions(command))
     .addHelpText(
       'after',
       `
-Images are prepared as in training's validation; classes are matched by their folders' names.
+Images are prepared as in training's validation, or as is usual for ImageNet. Classes are matched by their folders' names; where neither the
+weights nor --classes-from name them, the folders in the order of their names are the classes, as for ImageNet.
 
 Examples:
   $ kernel-warehouse eval photos/ --weights runs/photos/best.safetensors
-  $ kernel-warehouse eval photos/val --weights runs/photos/best.safetensors --batch-size 64 --json`,
+  $ kernel-warehouse eval photos/val --weights runs/photos/best.safetensors --batch-size 64 --json
+  $ kernel-warehouse eval imagenet/val --weights kw1x_resnet18.pth --config kw1x_resnet18`,
     )
     .action(async (data: string, flags: EvalFlags) => {
       const { runEval } = await import('./eval_run.js');

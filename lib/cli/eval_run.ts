@@ -4,26 +4,34 @@ import { join } from 'node:path';
 import { type ImageDataset, readSplitFolder } from '../data/folder.js';
 import { ImageLoader } from '../data/loader.js';
 import { KernelWarehouseError } from '../errors.js';
+import type { Model } from '../models/model.js';
 import { Device } from '../runtime/device.js';
 import { evaluate } from '../train/evaluate.js';
+import { defaultTrainingOptions } from '../train/options.js';
 import { validationLoaderOptions } from '../train/training.js';
 import type { DeviceFlags } from './arguments.js';
 import { formatCount, formatFields, formatShare } from './figures.js';
+import type { ModelFlags } from './model_flags.js';
 import { formatRate, Progress } from './progress.js';
-import { loadTrainedModel, readTrainedModel } from './trained_model.js';
+import { loadTrainedModel, openTrainedModel } from './trained_model.js';
 
-export interface EvalFlags extends DeviceFlags {
+export interface EvalFlags extends DeviceFlags, ModelFlags {
   readonly weights: string;
   readonly batchSize?: number;
+  readonly imageSize?: number;
+  readonly cropRatio?: number;
   readonly json?: true;
 }
 
 export async function runEval(folder: string, flags: EvalFlags): Promise<void> {
-  const trained = await readTrainedModel(flags.weights);
-  const { classes, options, temperature, model } = trained;
-  if (!classes || !options) throw new KernelWarehouseError('ERR_KW_INTERNAL', `${flags.weights}: a checkpoint without classes`);
-  const dataset = withClassesOf(await readEvaluationFolder(folder), classes, folder);
-  const loader = new ImageLoader(dataset, validationLoaderOptions(options, flags.batchSize));
+  await using trained = await openTrainedModel(flags.weights, flags, flags.imageSize ?? defaultTrainingOptions.imageSize);
+  const { temperature, model } = trained;
+  const found = await readEvaluationFolder(folder);
+  const classes = trained.classes ?? foldersAsClasses(found, model, folder);
+  const dataset = withClassesOf(found, classes, folder);
+  const preparation = validationLoaderOptions(trained.options ?? defaultTrainingOptions, flags.batchSize);
+  const { imageSize = preparation.imageSize, cropRatio = preparation.cropRatio } = flags;
+  const loader = new ImageLoader(dataset, { ...preparation, imageSize, ...(cropRatio === undefined ? {} : { cropRatio }) });
 
   using device = Device.open(flags.device, flags.threads === undefined ? {} : { threads: flags.threads });
   using instance = await loadTrainedModel(trained, device);
@@ -31,7 +39,7 @@ export async function runEval(folder: string, flags: EvalFlags): Promise<void> {
   const begun = performance.now();
   using bar = new Progress({ label: 'eval', total: images, transient: true });
   const { top1, top5 } = await evaluate(instance, loader, {
-    imageSize: options.imageSize,
+    imageSize,
     temperature,
     onBatch: (accuracy) => bar.update(accuracy.count, { 'top-1': formatShare(accuracy.top1, accuracy.count) }),
   });
@@ -47,7 +55,7 @@ export async function runEval(folder: string, flags: EvalFlags): Promise<void> {
   }
   console.log(
     formatFields({
-      network: `${model.network}, ${classes.length} classes, ${options.imageSize} pixels`,
+      network: `${model.network}, ${classes.length} classes, ${imageSize} pixels`,
       device: `${device.name}, ${device.threads} threads`,
       images: formatCount(images),
       'top-1': formatShare(top1, images),
@@ -65,6 +73,16 @@ async function readEvaluationFolder(folder: string): Promise<ImageDataset> {
     throw new KernelWarehouseError('ERR_KW_DATA', message);
   }
   return validation ?? train;
+}
+
+/** The classes of a network whose weights do not name them: the folders', in the order of their names, when there are as many. */
+function foldersAsClasses({ classes }: ImageDataset, model: Model, folder: string): readonly string[] {
+  const { classes: count } = model.options;
+  if (classes.length === count) return classes;
+  throw new KernelWarehouseError(
+    'ERR_KW_DATA',
+    `${folder} has ${classes.length} classes, and the network ${count}, whose names the weights do not say; give them with --classes-from`,
+  );
 }
 
 /** The same images with the classes numbered as the network has them. */

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { benchCommand } from './bench.js';
+import { convertCommand } from './convert.js';
 import { doctorCommand } from './doctor.js';
 import { evalCommand } from './eval.js';
 import { reportFailure } from './failure.js';
@@ -10,7 +11,7 @@ import { planCommand } from './plan.js';
 import { predictCommand } from './predict.js';
 import { trainCommand } from './train.js';
 
-const verbs = [trainCommand, evalCommand, predictCommand, planCommand, benchCommand, doctorCommand];
+const verbs = [trainCommand, evalCommand, predictCommand, convertCommand, planCommand, benchCommand, doctorCommand];
 
 function packageVersion(): string {
   return (JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string }).version;

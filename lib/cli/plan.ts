@@ -1,5 +1,6 @@
 /** `kernel-warehouse plan`: its command line. plan_report.ts does the work. */
 import { Command, Option } from 'commander';
+import { KernelWarehouseError } from '../errors.js';
 import { wholeNumber } from './arguments.js';
 import type { PlanFlags } from './plan_report.js';
 
@@ -18,6 +19,13 @@ export function planCommand(): Command {
     )
     .option('--training', 'memory of a training step instead of inference')
     .addOption(new Option('--optimizer <name>', 'of the training step').choices(['sgd', 'adamw']).default('sgd'))
+    .addOption(
+      new Option('--all', "every row of the paper's tables: the printed count beside the exact one").conflicts([
+        'imageSize',
+        'classes',
+        'stem',
+      ]),
+    )
     .option('--json', 'print one JSON array')
     .addHelpText(
       'after',
@@ -26,10 +34,17 @@ Operations count a multiply-add as two. Memory is what the lowered plan asks for
 
 Examples:
   $ kernel-warehouse plan
+  $ kernel-warehouse plan --all
   $ kernel-warehouse plan kw1x_resnet18 kw4x_resnet18
   $ kernel-warehouse plan kw_resnet18 --image-size 32 --classes 10 --batch-size 32 --training --json`,
     )
     .action(async (names: string[], flags: PlanFlags) => {
+      if (flags.all) {
+        if (names.length > 0) throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', `--all takes no names, got ${names.join(', ')}`);
+        const { printPaperReport } = await import('./paper_report.js');
+        printPaperReport(flags);
+        return;
+      }
       const { printPlans } = await import('./plan_report.js');
       printPlans(names, flags);
     });

@@ -4,11 +4,11 @@ import { officialConfigNames } from '../models/config.js';
 import { inferencePlan } from '../models/instance.js';
 import { imageSizeOption, Model, suitableStem } from '../models/model.js';
 import { networkNames } from '../models/registry.js';
-import { selectModel } from '../models/select.js';
 import { type OptimizerOptions, optimizerArenas, trainingPlan } from '../models/training_plan.js';
 import type { Plan } from '../plan/plan.js';
 import type { LayerAllocation, Warehouse } from '../warehouse/index.js';
 import { formatBytes, formatCount, formatFields } from './figures.js';
+import { selectNoting } from './network_choice.js';
 
 export interface PlanFlags {
   readonly imageSize: number;
@@ -18,6 +18,7 @@ export interface PlanFlags {
   readonly training?: true;
   readonly optimizer: 'sgd' | 'adamw';
   readonly json?: true;
+  readonly all?: true;
 }
 
 /** Bytes of a plan's buffers. */
@@ -37,7 +38,7 @@ interface Memory {
 }
 
 /** One network; field names are those of the golden allocation.json where it has the same thing. */
-interface Report {
+export interface Report {
   readonly config: string;
   readonly network: string;
   readonly params: number;
@@ -63,6 +64,8 @@ type LayerReport = Pick<LayerAllocation, 'name' | 'weightShape' | 'groups' | 'mi
   readonly inPlanes: number;
   readonly hidden: number;
   readonly attentionParams: number;
+  /** Sizes of ODConv's attentions (KW*). */
+  readonly odHeads?: { readonly channel: number; readonly filter: number; readonly spatial: number };
 };
 
 const optimizers: Readonly<Record<PlanFlags['optimizer'], OptimizerOptions>> = {
@@ -72,7 +75,7 @@ const optimizers: Readonly<Record<PlanFlags['optimizer'], OptimizerOptions>> = {
 
 /** Prints the named networks in detail, or a line for each known one when none is named. */
 export function printPlans(names: readonly string[], flags: PlanFlags): void {
-  const reports = (names.length > 0 ? names : knownNames()).map((name) => report(name, flags));
+  const reports = (names.length > 0 ? names : knownNames()).map((name) => reportOf(name, flags).report);
   if (flags.json) console.log(JSON.stringify(reports, null, 2));
   else if (names.length === 0) console.log(overview(reports));
   else console.log(reports.map(details).join('\n\n'));
@@ -84,9 +87,10 @@ function knownNames(): string[] {
   return [...new Set([...networks, ...officialConfigNames()])];
 }
 
-function report(name: string, flags: PlanFlags): Report {
+/** Builds the network that `name` means and describes it. */
+export function reportOf(name: string, flags: PlanFlags): { readonly model: Model; readonly report: Report } {
   const { imageSize } = flags;
-  const selected = selectModel(name).model;
+  const selected = selectNoting(name).model;
   const stem = flags.stem ?? suitableStem(selected.network, imageSize);
   const model = new Model({
     ...selected,
@@ -96,7 +100,7 @@ function report(name: string, flags: PlanFlags): Report {
   });
   const { allocation, parameters } = model;
   const params = parameters.count;
-  return {
+  const report: Report = {
     config: name,
     network: model.network,
     params,
@@ -110,10 +114,16 @@ function report(name: string, flags: PlanFlags): Report {
     memory: memoryOf(model, flags),
     warehouses: (allocation?.warehouses ?? []).map(warehouseReport),
   };
+  return { model, report };
+}
+
+/** A kernel's shape with two spatial dimensions at least, as the golden file writes all of them. */
+function spatial(shape: readonly number[]): readonly number[] {
+  return [...shape, ...new Array<number>(Math.max(0, 4 - shape.length)).fill(1)];
 }
 
 function warehouseReport({ name, cell, m, n, budget, reduction, parameters, layers }: Warehouse): WarehouseReport {
-  return { name, cell, m, n, b: budget, reduction, params: parameters, layers: layers.map(layerReport) };
+  return { name, cell: spatial(cell), m, n, b: budget, reduction, params: parameters, layers: layers.map(layerReport) };
 }
 
 function layerReport({
@@ -127,9 +137,10 @@ function layerReport({
   bias,
   attentionParameters,
 }: LayerAllocation): LayerReport {
+  const { channel, filter, spatial: positions } = attention.odconv ?? { channel: 0, filter: 0, spatial: 0 };
   return {
     name,
-    weightShape,
+    weightShape: spatial(weightShape),
     inPlanes: inChannels,
     groups,
     mixtures,
@@ -137,6 +148,7 @@ function layerReport({
     hidden: attention.hidden,
     bias,
     attentionParams: attentionParameters,
+    ...(attention.odconv ? { odHeads: { channel, filter, spatial: positions } } : {}),
   };
 }
 
@@ -161,13 +173,27 @@ function memoryOf(model: Model, { batchSize, imageSize, training, optimizer }: P
   return { mode: training ? 'training' : 'inference', batchSize, ...parts, inputsAndOutputs, total };
 }
 
-function newTable(head: readonly string[], numbers: readonly number[]): InstanceType<typeof Table> {
+/**
+ * @param numbers columns whose cells stand on the right
+ * @param widths columns whose text is wrapped
+ */
+export function newTable(
+  head: readonly string[],
+  numbers: readonly number[],
+  widths: Readonly<Record<number, number>> = {},
+): InstanceType<typeof Table> {
   // No colours: they would stay in a file.
   const style = { head: [], border: [], compact: true };
-  return new Table({ head: [...head], style, colAligns: head.map((_, column) => (numbers.includes(column) ? 'right' : 'left')) });
+  return new Table({
+    head: [...head],
+    style,
+    colAligns: head.map((_, column) => (numbers.includes(column) ? 'right' : 'left')),
+    colWidths: head.map((_, column) => widths[column] ?? null),
+    wordWrap: true,
+  });
 }
 
-function gigaflops(flops: number): string {
+export function gigaflops(flops: number): string {
   return (flops / 1e9).toFixed(3);
 }
 

@@ -1,6 +1,7 @@
 /** `kernel-warehouse predict`: its command line. predict_run.ts does the work. */
-import { Command, Option } from 'commander';
-import { addDeviceOptions, decimalNumber, wholeNumber } from './arguments.js';
+import { Command } from 'commander';
+import { addDeviceOptions, wholeNumber } from './arguments.js';
+import { addModelOptions } from './model_flags.js';
 import type { PredictFlags } from './predict_run.js';
 
 export function predictCommand(): Command {
@@ -8,25 +9,21 @@ export function predictCommand(): Command {
     .summary('classify image files or a NumPy array')
     .description('Classify image files, or the samples of a NumPy array.')
     .argument('[images...]', 'PNG or JPEG files')
-    .requiredOption('--weights <file>', 'checkpoint that `train` wrote, or a safetensors file of official names with --network')
+    .requiredOption('--weights <file>', 'checkpoint of `train`, safetensors file or .pth of official names')
     .option('--input <file.npy>', 'float32 [N, 3, H, W], normalised already, instead of image files')
     .option('--output <file.npy>', 'where to write the logits, float32 [N, classes]')
     .option('--top <count>', 'classes to print for each sample', wholeNumber(1), 5)
     .option('--batch-size <count>', 'samples at a time', wholeNumber(1, 65_536), 32)
     .option('--image-size <pixels>', 'of image files (default: as in training, or 224)', wholeNumber(8, 4096))
-    .option('--json', 'print one JSON array instead of lines')
-    .option('--network <name>', 'network, official configuration or configuration file, where the weights do not say it')
-    .option('--classes <count>', 'classes of that network (default: 1000)', wholeNumber(1))
-    .addOption(new Option('--stem <kind>', 'first layers of that network (default: large)').choices(['small', 'large']))
-    .option('--temperature <number>', 'attention temperature of that network (default: 0)', decimalNumber({ least: 0, most: 1 }));
-  return addDeviceOptions(command)
+    .option('--json', 'print one JSON array instead of lines');
+  return addDeviceOptions(addModelOptions(command))
     .addHelpText(
       'after',
       `
 Examples:
   $ kernel-warehouse predict --weights runs/photos/best.safetensors cat.jpg dog.jpg --top 3
   $ kernel-warehouse predict --weights runs/photos/best.safetensors --input x.npy --output logits.npy
-  $ kernel-warehouse predict --weights kw1x_resnet18.safetensors --network kw1x_resnet18 --input x.npy --output logits.npy`,
+  $ kernel-warehouse predict --weights kw1x_resnet18.pth --config kw1x_resnet18 --input x.npy --output logits.npy`,
     )
     .action(async (images: string[], flags: PredictFlags, verb: Command) => {
       if (images.length > 0 && flags.input !== undefined) verb.error('error: give image files or --input, not both');

@@ -9,8 +9,9 @@ import { Device } from '../runtime/device.js';
 import { validationLoaderOptions } from '../train/training.js';
 import type { DeviceFlags } from './arguments.js';
 import { formatShare } from './figures.js';
+import type { ModelFlags } from './model_flags.js';
 import { Progress } from './progress.js';
-import { loadTrainedModel, type ModelFlags, readTrainedModel, type TrainedModel } from './trained_model.js';
+import { loadTrainedModel, openTrainedModel, type TrainedModel } from './trained_model.js';
 
 export interface PredictFlags extends DeviceFlags, ModelFlags {
   readonly weights: string;
@@ -39,7 +40,8 @@ export async function runPredict(images: readonly string[], flags: PredictFlags)
     throw new KernelWarehouseError('ERR_KW_DATA', `${flags.output}: there is no folder ${dirname(flags.output)} to write it to`);
   }
   const samples = flags.input === undefined ? undefined : await arraySamples(flags.input, flags.batchSize);
-  const trained = await readTrainedModel(flags.weights, flags);
+  const imageSize = samples?.height ?? flags.imageSize ?? defaultImageSize;
+  await using trained = await openTrainedModel(flags.weights, flags, imageSize);
   const logits = await computeLogits(trained, samples ?? imageSamples(images, trained, flags), flags);
   const { names } = samples ?? { names: images };
   const classes = trained.model.options.classes;

@@ -1,6 +1,7 @@
 /** `kernel-warehouse train`: its command line. train_run.ts does the work. */
 import { Command, Option } from 'commander';
 import { addDeviceOptions, decimalNumber, threeNumbers, wholeNumber } from './arguments.js';
+import { addEmaOption, addNetworkOptions } from './model_flags.js';
 import type { TrainFlags } from './train_run.js';
 
 export function trainCommand(): Command {
@@ -13,7 +14,7 @@ export function trainCommand(): Command {
     .argument('<data>', 'folder of images')
     .requiredOption('--output <dir>', 'folder for the checkpoints; made if missing, never overwritten')
     .option('--resume', 'go on with the checkpoint in the output folder; the options come from it')
-    .option('--network <name>', 'network, official configuration, or JSON configuration file (default: kw_resnet18)')
+    .option('--weights <file>', 'start from these weights, safetensors or .pth, with a new classifier where the classes differ in number')
     .addOption(
       new Option('--stem <kind>', 'first layers (default: small for images up to 64 pixels, else large)').choices(['small', 'large']),
     )
@@ -28,7 +29,11 @@ export function trainCommand(): Command {
     .option('--momentum <number>', 'of sgd (default: 0.9)', decimalNumber({ least: 0, below: 1 }))
     .option('--nesterov', "Nesterov's momentum, of sgd")
     .option('--label-smoothing <number>', '(default: 0)', decimalNumber({ least: 0, below: 1 }))
-    .option('--temperature-epochs <number>', 'epochs until the attention temperature is 0 (default: 10)', decimalNumber({ least: 0 }))
+    .option(
+      '--temperature-epochs <number>',
+      'epochs until the attention temperature is 0 (default: 10, or 0 with --weights)',
+      decimalNumber({ least: 0 }),
+    )
     .addOption(
       new Option('--augmentation <kind>', 'random changes of training images (default: photo)').choices(['none', 'shift', 'photo']),
     )
@@ -36,7 +41,7 @@ export function trainCommand(): Command {
     .option('--mean <r,g,b>', "of the pixels in 0..1 (default: ImageNet's)", threeNumbers())
     .option('--std <r,g,b>', "standard deviation of the pixels (default: ImageNet's)", threeNumbers({ above: 0 }))
     .option('--seed <number>', 'of initial values, order and random changes (default: 0)', wholeNumber(0, 0x7fffffff));
-  return addDeviceOptions(command)
+  return addDeviceOptions(addEmaOption(addNetworkOptions(command, ' (default: as the weights say, or kw_resnet18)')))
     .addHelpText(
       'after',
       `
@@ -46,9 +51,13 @@ A configuration file gives defaults, flags come before them. Ctrl-C stops after 
 Examples:
   $ kernel-warehouse train photos/ --output runs/photos --network kw1x_resnet18 --epochs 90 --batch-size 64
   $ kernel-warehouse train digits/ --output runs/digits --image-size 32 --augmentation shift --epochs 10
-  $ kernel-warehouse train digits/ --output runs/digits --resume`,
+  $ kernel-warehouse train digits/ --output runs/digits --resume
+  $ kernel-warehouse train flowers/ --output runs/flowers --weights kw1x_resnet18.pth --config kw1x_resnet18 --learning-rate 0.005`,
     )
-    .action(async (data: string, flags: TrainFlags) => {
+    .action(async (data: string, flags: TrainFlags, verb: Command) => {
+      if (flags.resume && flags.weights !== undefined)
+        verb.error('error: --resume goes on with the weights of its run; leave out --weights');
+      if (flags.ema && flags.weights === undefined) verb.error('error: --ema chooses among the weights of --weights, which is missing');
       const { runTrain } = await import('./train_run.js');
       await runTrain(data, flags);
     });

@@ -2,25 +2,34 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
+import { type CheckpointFile, openCheckpoint } from '../checkpoint/checkpoint_file.js';
 import { type ImageDataset, readSplitFolder, type SplitDataset } from '../data/folder.js';
 import { KernelWarehouseError } from '../errors.js';
+import { classifierNames, fitOptions } from '../models/fitting.js';
 import { imageSizeOption, Model, type ModelOptions, suitableStem } from '../models/model.js';
-import { selectModel } from '../models/select.js';
+import { type Selection, selectModel } from '../models/select.js';
 import { Device } from '../runtime/device.js';
-import { type Checkpoint, readCheckpoint } from '../train/checkpoint.js';
+import { type Checkpoint, readDescription, trainingCheckpoint } from '../train/checkpoint.js';
 import type { TrainingOptions } from '../train/options.js';
-import { train } from '../train/training.js';
+import { type StartingPoint, train } from '../train/training.js';
 import { type DeviceFlags, programWords, quoted } from './arguments.js';
 import { formatCount, formatFields } from './figures.js';
 import { FolderLock } from './folder_lock.js';
 import { Interruption } from './interruption.js';
+import type { NetworkFlags } from './model_flags.js';
+import { chosenNetwork, networkOfSettings } from './network_choice.js';
+import { needsNetwork, openWeights } from './trained_model.js';
 import { formatOutcome, TrainingDisplay } from './training_display.js';
 import { configTraining, differences, type FlatOptions, newRunOptions } from './training_options.js';
 
-export interface TrainFlags extends DeviceFlags, Partial<Omit<FlatOptions, 'standardDeviation' | 'beta1' | 'beta2' | 'epsilon'>> {
+export interface TrainFlags
+  extends DeviceFlags,
+    NetworkFlags,
+    Partial<Omit<FlatOptions, 'standardDeviation' | 'beta1' | 'beta2' | 'epsilon'>> {
   readonly output: string;
   readonly resume?: true;
-  readonly network?: string;
+  readonly weights?: string;
+  readonly ema?: true;
   readonly stem?: 'small' | 'large';
   readonly std?: [number, number, number];
 }
@@ -29,6 +38,7 @@ interface Plan {
   readonly model: ModelOptions;
   readonly options: TrainingOptions;
   readonly resume?: Checkpoint;
+  readonly start?: StartingPoint;
 }
 
 export async function runTrain(folder: string, flags: TrainFlags): Promise<void> {
@@ -46,11 +56,13 @@ export async function runTrain(folder: string, flags: TrainFlags): Promise<void>
   refuseExisting(existing);
 
   const data = await readSplitFolder(folder);
-  const fresh = flags.resume ? undefined : newPlan(flags, data.train);
+  await using weights = flags.weights === undefined ? undefined : await openWeights(flags.weights, flags);
+  const fresh = flags.resume ? undefined : newPlan(flags, data.train, weights);
   mkdirSync(flags.output, { recursive: true });
   using _lock = new FolderLock(flags.output);
   refuseExisting([checkpointPath, bestPath].find((path) => existsSync(path)));
-  const plan = fresh ?? resumedPlan(await readCheckpoint(checkpointPath), flags, data.train);
+  await using resumed = fresh ? undefined : await openCheckpoint(checkpointPath);
+  const plan = fresh ?? resumedPlan(trainingCheckpoint(resumed as CheckpointFile), flags, data.train);
 
   using device = Device.open(flags.device, flags.threads === undefined ? {} : { threads: flags.threads });
   using interruption = new Interruption((signal) => {
@@ -83,12 +95,13 @@ export async function runTrain(folder: string, flags: TrainFlags): Promise<void>
 
 /** The flags that set training options, without those that were not given. */
 function optionFlags(flags: TrainFlags): Partial<FlatOptions> {
-  const { output: _output, resume: _resume, network: _network, stem: _stem, device: _device, threads: _threads, std, ...options } = flags;
+  const { output: _output, resume: _resume, weights: _weights, ema: _ema, device: _device, threads: _threads, ...others } = flags;
+  const { network: _network, config: _config, stem: _stem, std, ...options } = others;
   return { ...options, ...(std === undefined ? {} : { standardDeviation: std }) };
 }
 
-function newPlan(flags: TrainFlags, { classes }: ImageDataset): Plan {
-  const { config, model } = selectModel(flags.network ?? 'kw_resnet18');
+function newPlan(flags: TrainFlags, { classes }: ImageDataset, weights: CheckpointFile | undefined): Plan {
+  const { config, model } = chosenNetwork(flags) ?? (weights ? networkOfWeights(weights) : selectModel('kw_resnet18'));
   const { options: configured, unused } = configTraining(config);
   if (unused.length > 0)
     process.stderr.write(`kernel-warehouse: this version does not use these fields of the configuration: ${unused.join(', ')}\n`);
@@ -98,10 +111,36 @@ function newPlan(flags: TrainFlags, { classes }: ImageDataset): Plan {
       `the configuration has num_classes ${model.classes}, but the folder has ${classes.length} classes; change or remove num_classes`,
     );
   }
-  const options = newRunOptions(configured, optionFlags(flags));
+  // Trained weights have left the temperature behind; at 1 their attentions would count for nothing.
+  const started = weights ? { ...configured, temperatureEpochs: 0 } : configured;
+  const options = newRunOptions(started, optionFlags(flags));
   const { imageSize } = options;
-  const stem = flags.stem ?? suitableStem(model.network, imageSize);
-  return { model: { ...model, classes: classes.length, stem, ...imageSizeOption(model.network, imageSize) }, options };
+  const sized = { ...model, ...imageSizeOption(model.network, imageSize) };
+  if (!weights) {
+    const stem = flags.stem ?? suitableStem(model.network, imageSize);
+    return { model: { ...sized, classes: classes.length, stem }, options };
+  }
+  const fitted = fineTuning({ ...sized, ...(flags.stem === undefined ? {} : { stem: flags.stem }) }, classes.length, weights);
+  return { ...fitted, options };
+}
+
+/** What weights say about their network; their number of classes is another matter. */
+function networkOfWeights(file: CheckpointFile): Selection {
+  const { model } = readDescription(file) ?? networkOfSettings(file) ?? needsNetwork(file.path);
+  const { classes: _classes, ...options } = model;
+  return { config: { model: model.network }, model: options };
+}
+
+/** The network for `classes` classes that starts from weights, which may be for other ones. */
+function fineTuning(
+  { classes: _classes, ...options }: ModelOptions,
+  classes: number,
+  weights: CheckpointFile,
+): Pick<Plan, 'model' | 'start'> {
+  const fitted = fitOptions(options, weights);
+  const before = fitted.classes ?? classes;
+  const replaced = before === classes ? [] : classifierNames(fitted, before, classes);
+  return { model: { ...fitted, classes }, start: { tensors: weights, replaced } };
 }
 
 function resumedPlan(checkpoint: Checkpoint, flags: TrainFlags, { classes }: ImageDataset): Plan {
@@ -109,13 +148,14 @@ function resumedPlan(checkpoint: Checkpoint, flags: TrainFlags, { classes }: Ima
   const problems = differences(checkpoint.options, asked);
   const { stem } = checkpoint.model;
   if (flags.stem !== undefined && flags.stem !== stem) problems.push(`--stem is ${stem} there, ${flags.stem} here`);
-  if (flags.network !== undefined) {
-    const { model } = selectModel(flags.network);
+  const chosen = chosenNetwork(flags);
+  if (chosen) {
+    const { model } = chosen;
     // Written to the checkpoint as JSON, so compared as JSON; classes, stem and image size do not come from the network's name.
     const same = (options: ModelOptions) =>
       JSON.parse(JSON.stringify({ ...options, classes: undefined, stem: undefined, imageSize: undefined })) as unknown;
     if (!isDeepStrictEqual(same(model), same(checkpoint.model))) {
-      problems.push(`--network is ${checkpoint.model.network} with other options there, ${flags.network} here`);
+      problems.push(`--network is ${checkpoint.model.network} with other options there, ${flags.config ?? flags.network} here`);
     }
   }
   if (problems.length > 0) {
@@ -144,7 +184,7 @@ function resumedOptions({ options, progress }: Checkpoint, epochs: number | unde
 }
 
 function printOpening(
-  { model, options, resume }: Plan,
+  { model, options, resume, start }: Plan,
   flags: TrainFlags,
   data: SplitDataset,
   device: Device,
@@ -153,7 +193,8 @@ function printOpening(
   const { parameters, options: network } = new Model(model);
   const { optimizer, learningRate, epochs, batchSize, imageSize } = options;
   const { train: training, validation } = data;
-  const name = flags.network === undefined || flags.network === model.network ? model.network : `${model.network} (${flags.network})`;
+  const asked = flags.config ?? flags.network;
+  const name = asked === undefined || asked === model.network ? model.network : `${model.network} (${asked})`;
   const images = validation
     ? `${formatCount(training.samples.length)} training and ${formatCount(validation.samples.length)} validation images`
     : `${formatCount(training.samples.length)} training images, no validation part`;
@@ -162,12 +203,17 @@ function printOpening(
   console.log(
     formatFields({
       network: `${name}, ${formatCount(parameters.count)} parameters, ${network.stem} stem`,
+      ...(start ? { weights: `${flags.weights}${describeReplaced(start, network.classes)}` } : {}),
       device: `${device.name}, ${device.threads} threads`,
       data: `${images} of ${training.classes.length} classes`,
       schedule: `${epochs} ${epochs === 1 ? 'epoch' : 'epochs'} in batches of ${batchSize}, ${imageSize} pixels, ${optimizer.kind}, learning rate ${learningRate}${resumed}`,
       checkpoint: checkpointPath,
     }),
   );
+}
+
+function describeReplaced({ replaced }: StartingPoint, classes: number): string {
+  return replaced.length === 0 ? '' : `, but a new classifier for ${classes} classes: ${replaced.join(', ')}`;
 }
 
 function resumeCommand(folder: string, { output, device, threads }: TrainFlags): string {

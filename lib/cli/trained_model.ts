@@ -1,84 +1,111 @@
 /** Weights from a file with what is needed to use them. */
-import { SafetensorsFile } from '../checkpoint/safetensors.js';
-import { toFloat32 } from '../checkpoint/stored_tensor.js';
+import { readFileSync } from 'node:fs';
+import { type CheckpointFile, openCheckpoint } from '../checkpoint/checkpoint_file.js';
 import { KernelWarehouseError } from '../errors.js';
-import { ModelInstance, type NamedTensor } from '../models/instance.js';
-import { Model } from '../models/model.js';
-import { selectModel } from '../models/select.js';
+import { fitOptions } from '../models/fitting.js';
+import { ModelInstance } from '../models/instance.js';
+import { describeMisfit } from '../models/load_report.js';
+import { imageSizeOption, Model, type ModelOptions } from '../models/model.js';
 import type { Device } from '../runtime/device.js';
-import { readCheckpoint } from '../train/checkpoint.js';
+import { type Description, readDescription } from '../train/checkpoint.js';
 import type { TrainingOptions } from '../train/options.js';
+import type { DescriptionFlags, ModelFlags } from './model_flags.js';
+import { chosenNetwork, networkOfSettings } from './network_choice.js';
 
-/** What a file of official names alone does not say. */
-export interface ModelFlags {
-  readonly network?: string;
-  readonly classes?: number;
-  readonly stem?: 'small' | 'large';
-  readonly temperature?: number;
-}
-
-export interface TrainedModel {
+export interface TrainedModel extends AsyncDisposable {
   readonly model: Model;
-  /** Names of the classes; undefined when the file does not say. */
+  /** Names of the classes; undefined when nothing says them. */
   readonly classes: readonly string[] | undefined;
   readonly temperature: number;
   /** How it was trained; undefined when the file does not say. */
   readonly options: TrainingOptions | undefined;
-  readonly tensors: ReadonlyMap<string, NamedTensor>;
+  readonly file: CheckpointFile;
+  readonly strict: boolean;
+}
+
+/** Opens weights in either format, with the moving average where it is asked for. */
+export function openWeights(path: string, { ema }: { readonly ema?: true }): Promise<CheckpointFile> {
+  return openCheckpoint(path, ema ? { weights: 'model_ema' } : {});
 }
 
 /**
- * Reads a checkpoint of `train`, or a safetensors file of official names, for which the flags say what it is.
- * Throws ERR_KW_CHECKPOINT for another file; ERR_KW_INVALID_ARGUMENT when the flags are missing, or given though the file describes itself.
+ * Opens weights and finds out which network they belong to: the file says it, or the flags, or the settings of the script that wrote it.
+ * @param imageSize of the images to come; for networks with position embeddings
+ * @throws ERR_KW_CHECKPOINT for another file; ERR_KW_INVALID_ARGUMENT when the flags are missing, or given though the file describes itself.
  */
-export async function readTrainedModel(path: string, flags: ModelFlags = {}): Promise<TrainedModel> {
-  const given = (['network', 'classes', 'stem', 'temperature'] as const).filter((name) => flags[name] !== undefined);
-  if (await describesItself(path)) {
-    if (given.length > 0) {
-      const message = `${path} describes its network itself; leave out ${given.map((name) => `--${name}`).join(', ')}`;
-      throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', message);
-    }
-    const { model, classes, temperature, options, tensors } = await readCheckpoint(path);
-    return { model: new Model(model), classes, temperature, options, tensors };
-  }
-  if (flags.network === undefined) {
-    const message = `${path} does not say which network it belongs to; give --network (and --classes and --stem where they are not 1000 and large)`;
-    throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', message);
-  }
-  const { model } = selectModel(flags.network);
-  const { classes, stem, temperature = 0 } = flags;
-  const options = { ...model, ...(classes === undefined ? {} : { classes }), ...(stem === undefined ? {} : { stem }) };
-  return { model: new Model(options), classes: undefined, temperature, options: undefined, tensors: await readTensors(path) };
-}
-
-/** The model with its weights on a device; set the temperature with `setControls`. */
-export async function loadTrainedModel({ model, tensors }: TrainedModel, device: Device): Promise<ModelInstance> {
-  const instance = new ModelInstance(model, device);
+export async function openTrainedModel(path: string, flags: ModelFlags, imageSize?: number): Promise<TrainedModel> {
+  const file = await openWeights(path, flags);
   try {
-    await instance.load(tensors);
-    return instance;
+    const { model, classes, temperature, options } = describeWeights(file, flags, imageSize) ?? needsNetwork(path);
+    const { strict } = flags;
+    const close = () => file.close();
+    return { model: new Model(model), classes, temperature, options, file, strict, [Symbol.asyncDispose]: close };
   } catch (error) {
-    instance.dispose();
+    await file.close();
     throw error;
   }
 }
 
-async function describesItself(path: string): Promise<boolean> {
-  const file = await SafetensorsFile.open(path);
-  await file.close();
-  return Object.hasOwn(file.metadata, 'kernel-warehouse');
+export function needsNetwork(path: string): never {
+  throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', `${path} does not say which network it belongs to; give --network or --config`);
 }
 
-async function readTensors(path: string): Promise<Map<string, NamedTensor>> {
-  const file = await SafetensorsFile.open(path);
-  try {
-    const tensors = new Map<string, NamedTensor>();
-    for (const name of file.names) {
-      const tensor = await file.read(name);
-      tensors.set(name, { shape: tensor.shape, data: toFloat32(tensor) });
+/** What is known of the weights in a file; undefined when neither it nor the flags name a network. */
+export function describeWeights(file: CheckpointFile, flags: DescriptionFlags, imageSize?: number): Description | undefined {
+  const described = readDescription(file);
+  if (described) {
+    const known = [
+      ['network', 'config', 'classes', 'stem', 'temperature'] as const,
+      described.classes ? (['classesFrom'] as const) : [],
+    ].flat();
+    const given = known.filter((name) => flags[name] !== undefined);
+    if (given.length > 0) {
+      const names = given.map((name) => (name === 'classesFrom' ? '--classes-from' : `--${name}`)).join(', ');
+      throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', `${file.path} describes its network itself; leave out ${names}`);
     }
-    return tensors;
-  } finally {
-    await file.close();
+    return described.classes ? described : { ...described, ...classNames(described.model, flags) };
+  }
+  const selection = chosenNetwork(flags) ?? networkOfSettings(file);
+  if (!selection) return undefined;
+  const { classes, stem, temperature = 0 } = flags;
+  const asked: ModelOptions = {
+    ...selection.model,
+    ...(classes === undefined ? {} : { classes }),
+    ...(stem === undefined ? {} : { stem }),
+    ...(imageSize === undefined ? {} : imageSizeOption(selection.model.network, imageSize)),
+  };
+  const model = fitOptions(asked, file);
+  return { model, temperature, ...classNames(model, flags) };
+}
+
+/** The lines of `--classes-from`. Throws ERR_KW_DATA unless there is one for each class. */
+function classNames(options: ModelOptions, { classesFrom }: DescriptionFlags): Pick<Description, 'classes'> {
+  if (classesFrom === undefined) return {};
+  const fail = (problem: string, cause?: unknown): never => {
+    throw new KernelWarehouseError('ERR_KW_DATA', `${classesFrom}: ${problem}`, { cause });
+  };
+  let text: string;
+  try {
+    text = readFileSync(classesFrom, 'utf8');
+  } catch (error) {
+    return fail(`cannot be read: ${(error as Error).message}`, error);
+  }
+  const classes = text.trimEnd().split(/\r?\n/);
+  const { classes: count } = new Model(options).options;
+  return classes.length === count ? { classes } : fail(`has ${classes.length} names, but the network has ${count} classes`);
+}
+
+/** The model with its weights on a device; set the temperature with `setControls`. */
+export async function loadTrainedModel({ model, file, strict }: TrainedModel, device: Device): Promise<ModelInstance> {
+  const instance = new ModelInstance(model, device);
+  try {
+    if (!strict) await instance.initialize(0);
+    const misfit = describeMisfit(await instance.load(file, { strict }));
+    if (misfit !== undefined)
+      process.stderr.write(`kernel-warehouse: ${file.path} is used although it does not fit ${model.network}: ${misfit}\n`);
+    return instance;
+  } catch (error) {
+    instance.dispose();
+    throw error;
   }
 }

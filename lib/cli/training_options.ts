@@ -1,6 +1,7 @@
 /** From configuration file and flags to a run's options: defaults, overridden by the file, overridden by the flags. */
 import { KernelWarehouseError } from '../errors.js';
 import type { NetworkConfig } from '../models/config.js';
+import { modelFields } from '../models/select.js';
 import { defaultTrainingOptions, type TrainingOptions } from '../train/options.js';
 
 type Optimizer = TrainingOptions['optimizer'];
@@ -35,23 +36,6 @@ const officialOptimizers: Readonly<Record<string, Partial<FlatOptions>>> = {
   momentum: { optimizer: 'sgd', nesterov: false },
   adamw: { optimizer: 'adamw' },
 };
-
-/** Fields that make the model; `modelOptions` reads them. */
-const modelFields: ReadonlySet<string> = new Set([
-  'model',
-  'num_classes',
-  'dropout',
-  'drop_path',
-  'layer_scale_init_value',
-  'head_init_scale',
-  'reduction',
-  'cell_num_ratio',
-  'cell_inplane_ratio',
-  'cell_outplane_ratio',
-  'sharing_range',
-  'nonlocal_basis_ratio',
-  'spatial_partition',
-]);
 
 type Translation = (config: NetworkConfig) => Partial<FlatOptions>;
 
@@ -97,7 +81,7 @@ export function configTraining(config: NetworkConfig): ConfigTraining {
     const translate = trainingFields[field as keyof NetworkConfig];
     const isOff = value === undefined || value === null || value === false || value === 0 || value === -1;
     if (translate) Object.assign(options, translate(config));
-    else if (!modelFields.has(field) && !isOff) unused.push(field);
+    else if (!modelFields.includes(field as keyof NetworkConfig) && !isOff) unused.push(field);
   }
   return { options, unused };
 }

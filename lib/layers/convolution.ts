@@ -1,28 +1,58 @@
-/** The static convolution and the linear layer. */
+/** Convolutions of every kind as ops; the static convolution and the linear layer. */
 import type { Value } from '../graph/graph.js';
-import { channels } from '../graph/operation.js';
+import { channels, elements, expectRank } from '../graph/operation.js';
 import { conv2d } from '../graph/ops/conv2d.js';
+import { conv3d } from '../graph/ops/conv3d.js';
 import { linear } from '../graph/ops/matmul.js';
-import type { ConvolutionFactory, LayerContext } from './layer.js';
+import { reshape } from '../graph/ops/reshape.js';
+import { samplewiseConv2d } from '../graph/ops/samplewise_conv2d.js';
+import { samplewiseConv3d } from '../graph/ops/samplewise_conv3d.js';
+import type { ConvolutionFactory, ConvolutionSpec, LayerContext } from './layer.js';
 
 /** Kaiming normal, fan out, for a ReLU. */
 export function kaimingDeviation(fanOut: number): number {
   return Math.sqrt(2 / fanOut);
 }
 
-/** A convolution with one weight for all samples: `name.weight` [O, C/groups, k, k], `name.bias` [O]. */
+/**
+ * The convolution that `spec` describes, of x [N, ...sizes, C] with a weight whose elements are those of [O, ...kernel, C/groups] or,
+ * `samplewise`, of [N, O, ...kernel, C/groups]: [N, ...output sizes, O]. A linear layer takes x [N, ..., C].
+ * One spatial dimension is done as an image of height 1, and so are the tokens of a linear layer.
+ */
+export function convolve(x: Value, weight: Value, bias: Value | undefined, spec: ConvolutionSpec, samplewise: boolean): Value {
+  const { name, kind, kernel, stride, padding, dilation, groups } = spec;
+  const samples = x.shape[0] as number;
+  const shaped = (sizes: readonly number[]): Value =>
+    reshape(weight, [...(samplewise ? [samples] : []), spec.outChannels, ...sizes, spec.inChannels / groups]);
+  const options = { stride, padding, dilation, groups };
+  if (kind === 'conv3d') return (samplewise ? samplewiseConv3d : conv3d)(x, shaped(kernel), bias, options);
+  const planar = samplewise ? samplewiseConv2d : conv2d;
+  if (kind === 'conv2d') return planar(x, shaped(kernel), bias, options);
+
+  if (kind === 'conv1d') expectRank(name, 'x', x, 3, '[N, L, C]');
+  const image = reshape(x, [samples, 1, elements(x.shape.slice(1, -1)), channels(x)]);
+  const y = planar(image, shaped([1, ...kernel]), bias, {
+    stride: [1, ...stride],
+    padding: [0, ...padding],
+    dilation: [1, ...dilation],
+    groups,
+  });
+  return reshape(y, [...(kind === 'linear' ? x.shape.slice(0, -1) : [samples, y.shape[2] as number]), spec.outChannels]);
+}
+
+/** A convolution with one weight for all samples: `name.weight` [O, C/groups, ...kernel] (linear: [O, C]), `name.bias` [O]. */
 export const staticConvolution: ConvolutionFactory = ({ graph }, x, spec) =>
   graph.labelled(spec.name, () => {
-    const { name, kernel, stride, padding, dilation, groups, outChannels } = spec;
+    const { name, kernel, groups, outChannels } = spec;
     const given = spec.deviation === undefined ? {} : { deviation: spec.deviation };
     if (spec.kind === 'linear') return linearLayer({ graph }, x, name, outChannels, { bias: spec.bias, ...given });
-    const fanOut = (outChannels * kernel * kernel) / groups;
-    const weight = graph.parameter(`${name}.weight`, [outChannels, spec.inChannels / groups, kernel, kernel], {
+    const fanOut = (outChannels * elements(kernel)) / groups;
+    const weight = graph.parameter(`${name}.weight`, [outChannels, spec.inChannels / groups, ...kernel], {
       channelAxis: 1,
       initialization: { kind: 'normal', deviation: spec.deviation ?? kaimingDeviation(fanOut) },
     });
     const bias = spec.bias ? graph.parameter(`${name}.bias`, [outChannels], { initialization: { kind: 'zeros' } }) : undefined;
-    return conv2d(x, weight, bias, { stride, padding, dilation, groups });
+    return convolve(x, weight, bias, spec, false);
   });
 
 /**

@@ -6,12 +6,12 @@ import { channels, elements } from '../graph/operation.js';
 import { addBias } from '../graph/ops/add_bias.js';
 import { attentionFunction } from '../graph/ops/attention_function.js';
 import { concat } from '../graph/ops/concat.js';
+import { fill } from '../graph/ops/fill.js';
 import { globalAvgPool } from '../graph/ops/global_avg_pool.js';
 import { matmul } from '../graph/ops/matmul.js';
-import { mixCells } from '../graph/ops/mix_cells.js';
+import { type MixAttributes, mixCells } from '../graph/ops/mix_cells.js';
 import { relu } from '../graph/ops/relu.js';
 import { reshape } from '../graph/ops/reshape.js';
-import { samplewiseConv2d } from '../graph/ops/samplewise_conv2d.js';
 import { slice } from '../graph/ops/slice.js';
 import {
   type Allocation,
@@ -21,9 +21,10 @@ import {
   moduleName,
   type NonlocalBasis,
 } from '../warehouse/index.js';
-import { staticConvolution } from './convolution.js';
+import { convolve, staticConvolution } from './convolution.js';
 import type { ConvolutionFactory, ConvolutionSpec, LayerContext } from './layer.js';
 import { batchNormLayer, layerNormLayer } from './normalization.js';
+import { gateChannels, gateMixtures, gateWeight, type OdconvGates, odconvGates } from './odconv_attentions.js';
 
 /** Logits of all cells from local logits, basis coefficients and the zero cell's logit: [rows, L + K + 1] to [rows, n + 1]. */
 function mapBasisToCells(rows: Value, fc3: Value, { local, basis, others, start }: NonlocalBasis): Value {
@@ -33,17 +34,38 @@ function mapBasisToCells(rows: Value, fc3: Value, { local, basis, others, start 
   return concat([...before, slice(rows, 0, local), ...after, slice(rows, local + basis, local + basis + 1)]);
 }
 
-/** Attention [N, m, n] of one layer from pooled features [N, C]. */
+/**
+ * Attention [N, m, b] of each mixture's own cells as attention [N, m, n] of the warehouse's, zero for all others: mixture i owns the b cells
+ * from start + i * b.
+ */
+function spreadOverWarehouse(own: Value, start: number, cells: number): Value {
+  const [samples, mixtures, each] = own.shape as [number, number, number];
+  if (each === cells) return own;
+  // In memory each row begins n after the one before, and its own cells stand b further right: n + b from one row's to the next's.
+  const padded = concat([reshape(own, [samples * mixtures, each]), fill(own.graph, [samples * mixtures, cells], 0)]);
+  const rows = reshape(padded, [samples, mixtures * (each + cells)]);
+  const shifted = start > 0 ? concat([fill(own.graph, [samples, start], 0), rows]) : rows;
+  return reshape(slice(shifted, 0, mixtures * cells), [samples, mixtures, cells]);
+}
+
+interface LayerAttention {
+  /** [N, m, n] */
+  readonly cells: Value;
+  readonly odconv?: OdconvGates;
+}
+
+/** All attentions of one layer from pooled features [N, C]; n is that of the warehouse. */
 function attentionLayer(
   context: LayerContext,
   pooled: Value,
   name: string,
   layer: LayerAllocation,
+  warehouseCells: number,
   tensor: (suffix: string) => Value,
-): Value {
+): LayerAttention {
   const { graph } = context;
   const samples = pooled.shape[0] as number;
-  const { mixtures, cells, norm, firstBias, nonlocal } = layer.attention;
+  const { mixtures, cells, norm, firstBias, nonlocal, odconv } = layer.attention;
   const hidden = matmul(pooled, tensor('fc1.weight'), { transposeB: true }, firstBias ? tensor('fc1.bias') : undefined);
   const normalize = norm === 'batch' ? batchNormLayer : layerNormLayer;
   const active = relu(normalize(context, hidden, `${name}.norm1`));
@@ -59,20 +81,35 @@ function attentionLayer(
   } else {
     logits = matmul(active, tensor('fc2.weight'), { transposeB: true }, tensor('fc2.bias'));
   }
-  return attentionFunction(reshape(logits, [samples, mixtures, cells + 1]), graph.control('temperature'), {
-    function: 'contrasting',
+  const own = attentionFunction(reshape(logits, [samples, mixtures, cells + 1]), graph.control('temperature'), {
+    function: layer.attention.function,
     assignment: layer.assignment,
   });
+  return {
+    cells: spreadOverWarehouse(own, layer.startCell, warehouseCells),
+    ...(odconv ? { odconv: odconvGates(active, odconv, tensor) } : {}),
+  };
 }
 
-/** Physical [N, H, W, C] of any input: tokens [N, T, C] are one row of T positions, features [N, C] one position. */
-function asImage(x: Value): Value {
-  return x.shape.length === 4 ? x : reshape(x, [x.shape[0] as number, 1, elements(x.shape.slice(1, -1)), channels(x)]);
+/**
+ * Spatial sizes as rows and columns, which is what mixing knows: it only counts positions in row-major order, and a cell is one position or
+ * the whole kernel.
+ */
+function rowsAndColumns(sizes: readonly number[]): readonly [number, number] {
+  return [elements(sizes.slice(0, -1)), sizes.at(-1) as number];
+}
+
+/** Each sample's kernel [N, O, kh, kw, I], its positions times their gate of [N, kh * kw] if there is one. */
+function assembleWeight(attention: Value, cells: Value, mixing: MixAttributes, spatial: Value | undefined): Value {
+  if (!spatial) return mixCells(attention, cells, mixing);
+  const single = cells.shape.slice(2, -1).every((size) => size === 1);
+  // Gating attentions is cheaper than gating weights, and leaves the mixing where it can be joined with the convolution.
+  return single ? mixCells(gateMixtures(attention, spatial), cells, mixing) : gateWeight(mixCells(attention, cells, mixing), spatial);
 }
 
 /**
  * A factory of KernelWarehouse layers for the layers that `allocation` knows; others stay static.
- * A layer owns `name.attention.*` and shares `warehouse_manager.weights.<index>`; linear layers are named `name.conv.*`, as the authors do.
+ * A layer owns `name.attention.*` and shares `warehouse_manager.weights.<index>` [n, fe, ce, ...cell kernel]; linear layers are named `name.conv.*`, as the authors do.
  */
 export function kernelWarehouseConvolution(allocation: Allocation): ConvolutionFactory {
   const layers = new Map(allocation.warehouses.flatMap((warehouse) => warehouse.layers.map((layer) => [layer.name, layer] as const)));
@@ -95,10 +132,14 @@ function kernelWarehouseLayer(
   cellTensor: TensorDeclaration,
 ): Value {
   const { graph } = context;
-  if (layer.inChannels !== spec.inChannels || layer.weightShape[0] !== spec.outChannels || layer.groups !== spec.groups) {
+  const wanted = [spec.outChannels, spec.inChannels / spec.groups, ...spec.kernel];
+  if (layer.kind !== spec.kind || layer.groups !== spec.groups || layer.bias !== spec.bias || layer.weightShape.join() !== wanted.join()) {
+    const describe = (kind: string, weight: readonly number[], groups: number, bias: boolean): string =>
+      `a ${kind} with a weight of [${weight.join(', ')}], groups ${groups} and ${bias ? 'a' : 'no'} bias`;
     throw new KernelWarehouseError(
       'ERR_KW_ALLOCATION',
-      `layer ${spec.name}: the allocation was made for a kernel of [${layer.weightShape.join(', ')}]`,
+      `layer ${spec.name}: the allocation was made for ${describe(layer.kind, layer.weightShape, layer.groups, layer.bias)}, but the network ` +
+        `has ${describe(spec.kind, wanted, spec.groups, spec.bias)}; allocate for the layers of this network`,
     );
   }
   const module = moduleName(layer);
@@ -108,16 +149,22 @@ function kernelWarehouseLayer(
     return graph.parameter(declaration.name, declaration.shape, declaration);
   };
   const stored = graph.parameter(cellTensor.name, cellTensor.shape, cellTensor);
-  const cells = stored.shape.length === 5 ? stored : reshape(stored, [...stored.shape.slice(0, 2), 1, ...stored.shape.slice(2)]);
+  const [count, cellOut, ...cellKernel] = stored.shape.slice(0, -1) as [number, number, ...number[]];
+  const cells = reshape(stored, [count, cellOut, ...rowsAndColumns(cellKernel), channels(stored)]);
 
-  const image = asImage(x);
-  const attention = attentionLayer(context, globalAvgPool(image), `${module}.attention`, layer, (suffix) => tensor(`attention.${suffix}`));
-  const weight = mixCells(attention, cells, {
+  const features = x.shape.length === 2 ? reshape(x, [x.shape[0] as number, 1, channels(x)]) : x;
+  const pooled = globalAvgPool(features);
+  const { cells: attention, odconv } = attentionLayer(context, pooled, `${module}.attention`, layer, cells.shape[0] as number, (suffix) =>
+    tensor(`attention.${suffix}`),
+  );
+  const mixing: MixAttributes = {
     outChannels: spec.outChannels,
     inChannels: spec.inChannels / spec.groups,
-    kernel: spec.kind === 'linear' ? [1, 1] : [spec.kernel, spec.kernel],
-  });
-  const { stride, padding, dilation, groups } = spec;
-  const y = samplewiseConv2d(image, weight, spec.bias ? tensor('bias') : undefined, { stride, padding, dilation, groups });
-  return spec.kind === 'linear' ? reshape(y, [...x.shape.slice(0, -1), spec.outChannels]) : y;
+    kernel: rowsAndColumns(spec.kernel),
+  };
+  const weight = assembleWeight(attention, cells, mixing, odconv?.spatial);
+  const bias = spec.bias ? tensor('bias') : undefined;
+  if (!odconv) return convolve(x, weight, bias, spec, true);
+  const filtered = gateChannels(convolve(gateChannels(x, odconv.channel), weight, undefined, spec, true), odconv.filter);
+  return bias ? addBias(filtered, bias) : filtered;
 }

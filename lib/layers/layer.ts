@@ -1,5 +1,7 @@
 /** What every layer is built with, and what a convolution factory is: the seam between models and kinds of convolution. */
+import { KernelWarehouseError } from '../errors.js';
 import type { Graph, Value } from '../graph/graph.js';
+import { type LayerKind, type LayerShape, spatialDimensions } from '../warehouse/index.js';
 
 /** How a network is being built: the graph to append to, and whether batch statistics and random layers are those of training. */
 export interface LayerContext {
@@ -9,16 +11,19 @@ export interface LayerContext {
   readonly nextStream: () => number;
 }
 
+/** One convolution, or a linear layer, completely described; made by `convolutionSpec`. */
 export interface ConvolutionSpec {
   /** The official module name, such as `layer1.0.conv1`. */
   readonly name: string;
-  readonly kind: 'conv2d' | 'linear';
+  readonly kind: LayerKind;
+  /** Over all groups. */
   readonly inChannels: number;
   readonly outChannels: number;
-  readonly kernel: number;
-  readonly stride: number;
-  readonly padding: number;
-  readonly dilation: number;
+  /** One for each spatial dimension ([depth,] [height,] width), as are stride, padding and dilation; a linear layer has ones and no padding. */
+  readonly kernel: readonly number[];
+  readonly stride: readonly number[];
+  readonly padding: readonly number[];
+  readonly dilation: readonly number[];
   readonly groups: number;
   readonly bias: boolean;
   /** Standard deviation of a static weight's initial values; absent: Kaiming's for a convolution, PyTorch's for a linear layer. */
@@ -35,11 +40,59 @@ export interface ConvolutionSpec {
 /** Appends one convolution (or linear layer) to the graph. A network gets its kind of dynamic convolution through this. */
 export type ConvolutionFactory = (context: LayerContext, x: Value, spec: ConvolutionSpec) => Value;
 
-type Optional = 'kind' | 'kernel' | 'stride' | 'padding' | 'dilation' | 'groups' | 'bias';
+/** A number for all spatial dimensions, or a list with one for each. */
+type Sizes = number | readonly number[];
 
-/** A specification with PyTorch's defaults: 1x1, stride 1, no padding, one group, no bias. */
-export function convolutionSpec(spec: Omit<ConvolutionSpec, Optional> & Partial<Pick<ConvolutionSpec, Optional>>): ConvolutionSpec {
-  return { kind: 'conv2d', kernel: 1, stride: 1, padding: 0, dilation: 1, groups: 1, bias: false, ...spec };
+export interface ConvolutionSpecOptions
+  extends Pick<ConvolutionSpec, 'name' | 'inChannels' | 'outChannels' | 'deviation' | 'sharingName' | 'createdBefore'>,
+    Partial<Pick<ConvolutionSpec, 'kind' | 'groups' | 'bias'>> {
+  readonly kernel?: Sizes;
+  readonly stride?: Sizes;
+  readonly padding?: Sizes;
+  readonly dilation?: Sizes;
+}
+
+/**
+ * A specification with PyTorch's defaults: conv2d, kernel 1, stride 1, no padding, dilation 1, one group, no bias.
+ * @throws ERR_KW_INVALID_ARGUMENT for an unknown kind, for sizes that are no whole numbers in range or not as many as spatial dimensions, and for a linear
+ *   layer with a kernel, a stride, padding or dilation.
+ */
+export function convolutionSpec(options: ConvolutionSpecOptions): ConvolutionSpec {
+  const { kind = 'conv2d', kernel = 1, stride = 1, padding = 0, dilation = 1, groups = 1, bias = false, ...rest } = options;
+  const invalid = (message: string) => new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', `layer ${rest.name}: ${message}`);
+  if (!Object.hasOwn(spatialDimensions, kind)) {
+    throw invalid(`expected kind to be ${Object.keys(spatialDimensions).join(', ')} but received ${kind}`);
+  }
+  const dimensions = spatialDimensions[kind];
+  const sizes = (field: string, value: Sizes, least: 0 | 1): readonly number[] => {
+    const list = typeof value === 'number' ? new Array<number>(dimensions).fill(value) : value;
+    const came = typeof value === 'number' ? value : `[${value.join(', ')}]`;
+    if (list.length !== dimensions || list.some((size) => !Number.isSafeInteger(size) || size < least)) {
+      throw invalid(`expected ${field} to be a whole number of at least ${least}, or ${dimensions} for ${kind}, but received ${came}`);
+    }
+    if (kind === 'linear' && list.some((size) => size !== least)) {
+      throw invalid(`expected ${field} to be left out, because a linear layer has none, but received ${came}`);
+    }
+    return list;
+  };
+  return {
+    ...rest,
+    kind,
+    kernel: sizes('kernel', kernel, 1),
+    stride: sizes('stride', stride, 1),
+    padding: sizes('padding', padding, 0),
+    dilation: sizes('dilation', dilation, 1),
+    groups,
+    bias,
+  };
+}
+
+/** What a warehouse needs to know of a layer that takes its place there under `sharingName`. */
+export function layerShape(
+  { name, kind, inChannels, outChannels, kernel, groups, bias }: ConvolutionSpec,
+  sharingName: string,
+): LayerShape {
+  return { name, kind, inChannels, outChannels, groups, bias, sharingName, ...(kind === 'linear' ? {} : { kernel }) };
 }
 
 export function newContext(graph: Graph, training: boolean): LayerContext {

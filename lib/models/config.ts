@@ -6,7 +6,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { KernelWarehouseError } from '../errors.js';
-import type { AllocationOptions, PerWarehouse } from '../warehouse/index.js';
+import { type AllocationOptions, attentionFunctions, attentionInitializations } from '../warehouse/index.js';
 import { nearestName } from './nearest_name.js';
 import { expectation } from './schema_problem.js';
 
@@ -19,6 +19,7 @@ const countFromZero = z.int().nonnegative();
 const perWarehouse = z.union([positive, z.array(positive).nonempty('expected at least one value')], {
   error: 'expected a positive number, or a list of them',
 });
+const initialization = z.enum(attentionInitializations);
 
 const fields = {
   /** Name of the network, such as kw_resnet18. */
@@ -42,6 +43,17 @@ const fields = {
       error: 'expected true or false, or a list of them',
     })
     .optional(),
+  /** The paper's ablations, which the authors' files do not have either; see `AllocationOptions`. */
+  same_dimensions: z.boolean().optional(),
+  cell_sharing: z.boolean().optional(),
+  attention_function: z.enum(attentionFunctions).optional(),
+  attention_initialization: z
+    .union([initialization, z.array(initialization).nonempty('expected at least one value')], {
+      error: `expected ${attentionInitializations.join(', ')}, or a list of them`,
+    })
+    .optional(),
+  odconv_attentions: z.boolean().optional(),
+  odconv_temperature: positive.optional(),
   /** Epochs until the temperature is 0. */
   temp_epoch: fromZero.optional(),
   temp_init_value: probability.optional(),
@@ -142,17 +154,20 @@ export function readConfig(path: string): NetworkConfig {
   return parseConfig(value, path);
 }
 
-/** The official files are data: they stay in lib/, which is published beside dist/. */
+/** Files are data: they stay in lib/, which is published beside dist/. */
 const folder = fileURLToPath(new URL('../../../lib/models/configs/', import.meta.url));
 
-/** Names of the official configurations, such as `kw1x_resnet18`, in alphabetical order. */
+/**
+ * Names of the configurations that come with the package, such as `kw1x_resnet18`, in alphabetical order: those that the authors released
+ * and, written in their format, those of the paper's other rows.
+ */
 export function officialConfigNames(): readonly string[] {
   const names = readdirSync(folder).filter((file) => file.endsWith('.json'));
   return names.map((file) => file.slice(0, -'.json'.length)).sort();
 }
 
 /**
- * The configuration that the authors released under a name.
+ * The configuration that comes with the package under a name.
  * @throws ERR_KW_UNKNOWN_NETWORK, with the nearest name, when there is none.
  */
 export function officialConfig(name: string): NetworkConfig {
@@ -165,21 +180,28 @@ export function officialConfig(name: string): NetworkConfig {
   return readConfig(`${folder}${name}.json`);
 }
 
+/** The option of `allocate` that each field gives. */
+const optionOfField = {
+  reduction: 'reduction',
+  cell_num_ratio: 'budget',
+  cell_inplane_ratio: 'cellInRatio',
+  cell_outplane_ratio: 'cellOutRatio',
+  nonlocal_basis_ratio: 'nonlocalBasisRatio',
+  sharing_range: 'sharingRange',
+  spatial_partition: 'spatialPartition',
+  same_dimensions: 'sameDimensions',
+  cell_sharing: 'cellSharing',
+  attention_function: 'attentionFunction',
+  attention_initialization: 'attentionInitialization',
+  odconv_attentions: 'odconvAttentions',
+  odconv_temperature: 'odconvTemperature',
+} as const satisfies Partial<Record<keyof NetworkConfig, keyof AllocationOptions>>;
+
+/** Fields of a configuration that make its warehouses. */
+export const warehouseFields = Object.keys(optionOfField) as readonly (keyof typeof optionOfField)[];
+
 /** The options of `allocate` that a configuration gives; those that it leaves out are absent. */
 export function allocationOptions(config: NetworkConfig): AllocationOptions {
-  const options: { -readonly [Option in keyof AllocationOptions]: AllocationOptions[Option] } = {};
-  const copy = (
-    option: 'reduction' | 'budget' | 'cellInRatio' | 'cellOutRatio' | 'nonlocalBasisRatio',
-    value: PerWarehouse<number> | undefined,
-  ) => {
-    if (value !== undefined) options[option] = value;
-  };
-  copy('reduction', config.reduction);
-  copy('budget', config.cell_num_ratio);
-  copy('cellInRatio', config.cell_inplane_ratio);
-  copy('cellOutRatio', config.cell_outplane_ratio);
-  copy('nonlocalBasisRatio', config.nonlocal_basis_ratio);
-  if (config.sharing_range !== undefined) options.sharingRange = config.sharing_range;
-  if (config.spatial_partition !== undefined) options.spatialPartition = config.spatial_partition;
-  return options;
+  const given = warehouseFields.filter((field) => config[field] !== undefined);
+  return Object.fromEntries(given.map((field) => [optionOfField[field], config[field]]));
 }

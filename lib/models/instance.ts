@@ -1,4 +1,6 @@
 /** A model whose stored tensors live on a device. */
+import type { TensorSource } from '../checkpoint/checkpoint_file.js';
+import { type StoredTensor, toFloat32 } from '../checkpoint/stored_tensor.js';
 import { KernelWarehouseError } from '../errors.js';
 import type { Arena } from '../graph/arena.js';
 import { toLogical, toPhysical } from '../graph/declaration.js';
@@ -13,12 +15,21 @@ import type { DeviceBuffer } from '../runtime/buffer.js';
 import type { Device } from '../runtime/device.js';
 import type { Program } from '../runtime/program.js';
 import { fillInitialValues } from '../warehouse/index.js';
+import { compareTensors, describeMisfit, type LoadReport } from './load_report.js';
 import type { Model } from './model.js';
 
 /** A tensor in PyTorch's order under its official name. */
-export interface NamedTensor {
+export interface NamedTensor extends StoredTensor {
+  readonly type: 'F32';
   readonly shape: readonly number[];
   readonly data: Float32Array;
+}
+
+export interface LoadOptions {
+  /** Whether every tensor of the model must be in the source, and the other way round (the default). Shapes must fit in any case. */
+  readonly strict?: boolean;
+  /** Names of tensors that may have another shape in the source, and then keep their values: the classifier, to train it for other classes. */
+  readonly replaced?: Iterable<string>;
 }
 
 export type Controls = Readonly<Partial<Record<ControlName, number>>>;
@@ -100,18 +111,20 @@ export class ModelInstance implements Disposable {
   }
 
   /**
-   * Writes every stored tensor from `tensors`, which may hold others too.
-   * Throws ERR_KW_CHECKPOINT, before anything is written, naming every tensor that is missing or has another shape.
+   * Writes the stored tensors from a checkpoint, one after the other, so that no more than one is in memory besides the device's.
+   * Throws ERR_KW_CHECKPOINT, before anything is written, naming every tensor that does not fit. What is not loaded keeps its values.
    */
-  async load(tensors: ReadonlyMap<string, NamedTensor>): Promise<void> {
-    const problems: string[] = [];
-    for (const [arena] of this.#arenas()) problems.push(...mismatches(arena, tensors));
-    if (problems.length > 0) {
-      const shown = problems.slice(0, 8).join('; ');
-      const rest = problems.length > 8 ? `; and ${problems.length - 8} more` : '';
-      throw new KernelWarehouseError('ERR_KW_CHECKPOINT', `the weights do not fit ${this.model.network}: ${shown}${rest}`);
+  async load(source: TensorSource, { strict = true, replaced = [] }: LoadOptions = {}): Promise<LoadReport> {
+    const report = this.model.compare(source);
+    const kept = new Set(replaced);
+    const wrongShape = report.wrongShape.filter(({ name }) => !kept.has(name));
+    const misfit = describeMisfit(strict ? { ...report, wrongShape } : { ...report, wrongShape, missing: [], unexpected: [] });
+    if (misfit !== undefined) {
+      throw new KernelWarehouseError('ERR_KW_CHECKPOINT', `the weights do not fit ${this.model.network}: ${misfit}`);
     }
-    for (const [arena, buffer] of this.#arenas()) await writeArena(arena, buffer, tensors);
+    const names = new Set(report.loaded);
+    for (const [arena, buffer] of this.#arenas()) await writeArena(arena, buffer, source, names);
+    return report;
   }
 
   /** Writes the whole control block: run-time scalars that are not given become 0. */
@@ -204,29 +217,27 @@ export async function readArena(arena: Arena, buffer: DeviceBuffer): Promise<Map
   for (const { declaration, offset, size } of arena.entries) {
     const data = new Float32Array(size);
     toLogical(declaration.shape, declaration.channelAxis, values.subarray(offset, offset + size), data);
-    tensors.set(declaration.name, { shape: declaration.shape, data });
+    tensors.set(declaration.name, { type: 'F32', shape: declaration.shape, data });
   }
   return tensors;
 }
 
-/** Writes every tensor of an arena from `tensors`; check with `mismatches` first. */
-export async function writeArena(arena: Arena, buffer: DeviceBuffer, tensors: ReadonlyMap<string, NamedTensor>): Promise<void> {
+/** Writes the tensors of an arena that `names` has (all, if left out) from a source that has them in the same shapes. */
+export async function writeArena(arena: Arena, buffer: DeviceBuffer, source: TensorSource, names?: ReadonlySet<string>): Promise<void> {
   for (const { declaration, offset } of arena.entries) {
-    await writeTensor(buffer, declaration, offset, (tensors.get(declaration.name) as NamedTensor).data);
+    const { name } = declaration;
+    if (names?.has(name) ?? true) await writeTensor(buffer, declaration, offset, toFloat32(await source.read(name)));
   }
 }
 
-/** What keeps `tensors` from filling an arena. */
-export function mismatches(arena: Arena, tensors: ReadonlyMap<string, NamedTensor>): string[] {
-  const problems: string[] = [];
-  for (const { declaration } of arena.entries) {
-    const tensor = tensors.get(declaration.name);
-    const expected = declaration.shape.join(', ');
-    if (!tensor) problems.push(`'${declaration.name}' [${expected}] is missing`);
-    else if (tensor.shape.join(', ') !== expected)
-      problems.push(`'${declaration.name}' is [${tensor.shape.join(', ')}], expected [${expected}]`);
-  }
-  return problems;
+/** What keeps a source from filling an arena, in one line; undefined when nothing does. */
+export function describeArenaMisfit(arena: Arena, source: TensorSource): string | undefined {
+  return describeMisfit(
+    compareTensors(
+      arena.entries.map(({ declaration }) => declaration),
+      source,
+    ),
+  );
 }
 
 type Stored = Arena['entries'][number]['declaration'];

@@ -1,14 +1,17 @@
 /** A network with its options: its warehouses, its stored tensors and their places, known before anything runs. */
+import type { TensorSource } from '../checkpoint/checkpoint_file.js';
 import { KernelWarehouseError } from '../errors.js';
 import { Arena } from '../graph/arena.js';
+import type { TensorDeclaration } from '../graph/declaration.js';
 import { Graph, type Value } from '../graph/graph.js';
 import { nodeCost } from '../graph/operation.js';
 import { output } from '../graph/ops/copy.js';
 import { fuseMixing } from '../graph/passes/fuse_mixing.js';
 import { staticConvolution } from '../layers/convolution.js';
 import { kernelWarehouseConvolution } from '../layers/kernel_warehouse.js';
-import { type ConvolutionFactory, newContext } from '../layers/layer.js';
+import { type ConvolutionFactory, layerShape, newContext } from '../layers/layer.js';
 import { type Allocation, type AllocationOptions, allocate, type LayerShape } from '../warehouse/index.js';
+import { compareTensors, type LoadReport } from './load_report.js';
 import type { NetworkOptions, NetworkOutput, Stem } from './network.js';
 import { findNetwork, type RegisteredNetwork } from './registry.js';
 
@@ -110,6 +113,16 @@ export class Model {
     });
   }
 
+  /** Every stored tensor, trained or not. */
+  get declarations(): readonly TensorDeclaration[] {
+    return [...this.parameters.entries, ...this.states.entries].map(({ declaration }) => declaration);
+  }
+
+  /** How the tensors of a checkpoint fit this model, by name and shape; nothing is read. */
+  compare(source: TensorSource): LoadReport {
+    return compareTensors(this.declarations, source);
+  }
+
   /** Floating-point operations of one image's inference: convolutions, mixing, and everything else. */
   flops(imageSize: number): number {
     const graph = new Graph();
@@ -150,20 +163,8 @@ export class Model {
     const shapes: LayerShape[] = [];
     const createdBefore = new Map<string, string>();
     const record: ConvolutionFactory = (context, x, spec) => {
-      const { name, kind, inChannels, outChannels, kernel, groups, bias, sharingName } = spec;
-      if (spec.createdBefore !== undefined) createdBefore.set(name, spec.createdBefore);
-      if (sharingName !== undefined) {
-        shapes.push({
-          name,
-          kind,
-          inChannels,
-          outChannels,
-          groups,
-          bias,
-          sharingName,
-          ...(kind === 'linear' ? {} : { kernel: [kernel, kernel] }),
-        });
-      }
+      if (spec.createdBefore !== undefined) createdBefore.set(spec.name, spec.createdBefore);
+      if (spec.sharingName !== undefined) shapes.push(layerShape(spec, spec.sharingName));
       return staticConvolution(context, x, spec);
     };
     const graph = new Graph();

@@ -1,10 +1,30 @@
 /** From what a user names — a network, an official configuration, a configuration file — to a model's options. */
 import { existsSync } from 'node:fs';
+import { basename } from 'node:path';
 import { KernelWarehouseError } from '../errors.js';
-import { allocationOptions, type NetworkConfig, officialConfig, officialConfigNames, readConfig } from './config.js';
+import {
+  allocationOptions,
+  type NetworkConfig,
+  officialConfig,
+  officialConfigNames,
+  parseConfig,
+  readConfig,
+  warehouseFields,
+} from './config.js';
 import type { ModelOptions } from './model.js';
 import { nearestName } from './nearest_name.js';
 import { findNetwork, networkNames, registrationRemedy } from './registry.js';
+
+/** The fields that `modelOptions` reads. */
+export const modelFields: readonly (keyof NetworkConfig)[] = [
+  'model',
+  'num_classes',
+  'dropout',
+  'drop_path',
+  'layer_scale_init_value',
+  'head_init_scale',
+  ...warehouseFields,
+];
 
 /** The model's part of a configuration; the rest of it belongs to training. */
 export function modelOptions(config: NetworkConfig): ModelOptions {
@@ -23,15 +43,51 @@ export function modelOptions(config: NetworkConfig): ModelOptions {
 export interface Selection {
   readonly config: NetworkConfig;
   readonly model: ModelOptions;
+  /** What the user should know about how the name was understood. */
+  readonly note?: string;
 }
 
 /**
  * Finds what `name` means: the path of a JSON configuration, an official configuration (`kw1x_resnet18`), or a network with its defaults
- * (`kw_resnet18`). Throws ERR_KW_UNKNOWN_NETWORK with the nearest name, or ERR_KW_CONFIG.
+ * (`kw_resnet18`). A path that does not exist stands for the official configuration of the same file name, as the authors' commands give it. Throws ERR_KW_UNKNOWN_NETWORK with the nearest name, or ERR_KW_CONFIG.
  */
 export function selectModel(name: string): Selection {
-  const config = findConfig(name);
-  return { config, model: modelOptions(config) };
+  const official = missingOfficialFile(name);
+  const config = official === undefined ? findConfig(name) : officialConfig(official);
+  const note = official === undefined ? {} : { note: `there is no file ${name}; using the official configuration ${official}` };
+  return { config, model: modelOptions(config), ...note };
+}
+
+/**
+ * The model's part of a training script's settings: the authors' script takes the fields of a configuration as options, and keeps them all.
+ * @param json the settings as a JSON object
+ * @param source names them in messages
+ * @returns undefined when they name no model
+ * @throws ERR_KW_CONFIG for values that no configuration has.
+ */
+export function configOfSettings(json: string, source: string): NetworkConfig | undefined {
+  const settings = parsedObject(json);
+  // The number of classes is left to the weights: scripts keep it under several names.
+  const fields = modelFields.filter((field) => field !== 'num_classes' && Object.hasOwn(settings, field) && settings[field] !== null);
+  if (typeof settings.model !== 'string') return undefined;
+  return parseConfig(Object.fromEntries(fields.map((field) => [field, settings[field]])), source);
+}
+
+function parsedObject(json: string): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch {
+    return {};
+  }
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+}
+
+/** The official configuration that the path of a missing file names. */
+function missingOfficialFile(path: string): string | undefined {
+  if (!path.endsWith('.json') || existsSync(path)) return undefined;
+  const name = basename(path, '.json');
+  return officialConfigNames().includes(name) ? name : undefined;
 }
 
 function findConfig(name: string): NetworkConfig {

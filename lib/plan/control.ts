@@ -8,7 +8,7 @@ interface ControlSlot {
 }
 
 export const controlSlots = {
-  /** τ, the weight of the initial one-to-one assignment (paper, equation 4). */
+  /** τ, the weight of the initial assignment (paper, equation 4). */
   temperature: { type: 'float32', offset: 0 },
   learningRate: { type: 'float32', offset: 4 },
   weightDecay: { type: 'float32', offset: 8 },

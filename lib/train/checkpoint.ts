@@ -1,11 +1,12 @@
 /** A training run's checkpoint: a safetensors file with the weights under their official names, and all that is needed to use them or go on. */
 import { z } from 'zod';
-import { readSafetensors, writeSafetensors } from '../checkpoint/safetensors.js';
-import { type StoredTensor, toFloat32 } from '../checkpoint/stored_tensor.js';
-import { KernelWarehouseError } from '../errors.js';
+import { type CheckpointFile, openCheckpoint, type TensorSource } from '../checkpoint/checkpoint_file.js';
+import { failureOf } from '../checkpoint/failure.js';
+import { writeSafetensors } from '../checkpoint/safetensors.js';
 import type { NamedTensor } from '../models/instance.js';
 import type { ModelOptions } from '../models/model.js';
-import { trainingOptionsSchema } from './options.js';
+import { modelOptionsSchema } from '../models/options_schema.js';
+import { type TrainingOptions, trainingOptionsSchema } from './options.js';
 
 const accuracySchema = z.strictObject({ top1: z.number(), top5: z.number(), count: z.number() });
 
@@ -36,52 +37,75 @@ const progressSchema = z.strictObject({
 
 export type TrainingProgress = z.infer<typeof progressSchema>;
 
-const metadataSchema = z.strictObject({
+const descriptionSchema = z.strictObject({
   format: z.literal('kernel-warehouse 1'),
-  model: z.looseObject({ network: z.string() }),
-  classes: z.array(z.string()),
+  model: modelOptionsSchema,
   /** The temperature that the weights were last used with. */
   temperature: z.number().min(0).max(1),
-  options: trainingOptionsSchema,
-  progress: progressSchema,
+  /** Names, in the order of the logits. */
+  classes: z.array(z.string()).optional(),
+  options: trainingOptionsSchema.optional(),
+  progress: progressSchema.optional(),
 });
 
-type Metadata = z.infer<typeof metadataSchema>;
-
-export interface Checkpoint extends Omit<Metadata, 'format' | 'model'> {
+/** What a file says about its weights: the network at least, the rest when this package trained them. */
+export interface Description {
   readonly model: ModelOptions;
-  readonly tensors: ReadonlyMap<string, NamedTensor>;
+  readonly temperature: number;
+  readonly classes?: readonly string[];
+  readonly options?: TrainingOptions;
+  readonly progress?: TrainingProgress;
+}
+
+/** What is needed to use the weights of a training run, or to go on with it. */
+export interface Checkpoint extends Required<Description> {
+  /** The weights under their official names, and the optimizer's state as `optimizer.<arena>.<name>`. */
+  readonly tensors: TensorSource;
+}
+
+const KEY = 'kernel-warehouse';
+
+/** The entry of a file's metadata that holds a description. */
+export function descriptionMetadata(description: Description): Readonly<Record<string, string>> {
+  return { [KEY]: JSON.stringify({ format: 'kernel-warehouse 1', ...description }) };
 }
 
 /** Writes the file so that a crash at any time leaves either the old or the new one. */
-export async function writeCheckpoint(path: string, { tensors, ...metadata }: Checkpoint): Promise<void> {
-  const stored = new Map<string, StoredTensor>();
-  for (const [name, { shape, data }] of tensors) stored.set(name, { type: 'F32', shape, data });
-  await writeSafetensors(path, stored, { 'kernel-warehouse': JSON.stringify({ format: 'kernel-warehouse 1', ...metadata }) });
+export async function writeCheckpoint(
+  path: string,
+  { tensors, ...description }: Required<Description> & { readonly tensors: ReadonlyMap<string, NamedTensor> },
+): Promise<void> {
+  await writeSafetensors(path, tensors, descriptionMetadata(description));
 }
 
-/** Throws ERR_KW_CHECKPOINT when the file is not a checkpoint of this package. */
-export async function readCheckpoint(path: string): Promise<Checkpoint> {
-  const { tensors: stored, metadata } = await readSafetensors(path);
-  const text = metadata['kernel-warehouse'];
-  if (text === undefined) {
-    throw new KernelWarehouseError(
-      'ERR_KW_CHECKPOINT',
-      `${path}: a safetensors file, but not a checkpoint that 'kernel-warehouse train' wrote`,
-    );
-  }
-  const parsed = metadataSchema.safeParse(parseJson(text));
+/** The description in a file, undefined where it has none. Throws ERR_KW_CHECKPOINT when it is not as this version writes it. */
+export function readDescription({ path, metadata }: CheckpointFile): Description | undefined {
+  const text = Object.hasOwn(metadata, KEY) ? metadata[KEY] : undefined;
+  if (text === undefined) return undefined;
+  const parsed = descriptionSchema.safeParse(parseJson(text));
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
-    throw new KernelWarehouseError(
-      'ERR_KW_CHECKPOINT',
-      `${path}: its description does not fit this version: ${issue?.path.join('.')}: ${issue?.message}`,
-    );
+    return failureOf(path)(`its description does not fit this version: ${issue?.path.join('.')}: ${issue?.message}`);
   }
-  const tensors = new Map<string, NamedTensor>();
-  for (const [name, tensor] of stored) tensors.set(name, { shape: tensor.shape, data: toFloat32(tensor) });
-  const { format: _, model, ...rest } = parsed.data;
-  return { ...rest, model: model as unknown as ModelOptions, tensors };
+  const { format: _format, ...description } = parsed.data;
+  // JSON has no undefined, so that an option is there or absent, as the type demands.
+  return description as Description;
+}
+
+/** An open file as the checkpoint of a training run. Throws ERR_KW_CHECKPOINT when it is not one of this package. */
+export function trainingCheckpoint(file: CheckpointFile): Checkpoint {
+  const { model, temperature, classes, options, progress } = readDescription(file) ?? {};
+  if (!model || temperature === undefined || !classes || !options || !progress) {
+    return failureOf(file.path)("not a checkpoint that 'kernel-warehouse train' wrote");
+  }
+  return { model, temperature, classes, options, progress, tensors: file };
+}
+
+/** What the checkpoint of a training run says, without its tensors. Throws ERR_KW_CHECKPOINT when it is not one of this package. */
+export async function readCheckpoint(path: string): Promise<Required<Description>> {
+  await using file = await openCheckpoint(path);
+  const { tensors: _tensors, ...description } = trainingCheckpoint(file);
+  return description;
 }
 
 function parseJson(text: string): unknown {

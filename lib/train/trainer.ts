@@ -1,12 +1,13 @@
 /** Runs training steps of a model instance; owns what only training needs: gradients, optimizer state, programs for each batch size. */
 
+import { type TensorSource, withoutPrefix } from '../checkpoint/checkpoint_file.js';
 import { KernelWarehouseError } from '../errors.js';
 import {
   bindAll,
   type Controls,
+  describeArenaMisfit,
   disposeAll,
   type ModelInstance,
-  mismatches,
   type NamedTensor,
   readArena,
   writeArena,
@@ -80,16 +81,15 @@ export class Trainer implements Disposable {
     return tensors;
   }
 
-  /** Writes the optimizer's tensors back; throws ERR_KW_CHECKPOINT, before anything is written, when they do not fit. */
-  async load(tensors: ReadonlyMap<string, NamedTensor>): Promise<void> {
+  /** Writes the optimizer's tensors back; throws ERR_KW_CHECKPOINT, before an arena is written, when they do not fit it. */
+  async load(source: TensorSource): Promise<void> {
     const layout = this.instance.model.parameters;
     for (const arena of optimizerArenas(this.options.optimizer)) {
-      const prefix = `optimizer.${arena}.`;
-      const own = new Map(
-        [...tensors].filter(([name]) => name.startsWith(prefix)).map(([name, tensor]) => [name.slice(prefix.length), tensor]),
-      );
-      const [problem] = mismatches(layout, own);
-      if (problem) throw new KernelWarehouseError('ERR_KW_CHECKPOINT', `the optimizer's state does not fit: ${prefix}${problem}`);
+      const own = withoutPrefix(source, `optimizer.${arena}.`);
+      const misfit = describeArenaMisfit(layout, own);
+      if (misfit !== undefined) {
+        throw new KernelWarehouseError('ERR_KW_CHECKPOINT', `the optimizer's state does not fit: optimizer.${arena}: ${misfit}`);
+      }
       await writeArena(layout, this.#arena(arena), own);
     }
   }

@@ -1,5 +1,6 @@
 /** A whole training run: epochs of steps, validation, checkpoints; stops cleanly at any step and goes on from there to the same numbers. */
 
+import type { TensorSource } from '../checkpoint/checkpoint_file.js';
 import type { SplitDataset } from '../data/folder.js';
 import { ImageLoader, type LoaderOptions } from '../data/loader.js';
 import { KernelWarehouseError } from '../errors.js';
@@ -27,6 +28,13 @@ export interface StepReport {
   readonly gradientNorm: number;
 }
 
+/** Trained weights to start from. */
+export interface StartingPoint {
+  readonly tensors: TensorSource;
+  /** Names of tensors that may have another shape there and are initialised instead, see `classifierNames`. */
+  readonly replaced: readonly string[];
+}
+
 export interface TrainingRun {
   readonly model: ModelOptions;
   readonly options: TrainingOptions;
@@ -38,6 +46,8 @@ export interface TrainingRun {
   readonly bestPath: string;
   /** Go on from here. */
   readonly resume?: Checkpoint;
+  /** Begin with these weights; not with `resume`. */
+  readonly start?: StartingPoint;
   /** Stops after the step in flight. */
   readonly signal?: AbortSignal;
   readonly onStep?: (report: StepReport) => void;
@@ -94,10 +104,14 @@ class Run {
   }
 
   async start(): Promise<void> {
-    const { resume, options } = this.#run;
-    if (!resume) return this.#instance.initialize(options.seed);
-    await this.#instance.load(resume.tensors);
-    await this.#trainer.load(resume.tensors);
+    const { resume, start, options } = this.#run;
+    if (resume) {
+      await this.#instance.load(resume.tensors);
+      await this.#trainer.load(resume.tensors);
+      return;
+    }
+    await this.#instance.initialize(options.seed);
+    if (start) await this.#instance.load(start.tensors, { replaced: start.replaced });
   }
 
   /** Trains to the end or to the signal; true when stopped early. */

@@ -1,7 +1,22 @@
 /** Warehouses of a network as data: one pure function from the layers' shapes to cells, mixtures, assignments and parameter counts. */
 import { KernelWarehouseError } from '../errors.js';
-import { assignCells, cellCount, cellsOfLayer, validateBudget } from './assignment.js';
-import { type AttentionNorm, type AttentionShape, attentionParameterCount, attentionShape } from './attention.js';
+import {
+  type AttentionInitialization,
+  assignCells,
+  attentionInitializations,
+  cellCount,
+  cellsOfLayer,
+  validateBudget,
+  validateInitialization,
+} from './assignment.js';
+import {
+  type AttentionFunction,
+  type AttentionNorm,
+  type AttentionShape,
+  attentionFunctions,
+  attentionParameterCount,
+  attentionShape,
+} from './attention.js';
 import { type LayerKind, type LayerShape, validateLayers, weightShape } from './layer.js';
 import { partition } from './partition.js';
 import { groupLayers, type SharingGroup, type SharingRange } from './sharing.js';
@@ -24,8 +39,23 @@ export interface AllocationOptions {
   readonly nonlocalBasisRatio?: PerWarehouse<number>;
   /** Defaults to true. */
   readonly spatialPartition?: PerWarehouse<boolean>;
+  /** Whether only kernels of equal shape share a warehouse (paper, table 7). Defaults to false. */
+  readonly sameDimensions?: boolean;
+  /**
+   * Whether a mixture mixes all cells of its warehouse. If not, it sees none but the b cells of its own, b being a whole number ("without
+   * sharing" in the paper's table 6); layers of a warehouse then have only the shape of their cells in common. Defaults to true.
+   */
+  readonly cellSharing?: boolean;
   /** Defaults to 'batch'. */
   readonly attentionNorm?: AttentionNorm;
+  /** Paper, table 8. Defaults to 'contrasting'. */
+  readonly attentionFunction?: AttentionFunction;
+  /** Paper, tables 9 and 13. Defaults to 'oneToOne'. */
+  readonly attentionInitialization?: PerWarehouse<AttentionInitialization>;
+  /** KW*: ODConv's channel, filter and spatial attentions in every layer (paper, table 17). Defaults to false. */
+  readonly odconvAttentions?: boolean;
+  /** By which the logits of ODConv's attentions are divided; only with `odconvAttentions`. Defaults to 1. */
+  readonly odconvTemperature?: number;
 }
 
 export interface LayerAllocation {
@@ -43,14 +73,17 @@ export interface LayerAllocation {
   /** Cells startCell .. endCell - 1 are this layer's own: it initialises them, and β binds its mixtures to them. */
   readonly startCell: number;
   readonly endCell: number;
-  /** For each mixture the cells where β is 1; n stands for the zero cell. */
+  /**
+   * For each mixture the columns of its attention where β is 1; the number of columns stands for the zero cell. Columns are the
+   * warehouse's cells, or the mixture's own without cell sharing. Empty when there is no β.
+   */
   readonly assignment: readonly (readonly number[])[];
   readonly attention: AttentionShape;
   readonly attentionParameters: number;
 }
 
 export interface Warehouse {
-  /** The fused sharing name. */
+  /** The fused sharing name, see `groupLayers`. */
   readonly name: string;
   /** Shape of a cell in PyTorch's order: [outChannels, inChannels, ...kernel]. */
   readonly cell: readonly number[];
@@ -95,6 +128,22 @@ function resolve<T>(
   return groups.map((_, index) => list[list.length === 1 ? 0 : index] as T);
 }
 
+function oneOf<T extends string>(option: string, value: T, known: readonly T[]): T {
+  if (known.includes(value)) return value;
+  throw new KernelWarehouseError('ERR_KW_ALLOCATION', `${option}: expected ${known.join(', ')}; got ${String(value)}`);
+}
+
+/** Temperature of ODConv's attentions; undefined when the options ask for none. */
+function odconvTemperature({ odconvAttentions = false, odconvTemperature: temperature }: AllocationOptions): number | undefined {
+  if (odconvAttentions && !(Number.isFinite(temperature ?? 1) && (temperature ?? 1) > 0)) {
+    throw new KernelWarehouseError('ERR_KW_ALLOCATION', `odconvTemperature: expected a positive number, got ${temperature}`);
+  }
+  if (!odconvAttentions && temperature !== undefined) {
+    throw new KernelWarehouseError('ERR_KW_ALLOCATION', 'odconvTemperature: there are no such attentions; set odconvAttentions too');
+  }
+  return odconvAttentions ? (temperature ?? 1) : undefined;
+}
+
 function total(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0);
 }
@@ -107,12 +156,12 @@ function total(values: readonly number[]): number {
  *   budgets that would leave cells unused or use them twice, and ratio lists that do not fit the number of warehouses.
  */
 export function allocate(layers: readonly LayerShape[], options: AllocationOptions = {}): Allocation {
-  const { sharingRange = [], attentionNorm = 'batch' } = options;
-  if (attentionNorm !== 'batch' && attentionNorm !== 'layer') {
-    throw new KernelWarehouseError('ERR_KW_ALLOCATION', `attentionNorm: expected batch or layer, got ${String(attentionNorm)}`);
-  }
+  const { sharingRange = [], sameDimensions = false, cellSharing = true } = options;
+  const norm = oneOf('attentionNorm', options.attentionNorm ?? 'batch', ['batch', 'layer']);
+  const attentionFunction = oneOf('attentionFunction', options.attentionFunction ?? 'contrasting', attentionFunctions);
+  const temperature = odconvTemperature(options);
   validateLayers(layers);
-  const groups = groupLayers(layers, sharingRange);
+  const groups = groupLayers(layers, sharingRange, sameDimensions);
   const positive = (value: number): boolean => Number.isFinite(value) && value > 0;
   const ratio = (option: keyof AllocationOptions, value: PerWarehouse<number>) =>
     resolve(option, value, groups, 'a positive number', positive);
@@ -130,6 +179,13 @@ export function allocate(layers: readonly LayerShape[], options: AllocationOptio
     'a boolean',
     (item) => typeof item === 'boolean',
   );
+  const initializations = resolve(
+    'attentionInitialization',
+    options.attentionInitialization ?? 'oneToOne',
+    groups,
+    attentionInitializations.join(', '),
+    (item) => attentionInitializations.includes(item),
+  );
 
   const warehouses = groups.map((group, index): Warehouse => {
     const budget = budgets[index] as number;
@@ -139,7 +195,15 @@ export function allocate(layers: readonly LayerShape[], options: AllocationOptio
       cellOutRatio: cellOutRatios[index] as number,
       spatialPartition: spatialPartitions[index] as boolean,
     });
+    const initialization = initializations[index] as AttentionInitialization;
     validateBudget(group.name, mixtures, budget);
+    validateInitialization(group.name, mixtures, budget, initialization);
+    if (!cellSharing && budget < 1) {
+      throw new KernelWarehouseError(
+        'ERR_KW_ALLOCATION',
+        `warehouse ${group.name}: without cell sharing every mixture needs a cell of its own, but the budget is ${budget}; give a budget of 1 or more`,
+      );
+    }
     const m = total(mixtures);
     const n = cellCount(m, budget);
 
@@ -149,12 +213,14 @@ export function allocate(layers: readonly LayerShape[], options: AllocationOptio
       const start = startCell;
       startCell += cellsOfLayer(count, budget);
       const nonlocalBasisRatio = nonlocalBasisRatios[index] as number;
-      const attention = attentionShape(layer.name, layer.inChannels, count, n, {
-        norm: attentionNorm,
+      const attention = attentionShape(layer, count, cellSharing ? n : budget, {
+        norm,
+        function: attentionFunction,
         reduction,
         budget,
         nonlocalBasisRatio,
         startCell: start,
+        odconvTemperature: temperature,
       });
       return {
         name: layer.name,
@@ -167,7 +233,9 @@ export function allocate(layers: readonly LayerShape[], options: AllocationOptio
         mixtures: count,
         startCell: start,
         endCell: startCell,
-        assignment: assignCells(count, n, budget, start),
+        assignment: cellSharing
+          ? assignCells(count, n, budget, start, initialization)
+          : Array.from({ length: count }, () => assignCells(1, budget, budget, 0, initialization)).flat(),
         attention,
         attentionParameters: attentionParameterCount(attention),
       };

@@ -1,9 +1,27 @@
 /**
- * Which cell each mixture starts from: β of the contrasting attention (paper, equation 4 and appendix, "attentions initialization
- * strategy"). One-to-one: no cell is bound twice, and with b < 1 the mixtures that go without are bound to the zero cell e_z.
+ * Which cells a layer owns, and which cells each mixture starts from: β of the attention (paper, equation 4 and appendix A.2,
+ * "attentions initialization strategy").
  */
 import { KernelWarehouseError } from '../errors.js';
 import { formatRatio } from './partition.js';
+
+/**
+ * What β is (paper, tables 9 and 13).
+ * - `oneToOne`: each cell is bound to one mixture; with b < 1 the mixtures that go without are bound to the zero cell e_z.
+ * - `allToOne`: every mixture is bound to all cells alike.
+ * - `none`: there is no β, and the attention never depends on the temperature.
+ * - `severalToOne`, for b = k > 1: each mixture is bound to k cells, and none twice.
+ * - `oneToSeveral`, for b = 1/k: each cell is bound to k mixtures that follow one another.
+ */
+export type AttentionInitialization = 'oneToOne' | 'allToOne' | 'none' | 'severalToOne' | 'oneToSeveral';
+
+export const attentionInitializations: readonly AttentionInitialization[] = [
+  'oneToOne',
+  'allToOne',
+  'none',
+  'severalToOne',
+  'oneToSeveral',
+];
 
 /** Cells of a warehouse: n = floor(b * m), at least 1. */
 export function cellCount(mixtures: number, budget: number): number {
@@ -23,16 +41,40 @@ export function cellsOfLayer(mixtures: number, budget: number): number {
   return rows + (mixtures % period > rows % period ? 1 : 0);
 }
 
+function range(start: number, count: number): number[] {
+  return Array.from({ length: count }, (_, index) => start + index);
+}
+
 /**
- * β of one layer: for each mixture the cells where it is 1. Cells `start` .. `start + cellsOfLayer` are bound, each to one mixture;
- * with b > 1 every floor(b)-th one, the others being free at first.
+ * β of one layer: for each mixture the cells where it is 1; empty when there is none. The layer's own cells are `start` ..
+ * `start + cellsOfLayer`. The budget must be one that `validateInitialization` accepts.
  * @param cells n of the warehouse, which is also the index of the zero cell.
  */
-export function assignCells(mixtures: number, cells: number, budget: number, start: number): readonly (readonly number[])[] {
-  if (budget >= 1) return Array.from({ length: mixtures }, (_, mixture) => [start + mixture * Math.floor(budget)]);
+export function assignCells(
+  mixtures: number,
+  cells: number,
+  budget: number,
+  start: number,
+  initialization: AttentionInitialization = 'oneToOne',
+): readonly (readonly number[])[] {
+  const each = (assign: (mixture: number) => number[]) => range(0, mixtures).map(assign);
+  const several = Math.floor(budget);
   const period = Math.floor(1 / budget);
-  let next = start;
-  return Array.from({ length: mixtures }, (_, mixture) => [ownsCell(mixture, period) ? next++ : cells]);
+  switch (initialization) {
+    case 'none':
+      return [];
+    case 'allToOne':
+      return each(() => range(0, cells));
+    case 'severalToOne':
+      return each((mixture) => range(start + mixture * several, several));
+    case 'oneToSeveral':
+      return each((mixture) => [start + Math.floor(mixture / period)]);
+    case 'oneToOne': {
+      if (budget >= 1) return each((mixture) => [start + mixture * several]);
+      let next = start;
+      return each((mixture) => [ownsCell(mixture, period) ? next++ : cells]);
+    }
+  }
 }
 
 function sum(values: readonly number[]): number {
@@ -71,4 +113,32 @@ export function validateBudget(warehouse: string, mixtures: readonly number[], b
       `of the layers' ${mixtures.join(' + ')} mixtures needs ${used}; nearest legal budgets: ${nearestBudgets(mixtures, budget).join(', ')}` +
       (budget < 1 ? ' (or cut finer cells with cellInRatio and cellOutRatio)' : ''),
   );
+}
+
+/**
+ * Throws ERR_KW_ALLOCATION, with the remedy, for a budget that an initialization is not made for: `severalToOne` needs a whole budget
+ * above 1, `oneToSeveral` a budget of 1/k whose k divides the mixtures of every layer.
+ */
+export function validateInitialization(
+  warehouse: string,
+  mixtures: readonly number[],
+  budget: number,
+  initialization: AttentionInitialization,
+): void {
+  const fail = (message: string): never => {
+    throw new KernelWarehouseError('ERR_KW_ALLOCATION', `warehouse ${warehouse}: attentionInitialization ${initialization} ${message}`);
+  };
+  if (initialization === 'severalToOne' && budget <= 1) {
+    const remedy = budget < 1 ? 'oneToOne or oneToSeveral' : 'oneToOne';
+    fail(`needs a budget of 2 or more, so that each mixture has several cells, got ${budget}; use ${remedy} here`);
+  }
+  if (initialization !== 'oneToSeveral') return;
+  if (budget >= 1) fail(`needs a budget below 1, got ${budget}; use ${budget > 1 ? 'oneToOne or severalToOne' : 'oneToOne'} here`);
+  const period = Math.floor(1 / budget);
+  if (mixtures.some((count) => count % period !== 0)) {
+    fail(
+      `binds each cell to ${period} mixtures of one layer, but the layers have ${mixtures.join(', ')}; cut finer cells with cellInRatio ` +
+        'and cellOutRatio, or use oneToOne here',
+    );
+  }
 }

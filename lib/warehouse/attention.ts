@@ -3,6 +3,10 @@
  * logits, the last for the zero cell, which takes part in the normalization only.
  */
 import { KernelWarehouseError } from '../errors.js';
+import type { AttentionFunction } from '../graph/ops/attention_function.js';
+import { type LayerShape, weightShape } from './layer.js';
+
+export { type AttentionFunction, attentionFunctions } from '../graph/ops/attention_function.js';
 
 /** BatchNorm with no bias in the linear layer before it, or LayerNorm with one. */
 export type AttentionNorm = 'batch' | 'layer';
@@ -20,6 +24,20 @@ export interface NonlocalBasis {
   readonly start: number;
 }
 
+/**
+ * ODConv's attentions beside those of the cells (KW*, paper appendix A.4 and table 17): gates, sigmoids of a linear layer's outputs over
+ * `temperature`, from the same hidden values. y = filter * conv(channel * x; spatial * kernel).
+ */
+export interface OdconvAttentions {
+  /** One for each input channel, over all groups. */
+  readonly channel: number;
+  /** One for each output channel. */
+  readonly filter: number;
+  /** One for each position of the kernel, row by row; 0 for a kernel of a single position, which has none. */
+  readonly spatial: number;
+  readonly temperature: number;
+}
+
 export interface AttentionShape {
   /** Input channels of the layer, over all groups. */
   readonly in: number;
@@ -29,14 +47,18 @@ export interface AttentionShape {
   readonly firstBias: boolean;
   /** m of the layer. */
   readonly mixtures: number;
-  /** n of the warehouse, without the zero cell. */
+  /** Cells that a mixture mixes, without the zero cell: n of the warehouse, or its own without cell sharing. */
   readonly cells: number;
+  readonly function: AttentionFunction;
   /** Absent when the second linear layer gives all logits itself. */
   readonly nonlocal?: NonlocalBasis;
+  /** Present in KW*. */
+  readonly odconv?: OdconvAttentions;
 }
 
 export interface AttentionOptions {
   readonly norm: AttentionNorm;
+  readonly function: AttentionFunction;
   /** Hidden width over input channels. */
   readonly reduction: number;
   readonly budget: number;
@@ -44,6 +66,8 @@ export interface AttentionOptions {
   readonly nonlocalBasisRatio: number;
   /** The layer's first cell. */
   readonly startCell: number;
+  /** Temperature of ODConv's attentions; undefined when there are none. */
+  readonly odconvTemperature: number | undefined;
 }
 
 const smallestHidden = 16;
@@ -55,44 +79,49 @@ export function hiddenWidth(inChannels: number, reduction: number): number {
 }
 
 /**
- * Describes the attention of a layer with `mixtures` mixtures of a warehouse's `cells` cells.
+ * Describes the attention of a layer with `mixtures` mixtures of `cells` cells each.
  * @throws ERR_KW_ALLOCATION for a nonlocal basis in a warehouse that has no cells of other layers.
  */
-export function attentionShape(
-  layer: string,
-  inChannels: number,
-  mixtures: number,
-  cells: number,
-  options: AttentionOptions,
-): AttentionShape {
+export function attentionShape(layer: LayerShape, mixtures: number, cells: number, options: AttentionOptions): AttentionShape {
+  const positions = weightShape(layer)
+    .slice(2)
+    .reduce((product, size) => product * size, 1);
+  const { odconvTemperature: temperature } = options;
   const shape: AttentionShape = {
-    in: inChannels,
-    hidden: hiddenWidth(inChannels, options.reduction),
+    in: layer.inChannels,
+    hidden: hiddenWidth(layer.inChannels, options.reduction),
     norm: options.norm,
     firstBias: options.norm === 'layer',
     mixtures,
     cells,
+    function: options.function,
+    ...(temperature === undefined
+      ? {}
+      : { odconv: { channel: layer.inChannels, filter: layer.outChannels, spatial: positions > 1 ? positions : 0, temperature } }),
   };
   if (options.nonlocalBasisRatio >= 1) return shape;
 
   const local = Math.floor(options.budget * mixtures);
   const others = cells - local;
-  if (others === 0) {
+  if (others <= 0) {
     throw new KernelWarehouseError(
       'ERR_KW_ALLOCATION',
-      `layer ${layer}: nonlocalBasisRatio ${options.nonlocalBasisRatio} has no cells of other layers to map to, because all ${cells} cells of ` +
-        'the warehouse are its own; give this warehouse a ratio of 1',
+      `layer ${layer.name}: nonlocalBasisRatio ${options.nonlocalBasisRatio} has no cells of other layers to map to, because all ${cells} cells ` +
+        'that its mixtures see are its own; give this warehouse a ratio of 1',
     );
   }
   const basis = Math.max(Math.floor(others * options.nonlocalBasisRatio), smallestBasis);
   return { ...shape, nonlocal: { local, basis, others, start: options.startCell } };
 }
 
-/** Trained values of an attention: both linear layers, the norm's scale and bias, and the nonlocal matrix. */
+/** Trained values of an attention: all linear layers, the norm's scale and bias, and the nonlocal matrix. */
 export function attentionParameterCount(shape: AttentionShape): number {
-  const { hidden, mixtures, cells, nonlocal } = shape;
+  const { hidden, mixtures, cells, nonlocal, odconv } = shape;
   const first = shape.in * hidden + (shape.firstBias ? hidden : 0) + 2 * hidden;
   const logits = mixtures * (cells + 1);
-  if (nonlocal === undefined) return first + hidden * logits + logits;
-  return first + hidden * mixtures * (nonlocal.local + nonlocal.basis + 1) + nonlocal.basis * nonlocal.others + logits;
+  const second =
+    nonlocal === undefined
+      ? hidden * logits + logits
+      : hidden * mixtures * (nonlocal.local + nonlocal.basis + 1) + nonlocal.basis * nonlocal.others + logits;
+  return first + second + (odconv === undefined ? 0 : (hidden + 1) * (odconv.channel + odconv.filter + odconv.spatial));
 }

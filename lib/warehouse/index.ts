@@ -1,8 +1,8 @@
 export * from './allocate.js';
-export { assignCells, cellCount, cellsOfLayer } from './assignment.js';
+export { type AttentionInitialization, assignCells, attentionInitializations, cellCount, cellsOfLayer } from './assignment.js';
 export * from './attention.js';
 export * from './initialize.js';
-export { type LayerKind, type LayerShape, moduleName, weightShape } from './layer.js';
+export { type LayerKind, type LayerShape, moduleName, spatialDimensions, weightShape } from './layer.js';
 export { type Partition, type PartitionOptions, partition } from './partition.js';
 export { fuseSharingName, groupLayers, type SharingGroup, type SharingRange } from './sharing.js';
 export * from './stages.js';

@@ -41,7 +41,7 @@ export interface LayerDeclarations {
 /** What a layer owns besides its cells: its bias, if any, and its attention. */
 export function layerDeclarations(layer: LayerAllocation): LayerDeclarations {
   const { attention } = layer;
-  const { hidden, mixtures, cells, nonlocal } = attention;
+  const { hidden, mixtures, cells, nonlocal, odconv } = attention;
   const module = moduleName(layer);
   const declare = (name: string, shape: readonly number[], initialization: Initialization): TensorDeclaration => ({
     name: `${module}.${name}`,
@@ -50,6 +50,10 @@ export function layerDeclarations(layer: LayerAllocation): LayerDeclarations {
   });
   const linear = (name: string, outputs: number, inputs: number): TensorDeclaration =>
     declare(`attention.${name}.weight`, [outputs, inputs], { kind: 'normal', deviation: kaiming(outputs) });
+  const withBias = (name: string, outputs: number): TensorDeclaration[] => [
+    linear(name, outputs, hidden),
+    declare(`attention.${name}.bias`, [outputs], zeros),
+  ];
   const logits = mixtures * (cells + 1);
 
   const parameters: TensorDeclaration[] = [];
@@ -62,7 +66,11 @@ export function layerDeclarations(layer: LayerAllocation): LayerDeclarations {
     const { local, basis, others } = nonlocal;
     parameters.push(linear('fc2', mixtures * (local + basis + 1), hidden), linear('fc3', others, basis));
   } else {
-    parameters.push(linear('fc2', logits, hidden), declare('attention.fc2.bias', [logits], zeros));
+    parameters.push(...withBias('fc2', logits));
+  }
+  if (odconv) {
+    parameters.push(...withBias('channel_fc', odconv.channel), ...withBias('filter_fc', odconv.filter));
+    if (odconv.spatial > 0) parameters.push(...withBias('spatial_fc', odconv.spatial));
   }
   const states =
     attention.norm === 'batch'

@@ -4,7 +4,7 @@ import { KernelWarehouseError } from '../errors.js';
 export type LayerKind = 'conv1d' | 'conv2d' | 'conv3d' | 'linear';
 
 /** Spatial dimensions of a kernel. A linear layer is partitioned as a 1-D convolution with a kernel of 1, as in the authors' code. */
-const dimensions: Readonly<Record<LayerKind, number>> = { conv1d: 1, conv2d: 2, conv3d: 3, linear: 1 };
+export const spatialDimensions: Readonly<Record<LayerKind, number>> = { conv1d: 1, conv2d: 2, conv3d: 3, linear: 1 };
 
 export interface LayerShape {
   /** Official module name, such as `layer1.0.conv1`; unique in a network. */
@@ -31,7 +31,7 @@ export interface LayerShape {
 
 /** The static kernel that the mixtures replace, in PyTorch's order: [outChannels, inChannels / groups, ...kernel]; linear: [out, in, 1]. */
 export function weightShape(layer: LayerShape): readonly number[] {
-  const kernel = layer.kernel ?? new Array<number>(dimensions[layer.kind]).fill(1);
+  const kernel = layer.kernel ?? new Array<number>(spatialDimensions[layer.kind]).fill(1);
   return [layer.outChannels, layer.inChannels / (layer.groups ?? 1), ...kernel];
 }
 
@@ -55,7 +55,7 @@ export function validateLayers(layers: readonly LayerShape[]): void {
     if (!name) fail(`expected a module name, got '${name}'`);
     if (names.has(name)) fail('expected unique names, but two layers have this one');
     names.add(name);
-    if (!Object.hasOwn(dimensions, kind)) fail(`kind: expected conv1d, conv2d, conv3d or linear, got ${String(kind)}`);
+    if (!Object.hasOwn(spatialDimensions, kind)) fail(`kind: expected conv1d, conv2d, conv3d or linear, got ${String(kind)}`);
     if (!layer.sharingName) fail('sharingName: expected a name such as stage0_layer1_conv0, got an empty one');
     for (const [field, value] of Object.entries({ inChannels, outChannels, groups })) {
       if (!positiveInteger(value)) fail(`${field}: expected a positive integer, got ${String(value)}`);
@@ -66,8 +66,8 @@ export function validateLayers(layers: readonly LayerShape[]): void {
     if (kind === 'linear' && groups !== 1) fail(`groups: a linear layer has one, got ${groups}`);
     if (kernel !== undefined) {
       if (kind === 'linear') fail(`kernel: a linear layer has none, got [${kernel.join(', ')}]`);
-      if (kernel.length !== dimensions[kind] || !kernel.every(positiveInteger)) {
-        fail(`kernel: expected ${dimensions[kind]} positive integers for ${kind}, got [${kernel.join(', ')}]`);
+      if (kernel.length !== spatialDimensions[kind] || !kernel.every(positiveInteger)) {
+        fail(`kernel: expected ${spatialDimensions[kind]} positive integers for ${kind}, got [${kernel.join(', ')}]`);
       }
     }
     if (reserved !== undefined && !Number.isFinite(reserved)) fail(`reserved: expected a finite number, got ${String(reserved)}`);

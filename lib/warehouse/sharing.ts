@@ -1,6 +1,6 @@
 /** Which layers share a warehouse (paper, section 3.1, "warehouse sharing"; the naming is the authors' `sharing_range`). */
 import { KernelWarehouseError } from '../errors.js';
-import type { LayerShape } from './layer.js';
+import { type LayerShape, weightShape } from './layer.js';
 
 /** Prefixes under which parts of sharing names count as equal. A string is a list of its characters, as the authors' configurations use it. */
 export type SharingRange = string | readonly string[];
@@ -19,23 +19,23 @@ export function fuseSharingName(sharingName: string, range: SharingRange): strin
 
 /** Layers that share a warehouse, in the order of the list. */
 export interface SharingGroup {
-  /** The fused sharing name. */
+  /** The fused sharing name, followed by the kernels' shape where only equal ones share. */
   readonly name: string;
   readonly layers: readonly LayerShape[];
 }
 
 /**
- * Groups layers by fused sharing name. Groups are ordered by their first layer in the order of `reserved`, which is the official
+ * Groups layers by fused sharing name and, with `sameDimensions`, by the shape of their kernels (paper, table 7). Groups are ordered by their first layer in the order of `reserved`, which is the official
  * numbering of warehouses; layers inside a group keep the list's order, in which cells are given out.
  * @throws ERR_KW_ALLOCATION for an empty prefix, which every name starts with.
  */
-export function groupLayers(layers: readonly LayerShape[], range: SharingRange): readonly SharingGroup[] {
+export function groupLayers(layers: readonly LayerShape[], range: SharingRange, sameDimensions = false): readonly SharingGroup[] {
   if ([...range].includes('')) {
     throw new KernelWarehouseError('ERR_KW_ALLOCATION', 'sharingRange: expected prefixes such as layer and conv, got an empty one');
   }
   const entries = layers.map((layer, position) => ({
     layer,
-    name: fuseSharingName(layer.sharingName, range),
+    name: fuseSharingName(layer.sharingName, range) + (sameDimensions ? `_${weightShape(layer).join('x')}` : ''),
     rank: layer.reserved ?? position,
   }));
   const groups = new Map<string, LayerShape[]>();

@@ -1,4 +1,4 @@
-/** τ of the contrasting attention (paper, equation 4): how much of the one-to-one assignment is still mixed in. */
+/** τ of the attention (paper, equation 4): how much of the initial assignment is still mixed in. */
 import { KernelWarehouseError } from '../errors.js';
 
 export interface TemperatureSchedule {

@@ -17,15 +17,25 @@ using Tag = dnnl::memory::format_tag;
 size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 dnnl::memory::dims weight_dims(const ConvolutionGeometry& g) {
-  const int64_t in = g.in_channels / g.groups;
-  if (g.groups == 1) return {g.out_channels, in, g.kernel_height, g.kernel_width};
-  return {g.groups, g.out_channels / g.groups, in, g.kernel_height, g.kernel_width};
+  dnnl::memory::dims dims = {g.out_channels / g.groups, g.in_channels / g.groups};
+  if (g.groups > 1) dims.insert(dims.begin(), g.groups);
+  dims.insert(dims.end(), g.kernel.begin(), g.kernel.end());
+  return dims;
 }
 
-std::vector<int64_t> pair(const StepContext& context, const char* name, int64_t least) {
+// An activation in the order in which oneDNN names axes.
+dnnl::memory::desc activation_desc(int64_t batch, int64_t channels, const std::vector<int64_t>& size) {
+  dnnl::memory::dims dims = {batch, channels};
+  dims.insert(dims.end(), size.begin(), size.end());
+  return {dims, kFloat, size.size() == 2 ? Tag::nhwc : Tag::ndhwc};
+}
+
+// An attribute with a number for each spatial dimension.
+std::vector<int64_t> sizes(const StepContext& context, const char* name, size_t dimensions, int64_t least) {
   const auto values = context.integers(name);
-  if (values.size() != 2 || values[0] < least || values[1] < least) {
-    context.fail(std::string("expected ") + name + " to be two integers of at least " + std::to_string(least));
+  if (values.size() != dimensions || std::any_of(values.begin(), values.end(), [least](int64_t value) { return value < least; })) {
+    context.fail(std::string("expected ") + name + " to be " + std::to_string(dimensions) + " integers of at least " +
+                 std::to_string(least));
   }
   return values;
 }
@@ -38,40 +48,53 @@ ConvolutionGeometry ConvolutionGeometry::with_batch(int64_t samples) const {
   return result;
 }
 
-KernelSize kernel_size(const StepContext& context) {
-  const auto kernel = pair(context, "kernel", 1);
-  return {kernel[0], kernel[1]};
+int64_t ConvolutionGeometry::sample_elements() const { return product(size) * in_channels; }
+
+int64_t ConvolutionGeometry::out_sample_elements() const { return product(out_size) * out_channels; }
+
+int64_t ConvolutionGeometry::weight_elements() const { return product(weight_shape()); }
+
+std::vector<int64_t> ConvolutionGeometry::weight_shape() const {
+  std::vector<int64_t> shape = {out_channels};
+  shape.insert(shape.end(), kernel.begin(), kernel.end());
+  shape.push_back(in_channels / groups);
+  return shape;
 }
 
-ConvolutionGeometry convolution_geometry(const StepContext& context, const Tensor& x, const Tensor& y, int64_t kernel_height,
-                                         int64_t kernel_width) {
-  expect_rank(context, "x", x, 4);
-  expect_rank(context, "y", y, 4);
+std::vector<int64_t> kernel_size(const StepContext& context, size_t dimensions) { return sizes(context, "kernel", dimensions, 1); }
+
+ConvolutionGeometry convolution_geometry(const StepContext& context, const Tensor& x, const Tensor& y, const std::vector<int64_t>& kernel) {
+  const size_t dimensions = kernel.size();
+  expect_rank(context, "x", x, dimensions + 2);
+  expect_rank(context, "y", y, dimensions + 2);
   ConvolutionGeometry g{};
-  g.batch = x.shape[0], g.height = x.shape[1], g.width = x.shape[2], g.in_channels = x.shape[3];
-  g.out_height = y.shape[1], g.out_width = y.shape[2], g.out_channels = y.shape[3];
-  g.kernel_height = kernel_height, g.kernel_width = kernel_width;
+  g.batch = x.shape.front(), g.in_channels = x.shape.back(), g.out_channels = y.shape.back();
+  g.size.assign(x.shape.begin() + 1, x.shape.end() - 1);
+  g.out_size.assign(y.shape.begin() + 1, y.shape.end() - 1);
+  g.kernel = kernel;
   g.groups = context.integer("groups");
-  g.stride = pair(context, "stride", 1);
-  g.padding = pair(context, "padding", 0);
-  g.dilation = pair(context, "dilation", 1);
-  if (kernel_height < 1 || kernel_width < 1) context.fail("expected a kernel of at least 1x1");
+  g.stride = sizes(context, "stride", dimensions, 1);
+  g.padding = sizes(context, "padding", dimensions, 0);
+  g.dilation = sizes(context, "dilation", dimensions, 1);
+  if (*std::min_element(kernel.begin(), kernel.end()) < 1) context.fail("expected a kernel that is not empty");
   if (g.groups < 1 || g.in_channels % g.groups != 0 || g.out_channels % g.groups != 0) {
     context.fail(std::to_string(g.groups) + " groups do not divide " + std::to_string(g.in_channels) + " input and " +
                  std::to_string(g.out_channels) + " output channels");
   }
   if (product(x.shape) < 1 || product(y.shape) < 1) context.fail("expected activations that are not empty");
-  const auto out_size = [&](int64_t size, int64_t kernel, size_t axis) {
-    const int64_t room = size + 2 * g.padding[axis] - (kernel - 1) * g.dilation[axis] - 1;
-    return room < 0 ? 0 : room / g.stride[axis] + 1;
-  };
-  expect_shape(context, "the output side", y,
-               {g.batch, out_size(g.height, kernel_height, 0), out_size(g.width, kernel_width, 1), g.out_channels});
+  std::vector<int64_t> expected = {g.batch};
+  for (size_t axis = 0; axis < dimensions; ++axis) {
+    const int64_t room = g.size[axis] + 2 * g.padding[axis] - (kernel[axis] - 1) * g.dilation[axis] - 1;
+    expected.push_back(room < 0 ? 0 : room / g.stride[axis] + 1);
+  }
+  expected.push_back(g.out_channels);
+  expect_shape(context, "the output side", y, expected);
   return g;
 }
 
 dnnl::memory::desc plain_weight_desc(const ConvolutionGeometry& g) {
-  return {weight_dims(g), kFloat, g.groups == 1 ? Tag::ohwi : Tag::gohwi};
+  const bool planar = g.kernel.size() == 2;
+  return {weight_dims(g), kFloat, g.groups == 1 ? (planar ? Tag::ohwi : Tag::odhwi) : (planar ? Tag::gohwi : Tag::godhwi)};
 }
 
 WeightOffsets plain_weight_offsets(int64_t out_channels, int64_t kernel_height, int64_t kernel_width, int64_t in_channels) {
@@ -94,8 +117,8 @@ std::optional<WeightOffsets> weight_offsets(const dnnl::memory::desc& desc, cons
     offsets.out.push_back((grouped ? layout->offset(0, o / out_per_group) : 0) + layout->offset(axis, o % out_per_group));
   }
   for (int64_t i = 0; i < g.in_channels / g.groups; ++i) offsets.in.push_back(layout->offset(axis + 1, i));
-  for (int64_t p = 0; p < g.kernel_height; ++p) offsets.row.push_back(layout->offset(axis + 2, p));
-  for (int64_t q = 0; q < g.kernel_width; ++q) offsets.column.push_back(layout->offset(axis + 3, q));
+  for (int64_t p = 0; p < g.kernel[0]; ++p) offsets.row.push_back(layout->offset(axis + 2, p));
+  for (int64_t q = 0; q < g.kernel[1]; ++q) offsets.column.push_back(layout->offset(axis + 3, q));
   return offsets;
 }
 
@@ -103,13 +126,13 @@ Convolution::Convolution(const ConvolutionGeometry& g, ConvolutionPass pass, boo
                          const std::optional<dnnl::memory::desc>& weight) {
   const ThreadLimit limit(threads);
   ConvolutionProblem problem;
-  problem.x = dnnl::memory::desc({g.batch, g.in_channels, g.height, g.width}, kFloat, Tag::nhwc);
-  problem.y = dnnl::memory::desc({g.batch, g.out_channels, g.out_height, g.out_width}, kFloat, Tag::nhwc);
+  problem.x = activation_desc(g.batch, g.in_channels, g.size);
+  problem.y = activation_desc(g.batch, g.out_channels, g.out_size);
   problem.weight = weight ? *weight : dnnl::memory::desc(weight_dims(g), kFloat, Tag::any);
   if (has_bias) problem.bias = dnnl::memory::desc({g.out_channels}, kFloat, Tag::a);
   problem.stride = g.stride;
   problem.padding = g.padding;
-  problem.dilation = {g.dilation[0] - 1, g.dilation[1] - 1};  // oneDNN counts the gaps
+  for (const int64_t dilation : g.dilation) problem.dilation.push_back(dilation - 1);  // oneDNN counts the gaps
   prepared_ = prepare_convolution(pass, problem);
 
   std::vector<BoundPrimitive::Argument> arguments;
@@ -144,10 +167,7 @@ dnnl_status_t Reorder::run(const void* from, void* to, void* scratchpad) noexcep
 
 SamplewiseConvolution::SamplewiseConvolution(const ConvolutionGeometry& geometry, ConvolutionPass pass, bool has_bias, int threads,
                                              Weights weights)
-    : pass_(pass),
-      threads_(threads),
-      x_stride_(geometry.height * geometry.width * geometry.in_channels),
-      y_stride_(geometry.out_height * geometry.out_width * geometry.out_channels) {
+    : pass_(pass), threads_(threads), x_stride_(geometry.sample_elements()), y_stride_(geometry.out_sample_elements()) {
   const ConvolutionGeometry sample = geometry.with_batch(1);
   std::optional<dnnl::memory::desc> wanted;
   if (geometry.batch >= threads) {

@@ -12,33 +12,31 @@
 
 namespace kw::cpu {
 
+// Lists have one number for each spatial dimension: height and width, or depth, height and width.
 struct ConvolutionGeometry {
-  int64_t batch, height, width, in_channels;       // x [N,H,W,C]
-  int64_t out_height, out_width, out_channels;     // y [N,OH,OW,O]
-  int64_t kernel_height, kernel_width, groups;     // weight [O,kh,kw,C/groups]
-  std::vector<int64_t> stride, padding, dilation;  // height, width
+  int64_t batch, in_channels, out_channels, groups;
+  std::vector<int64_t> size, out_size, kernel;  // x [N,size,C], y [N,out_size,O], weight [O,kernel,C/groups]
+  std::vector<int64_t> stride, padding, dilation;
 
-  int64_t weight_elements() const { return out_channels * kernel_height * kernel_width * (in_channels / groups); }
-  std::vector<int64_t> weight_shape() const { return {out_channels, kernel_height, kernel_width, in_channels / groups}; }
-  std::vector<int64_t> x_shape() const { return {batch, height, width, in_channels}; }
-  std::vector<int64_t> y_shape() const { return {batch, out_height, out_width, out_channels}; }
+  int64_t sample_elements() const;      // of x
+  int64_t out_sample_elements() const;  // of y
+  int64_t weight_elements() const;
+  std::vector<int64_t> weight_shape() const;
   ConvolutionGeometry with_batch(int64_t samples) const;
 };
 
-// The attribute `kernel`, [kh,kw].
-struct KernelSize {
-  int64_t height, width;
-};
-KernelSize kernel_size(const StepContext& context);
+// The attribute `kernel`: a size for each spatial dimension.
+std::vector<int64_t> kernel_size(const StepContext& context, size_t dimensions);
 
-// From the step's convolution attributes, the two activations' shapes and the kernel; refuses what does not fit (invalid_plan).
-ConvolutionGeometry convolution_geometry(const StepContext& context, const Tensor& x, const Tensor& y, int64_t kernel_height,
-                                         int64_t kernel_width);
+// From the step's convolution attributes, the two activations' shapes and the kernel, whose length is the number of spatial dimensions;
+// refuses what does not fit (invalid_plan).
+ConvolutionGeometry convolution_geometry(const StepContext& context, const Tensor& x, const Tensor& y, const std::vector<int64_t>& kernel);
 
-// The layout of plain weights, [O,kh,kw,C/groups], as oneDNN names axes.
+// The layout of plain weights, [O,kernel,C/groups], as oneDNN names axes.
 dnnl::memory::desc plain_weight_desc(const ConvolutionGeometry& geometry);
 
-// What each index contributes to an element's offset in a weight: offset(o,p,q,i) = out[o] + row[p] + column[q] + in[i].
+// What each index contributes to an element's offset in a weight of two spatial dimensions: offset(o,p,q,i) = out[o] + row[p] + column[q] +
+// in[i].
 struct WeightOffsets {
   std::vector<int64_t> out, row, column, in;
 };
@@ -80,7 +78,7 @@ class Reorder {
 // One pass over many samples, each with its own weight: one sample for each thread, and those that are left over by all threads together.
 class SamplewiseConvolution {
  public:
-  // How the weights come and go: as [O,kh,kw,C/groups], converted on the way where oneDNN wants another layout, or in that layout.
+  // How the weights come and go: as [O,kernel,C/groups], converted on the way where oneDNN wants another layout, or in that layout.
   enum class Weights { plain, preferred };
 
   SamplewiseConvolution(const ConvolutionGeometry& geometry, ConvolutionPass pass, bool has_bias, int threads, Weights weights);

@@ -13,8 +13,8 @@ namespace kw::cpu {
 namespace {
 
 CellGrid plain_grid(const StepContext& context, const std::vector<int64_t>& cell_shape) {
-  const KernelSize kernel = kernel_size(context);
-  return cell_grid(context, cell_shape, {context.integer("outChannels"), kernel.height, kernel.width, context.integer("inChannels")});
+  const auto kernel = kernel_size(context, 2);
+  return cell_grid(context, cell_shape, {context.integer("outChannels"), kernel[0], kernel[1], context.integer("inChannels")});
 }
 
 CellMixing plain_mixing(const StepContext& context, const CellGrid& grid, int64_t samples) {

@@ -109,10 +109,9 @@ class MixThenConvolve final : public MixedConvolution {
   }
 
   static std::unique_ptr<Kernel> forward(const StepContext& context) {
-    const KernelSize kernel = kernel_size(context);
     const Tensor& x = context.input(0);
     const Tensor& y = context.output(0);
-    const auto geometry = convolution_geometry(context, x, y, kernel.height, kernel.width);
+    const auto geometry = convolution_geometry(context, x, y, kernel_size(context, 2));
     if (geometry.out_channels != context.integer("outChannels")) context.fail("expected y with outChannels channels");
     const CellGrid grid = cell_grid(context, context.input(2).shape, geometry.weight_shape());
     if (mixes_input(geometry, grid)) return mixed_input_forward(context, geometry, grid);
@@ -121,10 +120,9 @@ class MixThenConvolve final : public MixedConvolution {
   }
 
   static std::unique_ptr<Kernel> backward_input(const StepContext& context) {
-    const KernelSize kernel = kernel_size(context);
     const Tensor& dy = context.input(0);
     const Tensor& dx = context.output(0);
-    const auto geometry = convolution_geometry(context, dx, dy, kernel.height, kernel.width);
+    const auto geometry = convolution_geometry(context, dx, dy, kernel_size(context, 2));
     const CellGrid grid = cell_grid(context, context.input(2).shape, geometry.weight_shape());
     if (mixes_input(geometry, grid)) return mixed_input_backward_input(context, geometry, grid);
     return std::make_unique<MixThenConvolve>(context, ConvolutionPass::backward_input, geometry, Tensors{dx, dy, context.input(1), 2},
@@ -171,8 +169,7 @@ class MixedBackwardMixing final : public MixedConvolution {
   }
 
   static std::unique_ptr<Kernel> make(const StepContext& context) {
-    const KernelSize kernel = kernel_size(context);
-    const auto geometry = convolution_geometry(context, context.input(0), context.input(1), kernel.height, kernel.width);
+    const auto geometry = convolution_geometry(context, context.input(0), context.input(1), kernel_size(context, 2));
     const CellGrid grid = cell_grid(context, context.input(3).shape, geometry.weight_shape());
     if (mixes_input(geometry, grid)) return mixed_input_backward_mixing(context, geometry, grid);
     return std::make_unique<MixedBackwardMixing>(context, geometry);

@@ -33,7 +33,7 @@ struct MixedInput {
   CellGrid grid;
   int threads;
 
-  int64_t positions() const { return geometry.out_height * geometry.out_width; }
+  int64_t positions() const { return product(geometry.out_size); }
   int64_t rows() const { return geometry.batch * positions(); }
   int64_t out_cells() const { return grid.out_channels / grid.cell_out; }
   int64_t in_cells() const { return grid.in_channels / grid.cell_in; }
@@ -46,17 +46,17 @@ struct MixedInput {
   void for_each_window(int64_t row, int64_t out_cell, const Body& body) const {
     const auto& g = geometry;
     const int64_t sample = row / positions(), position = row % positions();
-    const int64_t top = position / g.out_width * g.stride[0] - g.padding[0];
-    const int64_t left = position % g.out_width * g.stride[1] - g.padding[1];
+    const int64_t top = position / g.out_size[1] * g.stride[0] - g.padding[0];
+    const int64_t left = position % g.out_size[1] * g.stride[1] - g.padding[1];
     const int64_t attention = sample * grid.mixtures() * grid.cells;
-    for (int64_t p = 0; p < g.kernel_height; ++p) {
+    for (int64_t p = 0; p < g.kernel[0]; ++p) {
       const int64_t h = top + p * g.dilation[0];
-      if (h < 0 || h >= g.height) continue;
-      for (int64_t q = 0; q < g.kernel_width; ++q) {
+      if (h < 0 || h >= g.size[0]) continue;
+      for (int64_t q = 0; q < g.kernel[1]; ++q) {
         const int64_t w = left + q * g.dilation[1];
-        if (w < 0 || w >= g.width) continue;
-        const int64_t x = ((sample * g.height + h) * g.width + w) * g.in_channels;
-        const int64_t mixture = ((p * g.kernel_width + q) * out_cells() + out_cell) * in_cells();
+        if (w < 0 || w >= g.size[1]) continue;
+        const int64_t x = ((sample * g.size[0] + h) * g.size[1] + w) * g.in_channels;
+        const int64_t mixture = ((p * g.kernel[1] + q) * out_cells() + out_cell) * in_cells();
         for (int64_t in = 0; in < in_cells(); ++in) body(x + in * grid.cell_in, attention + (mixture + in) * grid.cells);
       }
     }
@@ -65,15 +65,13 @@ struct MixedInput {
   // u_j of one output cell, [rows, cell_in].
   void mix_input(const float* x, const float* attention, int64_t cell, int64_t out_cell, float* mixed) const {
     const int64_t channels = grid.cell_in;
-    parallel_for(threads, rows(), rows_per_thread(channels * geometry.kernel_height * geometry.kernel_width),
-                 [&](int64_t begin, int64_t end) {
-                   for (int64_t row = begin; row < end; ++row) {
-                     float* to = mixed + row * channels;
-                     std::fill(to, to + channels, 0.0f);
-                     for_each_window(row, out_cell,
-                                     [&](int64_t from, int64_t weight) { add_scaled(attention[weight + cell], x + from, channels, to); });
-                   }
-                 });
+    parallel_for(threads, rows(), rows_per_thread(channels * product(geometry.kernel)), [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        float* to = mixed + row * channels;
+        std::fill(to, to + channels, 0.0f);
+        for_each_window(row, out_cell, [&](int64_t from, int64_t weight) { add_scaled(attention[weight + cell], x + from, channels, to); });
+      }
+    });
   }
 
   // The gradient of u_j: dy times the cell, [rows, cell_in].
@@ -234,7 +232,7 @@ std::unique_ptr<Kernel> make(const StepContext& context, const ConvolutionGeomet
 
 bool mixes_input(const ConvolutionGeometry& geometry, const CellGrid& grid) {
   if (geometry.groups != 1 || grid.cell_height != 1 || grid.cell_width != 1) return false;
-  const auto positions = static_cast<double>(geometry.out_height * geometry.out_width);
+  const auto positions = static_cast<double>(product(geometry.out_size));
   const auto cells = static_cast<double>(grid.cells);
   // Per output cell and element of a cell: one product for each cell and position, against mixing and convolving each mixture.
   const auto mixtures = static_cast<double>(grid.mixtures()) / static_cast<double>(grid.out_channels / grid.cell_out);

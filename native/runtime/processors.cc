@@ -1,12 +1,17 @@
 #include "runtime/processors.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <set>
 #include <string>
+#include <system_error>
 #include <thread>
+
+#include "runtime/error.h"
 
 #if defined(__linux__)
 #include <sched.h>
@@ -69,10 +74,25 @@ double cgroup_quota() {
 
 #endif
 
-int threads_from_environment(const char* name) {
-  const char* text = std::getenv(name);
+// 0 when it is not set.
+int threads_of_kw_num_threads() {
+  const char* text = std::getenv("KW_NUM_THREADS");
+  if (text == nullptr || *text == 0) return 0;
+  int threads = 0;
+  const char* end = text + std::strlen(text);
+  const auto [rest, error] = std::from_chars(text, end, threads);
+  if (error != std::errc() || rest != end || threads < 1 || threads > kMaximumThreads) {
+    throw Error(ErrorCode::invalid_argument, "KW_NUM_THREADS must be a whole number from 1 to " + std::to_string(kMaximumThreads) +
+                                                 ", not '" + text + "'; unset it to use the physical cores");
+  }
+  return threads;
+}
+
+// 0 when it is not set. The variable belongs to OpenMP, which ignores what it does not understand; so do we.
+int threads_of_omp_num_threads() {
+  const char* text = std::getenv("OMP_NUM_THREADS");
   if (text == nullptr) return 0;
-  const long threads = std::strtol(text, nullptr, 10);  // OMP_NUM_THREADS may be a list; the first entry is ours
+  const long threads = std::strtol(text, nullptr, 10);  // may be a list; the first entry is ours
   return threads >= 1 && threads <= kMaximumThreads ? static_cast<int>(threads) : 0;
 }
 
@@ -95,10 +115,8 @@ int available_cores() {
 }
 
 int default_threads() {
-  for (const char* name : {"KW_NUM_THREADS", "OMP_NUM_THREADS"}) {
-    const int threads = threads_from_environment(name);
-    if (threads > 0) return threads;
-  }
+  if (const int threads = threads_of_kw_num_threads(); threads > 0) return threads;
+  if (const int threads = threads_of_omp_num_threads(); threads > 0) return threads;
   return available_cores();
 }
 

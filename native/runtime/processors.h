@@ -9,7 +9,8 @@ constexpr int kMaximumThreads = 1024;
 // up). At least 1.
 int available_cores();
 
-// KW_NUM_THREADS, else OMP_NUM_THREADS, where they start with a number from 1 to kMaximumThreads; else available_cores().
+// KW_NUM_THREADS where it is set and not empty (throws invalid_argument unless it is a whole number from 1 to kMaximumThreads); else
+// OMP_NUM_THREADS where it starts with such a number; else available_cores().
 int default_threads();
 
 }  // namespace kw

@@ -1,67 +1,6 @@
-/** `plan` against the authors' own allocations. */
-import { readFileSync } from 'node:fs';
+/** `plan` of single networks; plan_all.test.ts compares whole allocations. */
 import test from 'ava';
-import { officialConfigNames } from '../../lib/models/config.js';
 import { kernelWarehouse } from './program.js';
-
-interface Layer {
-  readonly name: string;
-  readonly weightShape: readonly number[];
-  readonly inPlanes: number;
-  readonly groups: number;
-  readonly mixtures: number;
-  readonly startCell: number;
-  readonly hidden: number;
-  readonly bias: boolean;
-  readonly attentionParams: number;
-}
-
-interface Config {
-  readonly config: string;
-  readonly params: number;
-  readonly warehouseParams: number;
-  readonly attentionParams: number;
-  readonly staticParams: number;
-  readonly warehouses: readonly {
-    readonly name: string;
-    readonly cell: readonly number[];
-    readonly m: number;
-    readonly n: number;
-    readonly b: number;
-    readonly reduction: number;
-    readonly layers: readonly Layer[];
-  }[];
-}
-
-/** The part of a configuration that both sides have. */
-function common({ config, params, warehouseParams, attentionParams, staticParams, warehouses }: Config): Config {
-  return {
-    config,
-    params,
-    warehouseParams,
-    attentionParams,
-    staticParams,
-    warehouses: warehouses.map(({ name, cell, m, n, b, reduction, layers }) => {
-      const layer = ({ name, weightShape, inPlanes, groups, mixtures, startCell, hidden, bias, attentionParams }: Layer): Layer => {
-        return { name, weightShape, inPlanes, groups, mixtures, startCell, hidden, bias, attentionParams };
-      };
-      return { name, cell, m, n, b, reduction, layers: layers.map(layer) };
-    }),
-  };
-}
-
-test("every ResNet configuration is allocated as by the authors' code", async (t) => {
-  const file = new URL('../../../test/golden/allocation.json', import.meta.url);
-  const { configs } = JSON.parse(readFileSync(file, 'utf8')) as { configs: readonly Config[] };
-  const official = officialConfigNames();
-  const golden = configs.filter(({ config }) => config.includes('resnet') && official.includes(config));
-  t.true(golden.length >= 8);
-  const { code, stdout, stderr } = await kernelWarehouse(['plan', ...golden.map(({ config }) => config), '--json']);
-  t.is(stderr, '');
-  t.is(code, 0);
-  const reports = JSON.parse(stdout) as readonly Config[];
-  t.deepEqual(reports.map(common), golden.map(common));
-});
 
 interface Report {
   readonly params: number;

@@ -59,6 +59,8 @@ export interface LayerFile {
   readonly cell: readonly number[];
   readonly n: number;
   readonly mixtures: readonly number[];
+  /** Start cells; where absent they follow from the order. */
+  readonly starts?: readonly number[];
 }
 
 interface ModelCase {
@@ -76,6 +78,8 @@ export interface NetworkFile {
   readonly parameters: number;
   readonly params: readonly FilledTensor[];
   readonly warehouses?: readonly { readonly name: string; readonly n: number; readonly cell: readonly number[] }[];
+  /** Each dynamic layer's warehouse and start cell; not in all files. */
+  readonly starts?: readonly { readonly name: string; readonly warehouse: number; readonly start: number }[];
   readonly eval: { readonly logits: readonly (readonly number[])[]; readonly float32_deviation: number };
   readonly train: {
     readonly targets: readonly number[];

@@ -1,65 +1,68 @@
 /** layer-*: several KernelWarehouse layers that share one warehouse, at several temperatures, in training and in evaluation mode. */
 import { gradients } from '../../lib/graph/autodiff.js';
+import { physicalShape } from '../../lib/graph/declaration.js';
 import { Graph, type Value } from '../../lib/graph/graph.js';
 import { assign, output } from '../../lib/graph/ops/copy.js';
 import { fuseMixing } from '../../lib/graph/passes/fuse_mixing.js';
 import { kernelWarehouseConvolution } from '../../lib/layers/kernel_warehouse.js';
-import { type ConvolutionSpec, convolutionSpec, newContext } from '../../lib/layers/layer.js';
+import { type ConvolutionSpec, convolutionSpec, layerShape, newContext } from '../../lib/layers/layer.js';
 import { allocationOptions, parseConfig } from '../../lib/models/config.js';
 import { type Allocation, allocate } from '../../lib/warehouse/index.js';
 import { elementCount } from '../reference/tensor.js';
 import { fillFrom } from './fill.js';
 import type { GoldenLayer, LayerFile, LayerResult } from './format.js';
 import { buildOrSkip, NotRunnable } from './not_runnable.js';
-import { type Machine, physicalActivationShape, readActivation, readLogical, type Session, writeActivation } from './session.js';
+import { type Activation, type Machine, readActivation, readLogical, type Session, writeActivation } from './session.js';
 import { checkStoredTensors, declarationOf, fillStoredTensors } from './stored_tensors.js';
 import { type Figure, l2 } from './tolerance.js';
 
 const kLayerFields = ['in', 'out', 'kernel', 'stride', 'padding', 'dilation', 'groups', 'bias', 'type', 'input'];
 
-/** A size that the layers take as one number. */
-function square(layer: string, field: string, value: number | readonly number[] | undefined, otherwise: number): number {
-  if (value === undefined || typeof value === 'number') return value ?? otherwise;
-  const [first = otherwise] = value;
-  if (value.some((size) => size !== first)) throw new NotRunnable(`${layer}: ${field} [${value}] differs between height and width`);
-  return first;
+const kKinds: readonly string[] = ['conv1d', 'conv2d', 'conv3d', 'linear'];
+
+type Size = number | readonly number[];
+
+/** As the authors' code reads sizes: a list of one stands for every dimension. */
+function sizes(fields: { readonly [field: string]: Size | undefined }): { readonly [field: string]: Size } {
+  const given = Object.entries(fields).filter((entry): entry is [string, Size] => entry[1] !== undefined);
+  return Object.fromEntries(given.map(([field, size]) => [field, typeof size !== 'number' && size.length === 1 ? size[0]! : size]));
 }
 
 function specOf(layer: GoldenLayer, index: number): ConvolutionSpec {
   const name = `layers.${index}`;
   const unknown = Object.keys(layer).filter((field) => !kLayerFields.includes(field));
   if (unknown.length > 0) throw new NotRunnable(`${name}: unknown fields ${unknown.join(', ')}`);
-  if (layer.type !== undefined && layer.type !== 'linear' && layer.type !== 'conv2d')
-    throw new NotRunnable(`${name}: no layers of type '${layer.type}'`);
-  return convolutionSpec({
-    name,
-    kind: layer.type === 'linear' ? 'linear' : 'conv2d',
-    inChannels: layer.in,
-    outChannels: layer.out,
-    kernel: square(name, 'kernel', layer.kernel, 1),
-    stride: square(name, 'stride', layer.stride, 1),
-    padding: square(name, 'padding', layer.padding, 0),
-    dilation: square(name, 'dilation', layer.dilation, 1),
-    groups: layer.groups ?? 1,
-    bias: layer.bias ?? false,
-    sharingName: 'stage0_layer0_conv0',
-  });
+  const { type = 'conv2d', kernel, stride, padding, dilation } = layer;
+  if (!kKinds.includes(type)) throw new NotRunnable(`${name}: no layers of type '${type}'`);
+  return buildOrSkip(() =>
+    convolutionSpec({
+      name,
+      kind: type as ConvolutionSpec['kind'],
+      inChannels: layer.in,
+      outChannels: layer.out,
+      ...sizes({ kernel, stride, padding, dilation }),
+      groups: layer.groups ?? 1,
+      bias: layer.bias ?? false,
+    }),
+  );
+}
+
+/** A layer's input or output: N,C,sizes for convolutions, N,tokens,C for linear layers. */
+function activationOf({ kind }: ConvolutionSpec, shape: readonly number[]): Activation {
+  return kind === 'linear' ? { shape } : { shape, channelAxis: 1 };
+}
+
+/** The activation that is stored with this shape. */
+function activationStoredAs({ kind }: ConvolutionSpec, shape: readonly number[]): Activation {
+  if (kind === 'linear') return { shape };
+  return { shape: [shape[0]!, shape.at(-1)!, ...shape.slice(1, -1)], channelAxis: 1 };
 }
 
 function allocationOf(file: LayerFile, specs: readonly ConvolutionSpec[]): Allocation {
   const { name: _name, batch: _batch, layers: _layers, norm = 'bn', ...options } = file.case;
   if (norm !== 'bn' && norm !== 'ln') throw new NotRunnable(`no attention norm '${String(norm)}'`);
   return buildOrSkip(() => {
-    const shapes = specs.map(({ name, kind, inChannels, outChannels, kernel, groups, bias }) => ({
-      name,
-      kind,
-      inChannels,
-      outChannels,
-      groups,
-      bias,
-      sharingName: 'stage0_layer0_conv0',
-      ...(kind === 'linear' ? {} : { kernel: [kernel, kernel] }),
-    }));
+    const shapes = specs.map((spec) => layerShape(spec, 'stage0_layer0_conv0'));
     const config = parseConfig({ model: 'layers', ...options }, file.case.name);
     return allocate(shapes, { ...allocationOptions(config), attentionNorm: norm === 'ln' ? 'layer' : 'batch' });
   });
@@ -70,8 +73,8 @@ function buildGraph(file: LayerFile, specs: readonly ConvolutionSpec[], allocati
   const graph = new Graph();
   const context = newContext(graph, training);
   const convolution = kernelWarehouseConvolution(allocation);
-  const inputShapes = file.case.layers.map((layer) => [file.case.batch, ...layer.input]);
-  const xs: Value[] = inputShapes.map((shape, i) => graph.input(`x${i}`, physicalActivationShape(shape)));
+  const inputs = file.case.layers.map((layer, i) => activationOf(specs[i]!, [file.case.batch, ...layer.input]));
+  const xs: Value[] = inputs.map((input, i) => graph.input(`x${i}`, physicalShape(input)));
   const ys = xs.map((x, i) => convolution(context, x, specs[i]!));
   const gs = ys.map((y, i) => graph.input(`g${i}`, y.shape));
   const parameters = [...graph.parameters.values()].map(({ name, shape, ...options }) => graph.parameter(name, shape, options));
@@ -85,8 +88,8 @@ function buildGraph(file: LayerFile, specs: readonly ConvolutionSpec[], allocati
     const gradient = derived[xs.length + i];
     if (gradient) assign(graph.gradientOf(parameter), gradient);
   });
-  const outputShapes = ys.map(({ shape }) => (shape.length === 4 ? [shape[0]!, shape[3]!, shape[1]!, shape[2]!] : shape));
-  return { graph: fuseMixing(graph), inputShapes, outputShapes };
+  const outputs = ys.map(({ shape }, i) => activationStoredAs(specs[i]!, shape));
+  return { graph: fuseMixing(graph), inputs, outputs };
 }
 
 function allocationFigures(file: LayerFile, { warehouses }: Allocation): Figure[] {
@@ -106,6 +109,15 @@ function allocationFigures(file: LayerFile, { warehouses }: Allocation): Figure[
       file.mixtures,
       warehouse.layers.map(({ mixtures }) => mixtures),
     ),
+    ...(file.starts
+      ? [
+          figure(
+            'start cells',
+            file.starts,
+            warehouse.layers.map(({ startCell }) => startCell),
+          ),
+        ]
+      : []),
   ];
 }
 
@@ -129,15 +141,17 @@ export async function runLayerCase(file: LayerFile, tensors: ReadonlyMap<string,
 async function runOnce(
   file: LayerFile,
   tensors: ReadonlyMap<string, ArrayLike<number>>,
-  { graph, inputShapes, outputShapes }: ReturnType<typeof buildGraph>,
+  { graph, inputs, outputs }: ReturnType<typeof buildGraph>,
   session: Session,
   result: LayerResult,
 ): Promise<Figure[]> {
   const expected = (key: string) => tensors.get(key) ?? missing(key);
   await fillStoredTensors(session, graph, file.params);
-  for (const [i, shape] of inputShapes.entries()) {
-    await writeActivation(session, `x${i}`, shape, fillFrom(`${file.case.name}/x${i}`, -1, 1, elementCount(shape)));
-    await writeActivation(session, `g${i}`, outputShapes[i]!, fillFrom(`${file.case.name}/g${i}`, -1, 1, elementCount(outputShapes[i]!)));
+  const fill = (name: string, activation: Activation) =>
+    writeActivation(session, name, activation, fillFrom(`${file.case.name}/${name}`, -1, 1, elementCount(activation.shape)));
+  for (const [i, input] of inputs.entries()) {
+    await fill(`x${i}`, input);
+    await fill(`g${i}`, outputs[i]!);
   }
   await session.write('control', 'temperature', [result.tau]);
   await session.run();
@@ -149,7 +163,7 @@ async function runOnce(
       name: `${run} y${i}`,
       kind: 'value',
       expected: expected(y),
-      actual: await readActivation(session, `y${i}`, outputShapes[i]!),
+      actual: await readActivation(session, `y${i}`, outputs[i]!),
     });
   }
   const largestGradient = Math.max(
@@ -157,7 +171,7 @@ async function runOnce(
     ...Object.values(result.grads).map((key) => l2(expected(key))),
   );
   for (const [i, { dx }] of result.layers.entries()) {
-    const actual = await readActivation(session, `dx${i}`, inputShapes[i]!);
+    const actual = await readActivation(session, `dx${i}`, inputs[i]!);
     figures.push({ name: `${run} dx${i}`, kind: 'gradient', expected: expected(dx), actual, largestGradient });
   }
   for (const [name, key] of Object.entries(result.grads)) {

@@ -5,7 +5,12 @@ import { nativeMachine } from './native_session.js';
 import { describe, runCase } from './run_case.js';
 import { referenceMachine } from './session.js';
 
-const cases = ['b1', 'b4', 'bhalf', 'bquarter', 'depthwise', 'layernorm', 'linear', 'nonlocal', 'nopartition'];
+const cases = [
+  ...['b1', 'b4', 'bhalf', 'bquarter', 'depthwise', 'layernorm', 'linear', 'nonlocal', 'nopartition'],
+  ...['conv1d', 'conv1d_nopartition', 'conv1d_single', 'conv2d_nonsquare'],
+  ...['conv3d', 'conv3d_depthwise', 'conv3d_nopartition', 'conv3d_single'],
+  ...['baseline-kwstar', 'baseline-kwstar_depthwise'],
+];
 
 for (const name of cases) {
   for (const machine of [referenceMachine, ...devicesPresent().map(nativeMachine)]) {

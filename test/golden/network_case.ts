@@ -8,7 +8,7 @@ import type { Model } from '../../lib/models/model.js';
 import { imageBatch } from './fill.js';
 import type { NetworkFile } from './format.js';
 import { goldenModel } from './model.js';
-import { type Machine, readActivation, readLogical, type Session, writeActivation } from './session.js';
+import { imagesOf, type Machine, readActivation, readLogical, type Session, writeActivation } from './session.js';
 import { checkStoredTensors, declarationOf, fillStoredTensors } from './stored_tensors.js';
 import type { Figure } from './tolerance.js';
 
@@ -53,6 +53,17 @@ function modelFigures(file: NetworkFile, model: Model): Figure[] {
       actual: [actual[i]?.n ?? 0, ...(actual[i]?.cell ?? [])],
     });
   });
+  const layers = new Map(actual.flatMap((warehouse) => warehouse.layers.map((layer) => [layer.name, layer] as const)));
+  if (file.starts) figures.push({ name: 'dynamic layers', kind: 'value', expected: [file.starts.length], actual: [layers.size] });
+  for (const { name, warehouse, start: cell } of file.starts ?? []) {
+    const layer = layers.get(name);
+    figures.push({
+      name: `place of ${name}`,
+      kind: 'value',
+      expected: [warehouse, cell],
+      actual: [layer?.warehouse ?? -1, layer?.startCell ?? -1],
+    });
+  }
   return figures;
 }
 
@@ -61,7 +72,7 @@ async function start(file: NetworkFile, graph: Graph, machine: Machine, mode: st
   const session = await machine.prepare(graph, `${file.case.name} ${mode}`);
   await fillStoredTensors(session, graph, file.params);
   const { name, batch, size, tau = 0 } = file.case;
-  await writeActivation(session, 'images', [batch, 3, size, size], imageBatch(`${name}/x`, batch, size));
+  await writeActivation(session, 'images', imagesOf([batch, 3, size, size]), imageBatch(`${name}/x`, batch, size));
   await session.write('control', 'temperature', [tau]);
   return session;
 }
@@ -91,7 +102,7 @@ async function trainingFigures(file: NetworkFile, model: Model, machine: Machine
   const gradientOf = (name: string, expected: NetworkFile['train']['dx'], actual: Float64Array): Figure => {
     return { name, kind: 'gradient', expected, actual, float32Deviation: expected.float32_deviation ?? 0, largestGradient };
   };
-  figures.push(gradientOf('dx', train.dx, await readActivation(session, 'dx', train.dx.shape)));
+  figures.push(gradientOf('dx', train.dx, await readActivation(session, 'dx', imagesOf(train.dx.shape))));
   for (const [name, expected] of Object.entries(train.grads)) {
     const actual = await readLogical(session, 'gradient', declarationOf(graph, name).declaration);
     figures.push(gradientOf(`gradient of ${name}`, expected, actual));

@@ -19,11 +19,35 @@ function golden(name: string, machine: Machine, steps?: number): void {
   });
 }
 
-golden('network-resnet18', referenceMachine);
-golden('network-kw1x_resnet18', referenceMachine);
+const quick = [
+  'resnet18',
+  'kw1x_resnet18',
+  'mobilenetv2_100',
+  'kw1x_mobilenetv2_100',
+  'kw1d2x_mobilenetv2_100',
+  'convnext_tiny',
+  'deit_tiny',
+  'kw1x_deit_tiny',
+];
+for (const name of quick) golden(`network-${name}`, referenceMachine);
 golden('training-sgd_resnet18', referenceMachine, 1);
 for (const native of natives) {
-  for (const name of ['resnet18', 'kw1x_resnet18', 'kw1x_resnet18_tau', 'kw1d2x_resnet18', 'kw4x_resnet18'])
+  for (const name of [
+    ...quick,
+    'kw1x_resnet18_tau',
+    'kw1d2x_resnet18',
+    'kw4x_resnet18',
+    'kw1x_convnext_tiny',
+    'baseline-kwstar1x_resnet18',
+    'baseline-kwstar4x_mobilenetv2_100',
+  ])
     golden(`network-${name}`, native);
-  for (const name of ['sgd_resnet18', 'sgd_kw1x_resnet18']) golden(`training-${name}`, native);
+  const runs = [
+    'sgd_resnet18',
+    'sgd_kw1x_resnet18',
+    'adamw_kw1x_mobilenetv2_050',
+    'adamw_kw1x_convnext_tiny',
+    'nesterov_kw1x_convnext_tiny',
+  ];
+  for (const name of runs) golden(`training-${name}`, native);
 }

@@ -1,5 +1,5 @@
 /** The runner itself: what it cannot run it says, and what is wrong fails. */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
@@ -24,7 +24,36 @@ test('networks, options and baselines that are unknown are not runnable, with th
   t.regex((await report({ model: 'resnet9000' })).reason ?? '', /resnet9000/);
   t.like(await report({ model: 'kw_resnet18', config: { cell_number: 3 } }), { outcome: 'not runnable' });
   t.like(await report({ model: 'kw_resnet18', config: { dropout: 0.2 } }), { outcome: 'not runnable' });
-  t.like(await runCase(casesFolder, 'network-baseline-se_resnet18', referenceMachine), { outcome: 'not runnable' });
+});
+
+test('baseline methods other than KW* are not runnable, and a KW* layer that starts elsewhere fails', async (t) => {
+  const network = await readCase<{ case: object }>(casesFolder, 'network-baseline-kwstar1x_resnet18');
+  const se = await folderWith(t, 'network-baseline-se', { ...network, case: { ...network.case, module: 'se' } });
+  t.like(await runCase(se, 'network-baseline-se', referenceMachine), {
+    outcome: 'not runnable',
+    reason: 'the baseline method se is not supported yet',
+  });
+  const layers = await readCase<{ starts: number[] }>(casesFolder, 'layer-baseline-kwstar');
+  const moved = await folderWith(t, 'layer-baseline-kwstar', { ...layers, starts: [0, 36, 107] });
+  await copyFile(join(casesFolder, 'layer-baseline-kwstar.safetensors'), join(moved, 'layer-baseline-kwstar.safetensors'));
+  const report = await runCase(moved, 'layer-baseline-kwstar', referenceMachine);
+  t.is(report.outcome, 'failed');
+  t.true(report.judgements.every(({ name, verdict }) => verdict === 'passed' || name === 'start cells'));
+});
+
+test('layers of an unknown type, with unknown fields, or of impossible sizes are not runnable, with the reason', async (t) => {
+  const file = await readCase<{ case: { layers: object[] } }>(casesFolder, 'layer-conv3d');
+  const tensors = await readFile(join(casesFolder, 'layer-conv3d.safetensors'));
+  const report = async (changes: object) => {
+    const layers = file.case.layers.map((layer) => ({ ...layer, ...changes }));
+    const folder = await folderWith(t, 'layer-other', { ...file, case: { ...file.case, layers } });
+    await writeFile(join(folder, 'layer-other.safetensors'), tensors);
+    return runCase(folder, 'layer-other', referenceMachine);
+  };
+  t.like(await report({ type: 'conv4d' }), { outcome: 'not runnable', reason: "layers.0: no layers of type 'conv4d'" });
+  t.like(await report({ transposed: true }), { outcome: 'not runnable', reason: 'layers.0: unknown fields transposed' });
+  t.like(await report({ stride: [1, 2] }), { outcome: 'not runnable' });
+  t.regex((await report({ stride: [1, 2] })).reason ?? '', /expected stride to be .* 3 for conv3d/);
 });
 
 test('a missing file and a parameter of another shape fail', async (t) => {

@@ -1,6 +1,6 @@
 /** One prepared graph and its stored numbers on some machine; the golden runners speak to this and do not know which machine it is. */
 import { Arena } from '../../lib/graph/arena.js';
-import { physicalShape, type TensorDeclaration, toLogical, toPhysical } from '../../lib/graph/declaration.js';
+import { type TensorDeclaration, toLogical, toPhysical } from '../../lib/graph/declaration.js';
 import type { Graph } from '../../lib/graph/graph.js';
 import type { LeafAttributes } from '../../lib/graph/ops/leaf.js';
 import { type InterpretOptions, interpret, LeafMemory } from '../reference/graph_interpreter.js';
@@ -86,27 +86,30 @@ export async function readLogical(session: Session, kind: LeafKind, declaration:
   return logical;
 }
 
-/** An activation's axis that is stored last: 1 for N,C,H,W; none for N,tokens,C and N,C. */
-function activationAxis(shape: readonly number[]): number | undefined {
-  return shape.length === 4 ? 1 : undefined;
-}
+/** An activation in PyTorch's order; `channelAxis` is stored last, and absent where it is last in PyTorch's order too. */
+export type Activation = Pick<TensorDeclaration, 'shape' | 'channelAxis'>;
 
-export function physicalActivationShape(shape: readonly number[]): readonly number[] {
-  const channelAxis = activationAxis(shape);
-  return physicalShape(channelAxis === undefined ? { shape } : { shape, channelAxis });
+/** N,C,H,W. */
+export function imagesOf(shape: readonly number[]): Activation {
+  return { shape, channelAxis: 1 };
 }
 
 /** Sets an input from an activation in PyTorch's order. */
-export async function writeActivation(session: Session, name: string, shape: readonly number[], values: ArrayLike<number>): Promise<void> {
+export async function writeActivation(
+  session: Session,
+  name: string,
+  { shape, channelAxis }: Activation,
+  values: ArrayLike<number>,
+): Promise<void> {
   const physical = new Float64Array(values.length);
-  toPhysical(shape, activationAxis(shape), values, physical);
+  toPhysical(shape, channelAxis, values, physical);
   await session.write('input', name, physical);
 }
 
 /** An output that is an activation (or its gradient), in PyTorch's order. */
-export async function readActivation(session: Session, name: string, shape: readonly number[]): Promise<Float64Array> {
+export async function readActivation(session: Session, name: string, { shape, channelAxis }: Activation): Promise<Float64Array> {
   const physical = await session.read('output', name);
   const logical = new Float64Array(physical.length);
-  toLogical(shape, activationAxis(shape), physical, logical);
+  toLogical(shape, channelAxis, physical, logical);
   return logical;
 }

@@ -5,7 +5,7 @@ import { imageBatch } from './fill.js';
 import type { TrainingFile } from './format.js';
 import { goldenModel } from './model.js';
 import { NotRunnable } from './not_runnable.js';
-import { type Machine, readLogical, writeActivation } from './session.js';
+import { imagesOf, type Machine, readLogical, writeActivation } from './session.js';
 import { checkStoredTensors, declarationOf, fillStoredTensors } from './stored_tensors.js';
 import type { Figure } from './tolerance.js';
 
@@ -27,7 +27,7 @@ export async function runTrainingCase(file: TrainingFile, machine: Machine, step
   const { name, classes, weight_decay: weightDecay } = file.case;
   const figures: Figure[] = [];
   for (const [s, step] of file.steps.slice(0, steps).entries()) {
-    await writeActivation(session, 'images', [batch, 3, size, size], imageBatch(`${name}/x${s}`, batch, size));
+    await writeActivation(session, 'images', imagesOf([batch, 3, size, size]), imageBatch(`${name}/x${s}`, batch, size));
     await session.write(
       'input',
       'targets',

@@ -4,12 +4,14 @@ import { join } from 'node:path';
 import test from 'ava';
 import { allocationOptions, officialConfig, officialConfigNames, parseConfig, readConfig } from '../../lib/models/config.js';
 
-test('all official configurations are read', (t) => {
-  t.is(officialConfigNames().length, 20);
+test('all configurations are read, and named after budget, network and variant', (t) => {
+  t.is(officialConfigNames().length, 42);
   for (const name of officialConfigNames()) {
-    const config = officialConfig(name);
-    // Files are named after budget and model: kw1d2x_resnet18.json holds kw_resnet18.
-    t.is(name.replace(/^kw\d(d\d)?x_/, ''), config.model.replace(/^kw(1d2x)?_/, ''));
+    const { model } = officialConfig(name);
+    // kw1d2x_resnet18.json holds kw_resnet18, kw1x_resnet18_softmax.json a variant of it.
+    const network = model.replace(/^kw(1d2x)?_/, '');
+    t.true(name.replace(/^kw(star)?\d(d\d)?x_/, '').startsWith(network), `${name}: ${model}`);
+    t.is(name.startsWith('kw'), model.startsWith('kw'));
   }
 });
 
@@ -33,6 +35,34 @@ test('a configuration gives the options of its warehouses', (t) => {
     budget: [1, 2, 2, 0.5],
     spatialPartition: false,
   });
+  const ablation = {
+    same_dimensions: true,
+    cell_sharing: false,
+    attention_function: 'rectified',
+    attention_initialization: ['none', 'allToOne'],
+    odconv_attentions: true,
+    odconv_temperature: 30,
+  };
+  t.deepEqual(allocationOptions(parseConfig({ model: 'kw_resnet18', ...ablation })), {
+    sameDimensions: true,
+    cellSharing: false,
+    attentionFunction: 'rectified',
+    attentionInitialization: ['none', 'allToOne'],
+    odconvAttentions: true,
+    odconvTemperature: 30,
+  });
+});
+
+test('unknown names of attention functions and initializations are listed with the known ones', (t) => {
+  const error = t.throws(() =>
+    parseConfig({ model: 'kw_resnet18', attention_function: 'relu', attention_initialization: 'one_to_one', cell_sharing: 1 }),
+  );
+  t.regex(error.message, /attention_function: .*"contrasting"\|"softmax"\|"sigmoid"\|"rectified", got "relu"/);
+  t.regex(
+    error.message,
+    /attention_initialization: expected oneToOne, allToOne, none, severalToOne, oneToSeveral, or a list of them, got "one_to_one"/,
+  );
+  t.regex(error.message, /cell_sharing: expected boolean, got 1/);
 });
 
 test('num_classes may be called nb_classes', (t) => {

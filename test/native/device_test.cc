@@ -357,7 +357,14 @@ TEST_CASE("processors: the default number of threads") {
   setenv("OMP_NUM_THREADS", "5,2", 1);
   setenv("KW_NUM_THREADS", "3", 1);
   CHECK(default_threads() == 3);
-  setenv("KW_NUM_THREADS", "many", 1);
+  setenv("KW_NUM_THREADS", "1024", 1);
+  CHECK(default_threads() == 1024);
+  for (const char* wrong : {"many", "0", "-1", "1025", "3.5", "3,2", " 3", "99999999999999999999"}) {
+    setenv("KW_NUM_THREADS", wrong, 1);
+    const std::string message = "KW_NUM_THREADS must be a whole number from 1 to 1024, not '" + std::string(wrong) + "'";
+    CHECK_THROWS_WITH_AS(default_threads(), doctest::Contains(message.c_str()), Error);
+  }
+  setenv("KW_NUM_THREADS", "", 1);
   CHECK(default_threads() == 5);
   setenv("OMP_NUM_THREADS", "0", 1);
   CHECK(default_threads() == available_cores());

@@ -6,42 +6,43 @@ type Pair = [number, number];
 interface DrawnConvolution {
   readonly x: number[];
   readonly y: number[];
-  readonly kernel: Pair;
-  readonly inputSize: Pair;
+  readonly kernel: number[];
+  readonly inputSize: number[];
   readonly outChannels: number;
   readonly channelsPerGroup: number;
   readonly weight: number[];
-  readonly attributes: { stride: Pair; padding: Pair; dilation: Pair; groups: number };
+  readonly attributes: { stride: number[]; padding: number[]; dilation: number[]; groups: number };
 }
 
 /** One of plain, grouped and depth-wise. The kernel may reach into the padding, and the stride may leave the input's last rows unread. */
-function drawConvolution(draw: Draw, perGroup?: { readonly in: number; readonly out: number; readonly kernel: Pair }): DrawnConvolution {
+function drawConvolution(
+  draw: Draw,
+  dimensions: 2 | 3,
+  perGroup?: { readonly in: number; readonly out: number; readonly kernel: Pair },
+): DrawnConvolution {
   const kind = perGroup ? 'grouped' : draw.choice(['plain', 'grouped', 'depthwise']);
   const groups = kind === 'plain' ? 1 : kind === 'grouped' ? draw.integer(1, 3) : draw.channels();
   const channelsPerGroup = perGroup?.in ?? (kind === 'depthwise' ? 1 : draw.channels());
   const outChannels = groups * (perGroup?.out ?? (kind === 'depthwise' ? draw.integer(1, 2) : draw.channels()));
-  const kernel: Pair = perGroup?.kernel ?? [draw.integer(1, 3), draw.integer(1, 3)];
-  const attributes = {
-    stride: [draw.integer(1, 2), draw.integer(1, 2)] as Pair,
-    padding: [draw.integer(0, 2), draw.integer(0, 2)] as Pair,
-    dilation: [draw.integer(1, 2), draw.integer(1, 2)] as Pair,
-    groups,
-  };
-  const axis = (i: 0 | 1): Pair => {
-    const span = attributes.dilation[i] * (kernel[i] - 1) + 1;
-    const input = Math.max(1, span - 2 * attributes.padding[i]) + draw.integer(0, 4);
-    return [input, Math.floor((input + 2 * attributes.padding[i] - span) / attributes.stride[i]) + 1];
-  };
-  const [[height, outHeight], [width, outWidth]] = [axis(0), axis(1)];
+  const each = (min: number, max: number) => Array.from({ length: dimensions }, () => draw.integer(min, max));
+  const kernel = perGroup ? [...perGroup.kernel] : each(1, 3);
+  const attributes = { stride: each(1, 2), padding: each(0, 2), dilation: each(1, 2), groups };
+  const axes = kernel.map((size, i) => {
+    const [stride, padding, dilation] = [attributes.stride[i]!, attributes.padding[i]!, attributes.dilation[i]!];
+    const span = dilation * (size - 1) + 1;
+    const input = Math.max(1, span - 2 * padding) + draw.integer(0, dimensions === 2 ? 4 : 2);
+    return { input, output: Math.floor((input + 2 * padding - span) / stride) + 1 };
+  });
   const samples = draw.integer(1, 3);
+  const inputSize = axes.map(({ input }) => input);
   return {
-    x: [samples, height, width, channelsPerGroup * groups],
-    y: [samples, outHeight, outWidth, outChannels],
+    x: [samples, ...inputSize, channelsPerGroup * groups],
+    y: [samples, ...axes.map(({ output }) => output), outChannels],
     kernel,
     outChannels,
     channelsPerGroup,
     attributes,
-    inputSize: [height, width],
+    inputSize,
     weight: [outChannels, ...kernel, channelsPerGroup],
   };
 }
@@ -50,9 +51,9 @@ function weightOf(convolution: DrawnConvolution, samplewise: boolean): number[] 
   return samplewise ? [convolution.x[0]!, ...convolution.weight] : convolution.weight;
 }
 
-function forward(samplewise: boolean): (draw: Draw) => Sample {
+function forward(dimensions: 2 | 3, samplewise: boolean): (draw: Draw) => Sample {
   return (draw) => {
-    const convolution = drawConvolution(draw);
+    const convolution = drawConvolution(draw, dimensions);
     const bias = draw.boolean() ? draw.tensor([convolution.outChannels]) : undefined;
     return {
       inputs: [draw.tensor(convolution.x), draw.tensor(weightOf(convolution, samplewise)), bias],
@@ -62,17 +63,27 @@ function forward(samplewise: boolean): (draw: Draw) => Sample {
   };
 }
 
-function backwardInput(samplewise: boolean): (draw: Draw) => Sample {
+function backwardInput(dimensions: 2 | 3, samplewise: boolean): (draw: Draw) => Sample {
   return (draw) => {
-    const convolution = drawConvolution(draw);
+    const convolution = drawConvolution(draw, dimensions);
     const { attributes, inputSize, y } = convolution;
     return { inputs: [draw.tensor(y), draw.tensor(weightOf(convolution, samplewise))], attributes: { ...attributes, inputSize } };
   };
 }
 
-function backwardWeight(draw: Draw): Sample {
-  const { attributes, kernel, x, y } = drawConvolution(draw);
-  return { inputs: [draw.tensor(x), draw.tensor(y)], attributes: { ...attributes, kernel } };
+function backwardWeight(dimensions: 2 | 3): (draw: Draw) => Sample {
+  return (draw) => {
+    const { attributes, kernel, x, y } = drawConvolution(draw, dimensions);
+    return { inputs: [draw.tensor(x), draw.tensor(y)], attributes: { ...attributes, kernel } };
+  };
+}
+
+function convolutions(name: string, dimensions: 2 | 3, samplewise: boolean): Record<string, (draw: Draw) => Sample> {
+  return {
+    [name]: forward(dimensions, samplewise),
+    [`${name}_backward_input`]: backwardInput(dimensions, samplewise),
+    [`${name}_backward_weight`]: backwardWeight(dimensions),
+  };
 }
 
 interface DrawnMixing {
@@ -123,7 +134,7 @@ function drawMixedConvolution(draw: Draw) {
   const groups = draw.choice([1, 1, 2, 3]);
   const mixing = drawMixing(draw, groups);
   const { inChannels, outChannels, kernel } = mixing.attributes;
-  const drawn = drawConvolution(draw, { in: inChannels, out: outChannels, kernel });
+  const drawn = drawConvolution(draw, 2, { in: inChannels, out: outChannels, kernel });
   const x = [...drawn.x.slice(0, 3), inChannels * groups];
   const y = [...drawn.y.slice(0, 3), outChannels];
   return {
@@ -158,12 +169,10 @@ function mixedConv2dBackwardMixing(draw: Draw): Sample {
 }
 
 export const convolutionSamples: Readonly<Record<string, (draw: Draw) => Sample>> = {
-  conv2d: forward(false),
-  conv2d_backward_input: backwardInput(false),
-  conv2d_backward_weight: backwardWeight,
-  samplewise_conv2d: forward(true),
-  samplewise_conv2d_backward_input: backwardInput(true),
-  samplewise_conv2d_backward_weight: backwardWeight,
+  ...convolutions('conv2d', 2, false),
+  ...convolutions('conv3d', 3, false),
+  ...convolutions('samplewise_conv2d', 2, true),
+  ...convolutions('samplewise_conv3d', 3, true),
   mix_cells: mixCells,
   mix_cells_backward_attention: mixCellsBackwardAttention,
   mix_cells_backward_cells: mixCellsBackwardCells,

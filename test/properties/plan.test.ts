@@ -20,7 +20,7 @@ import { fuseMixing } from '../../lib/graph/passes/fuse_mixing.js';
 import { lower } from '../../lib/graph/passes/lower.js';
 import { linearLayer } from '../../lib/layers/convolution.js';
 import { kernelWarehouseConvolution } from '../../lib/layers/kernel_warehouse.js';
-import { convolutionSpec, newContext } from '../../lib/layers/layer.js';
+import { convolutionSpec, layerShape, newContext } from '../../lib/layers/layer.js';
 import { batchNormLayer } from '../../lib/layers/normalization.js';
 import { type ControlName, controlSlots } from '../../lib/plan/control.js';
 import { placeLifetimes } from '../../lib/plan/memory.js';
@@ -39,25 +39,12 @@ const kBound = 1e-9;
 /** One training step of a random small network whose KernelWarehouse layers share a warehouse and are joined by shortcuts. */
 function randomTrainingGraph(draw: Draw): Graph {
   const [batch, size, channels] = [draw.integer(2, 3), draw.integer(4, 6), draw.choice([4, 8])];
-  const specs = Array.from({ length: draw.integer(1, 4) }, (_, i) =>
-    convolutionSpec({
-      name: `layer${i}`,
-      inChannels: channels,
-      outChannels: channels,
-      kernel: draw.choice([1, 3]),
-      bias: draw.boolean(),
-      sharingName: 'stage0_layer0_conv0',
-    }),
-  ).map((spec) => ({ ...spec, padding: (spec.kernel - 1) / 2 }));
-  const shapes = specs.map(({ name, inChannels, outChannels, kernel, bias }) => ({
-    name,
-    kind: 'conv2d' as const,
-    inChannels,
-    outChannels,
-    bias,
-    kernel: [kernel, kernel],
-    sharingName: 'stage0_layer0_conv0',
-  }));
+  const specs = Array.from({ length: draw.integer(1, 4) }, (_, i) => {
+    const kernel = draw.choice([1, 3]);
+    const bias = draw.boolean();
+    return convolutionSpec({ name: `layer${i}`, inChannels: channels, outChannels: channels, kernel, padding: (kernel - 1) / 2, bias });
+  });
+  const shapes = specs.map((spec) => layerShape(spec, 'stage0_layer0_conv0'));
   const convolution = kernelWarehouseConvolution(
     allocate(shapes, { budget: draw.choice([1, 2]), attentionNorm: draw.choice(['batch', 'layer'] as const) }),
   );

@@ -138,7 +138,7 @@ export function mixedConv2dBackwardInput(args: Arguments): Tensor[] {
 
 export function mixedConv2dBackwardMixing(args: Arguments): Tensor[] {
   const [x, dy, attention, cells] = [args.input(0), args.input(1), args.input(2), args.input(3)];
-  const dweight = convolutionBackwardWeight(args, x, dy, args.pair('kernel'), true);
+  const dweight = convolutionBackwardWeight(args, x, dy, true);
   const dcells = backwardCells(dweight, attention, cells.shape);
   const accumulator = args.optional(4);
   if (accumulator) for (let i = 0; i < dcells.data.length; i++) dcells.data[i]! += accumulator.data[i]!;

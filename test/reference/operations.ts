@@ -43,13 +43,19 @@ import { globalAvgPool, globalAvgPoolBackward, maxPool2d, maxPool2dBackward } fr
 import { selfAttention, selfAttentionBackward } from './self_attention.js';
 import type { Tensor } from './tensor.js';
 
+function convolutionOperations(name: string, samplewise: boolean): Readonly<Record<string, ReferenceOperation>> {
+  return {
+    [name]: (args) => [convolution(args, args.input(0), args.input(1), args.optional(2), samplewise)],
+    [`${name}_backward_input`]: (args) => [convolutionBackwardInput(args, args.input(0), args.input(1), samplewise)],
+    [`${name}_backward_weight`]: (args) => [convolutionBackwardWeight(args, args.input(0), args.input(1), samplewise)],
+  };
+}
+
 export const referenceOperations: Readonly<Record<string, ReferenceOperation>> = {
-  conv2d: (args) => [convolution(args, args.input(0), args.input(1), args.optional(2), false)],
-  conv2d_backward_input: (args) => [convolutionBackwardInput(args, args.input(0), args.input(1), false)],
-  conv2d_backward_weight: (args) => [convolutionBackwardWeight(args, args.input(0), args.input(1), args.pair('kernel'), false)],
-  samplewise_conv2d: (args) => [convolution(args, args.input(0), args.input(1), args.optional(2), true)],
-  samplewise_conv2d_backward_input: (args) => [convolutionBackwardInput(args, args.input(0), args.input(1), true)],
-  samplewise_conv2d_backward_weight: (args) => [convolutionBackwardWeight(args, args.input(0), args.input(1), args.pair('kernel'), true)],
+  ...convolutionOperations('conv2d', false),
+  ...convolutionOperations('conv3d', false),
+  ...convolutionOperations('samplewise_conv2d', true),
+  ...convolutionOperations('samplewise_conv3d', true),
   mix_cells: mixCells,
   mix_cells_backward_attention: mixCellsBackwardAttention,
   mix_cells_backward_cells: mixCellsBackwardCells,

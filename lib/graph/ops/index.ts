@@ -6,6 +6,7 @@ import { attentionFunctionOperations } from './attention_function.js';
 import { batchNormOperations } from './batch_norm.js';
 import { concatOperations } from './concat.js';
 import { conv2dOperations } from './conv2d.js';
+import { conv3dOperations } from './conv3d.js';
 import { copyOperation } from './copy.js';
 import { crossEntropyOperations } from './cross_entropy.js';
 import { dropoutOperations } from './dropout.js';
@@ -24,6 +25,7 @@ import { reluOperations } from './relu.js';
 import { relu6Operations } from './relu6.js';
 import { reshapeOperation } from './reshape.js';
 import { samplewiseConv2dOperations } from './samplewise_conv2d.js';
+import { samplewiseConv3dOperations } from './samplewise_conv3d.js';
 import { selfAttentionOperations } from './self_attention.js';
 import { sigmoidOperations } from './sigmoid.js';
 import { sliceOperations } from './slice.js';
@@ -42,6 +44,7 @@ export const operations: ReadonlyMap<string, Operation> = new Map(
     ...batchNormOperations,
     ...concatOperations,
     ...conv2dOperations,
+    ...conv3dOperations,
     ...crossEntropyOperations,
     ...dropoutOperations,
     ...fillOperations,
@@ -57,6 +60,7 @@ export const operations: ReadonlyMap<string, Operation> = new Map(
     ...reluOperations,
     ...relu6Operations,
     ...samplewiseConv2dOperations,
+    ...samplewiseConv3dOperations,
     ...selfAttentionOperations,
     ...sigmoidOperations,
     ...sliceOperations,

@@ -1,8 +1,10 @@
-// Convolutions with one weight for the whole batch: conv2d and its gradients, by oneDNN.
+// Convolutions with one weight for the whole batch, over two or three spatial dimensions, and their gradients, by oneDNN.
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "cpu/converted_copy.h"
 #include "cpu/convolution.h"
@@ -13,11 +15,11 @@ namespace kw::cpu {
 
 namespace {
 
-// A batch-wide pass and the conversion between the plain weight [O,kh,kw,C/groups] and oneDNN's.
-class Conv2d final : public Kernel {
+// A batch-wide pass and the conversion between the plain weight [O,kernel,C/groups] and oneDNN's.
+class StaticConvolution final : public Kernel {
  public:
-  Conv2d(const StepContext& context, ConvolutionPass pass, const ConvolutionGeometry& geometry, const Tensor& x, const Tensor& weight,
-         const Tensor& y, const Tensor* bias)
+  StaticConvolution(const StepContext& context, ConvolutionPass pass, const ConvolutionGeometry& geometry, const Tensor& x,
+                    const Tensor& weight, const Tensor& y, const Tensor* bias)
       : pass_(pass),
         threads_(context.threads),
         x_(x),
@@ -66,34 +68,41 @@ class Conv2d final : public Kernel {
   AlignedFloats converted_;
 };
 
-}  // namespace
+// The kernel of a weight [O,kernel,C/groups].
+std::vector<int64_t> kernel_of(const StepContext& context, const Tensor& weight, size_t dimensions) {
+  expect_rank(context, "weight", weight, dimensions + 2);
+  return {weight.shape.begin() + 1, weight.shape.end() - 1};
+}
 
-void add_convolution(KernelRegistry& registry) {
-  registry.add("conv2d", [](const StepContext& context) -> std::unique_ptr<Kernel> {
+void add_passes(KernelRegistry& registry, const std::string& op, size_t dimensions) {
+  registry.add(op, [dimensions](const StepContext& context) -> std::unique_ptr<Kernel> {
     const Tensor& x = context.input(0);
     const Tensor& weight = context.input(1);
     const Tensor& y = context.output(0);
-    expect_rank(context, "weight", weight, 4);
-    const auto geometry = convolution_geometry(context, x, y, weight.shape[1], weight.shape[2]);
-    return std::make_unique<Conv2d>(context, ConvolutionPass::forward, geometry, x, weight, y,
-                                    context.has_input(2) ? &context.input(2) : nullptr);
+    const auto geometry = convolution_geometry(context, x, y, kernel_of(context, weight, dimensions));
+    return std::make_unique<StaticConvolution>(context, ConvolutionPass::forward, geometry, x, weight, y,
+                                               context.has_input(2) ? &context.input(2) : nullptr);
   });
-  registry.add("conv2d_backward_input", [](const StepContext& context) -> std::unique_ptr<Kernel> {
+  registry.add(op + "_backward_input", [dimensions](const StepContext& context) -> std::unique_ptr<Kernel> {
     const Tensor& dy = context.input(0);
     const Tensor& weight = context.input(1);
     const Tensor& dx = context.output(0);
-    expect_rank(context, "weight", weight, 4);
-    const auto geometry = convolution_geometry(context, dx, dy, weight.shape[1], weight.shape[2]);
-    return std::make_unique<Conv2d>(context, ConvolutionPass::backward_input, geometry, dx, weight, dy, nullptr);
+    const auto geometry = convolution_geometry(context, dx, dy, kernel_of(context, weight, dimensions));
+    return std::make_unique<StaticConvolution>(context, ConvolutionPass::backward_input, geometry, dx, weight, dy, nullptr);
   });
-  registry.add("conv2d_backward_weight", [](const StepContext& context) -> std::unique_ptr<Kernel> {
+  registry.add(op + "_backward_weight", [dimensions](const StepContext& context) -> std::unique_ptr<Kernel> {
     const Tensor& x = context.input(0);
     const Tensor& dy = context.input(1);
-    const Tensor& dweight = context.output(0);
-    const KernelSize kernel = kernel_size(context);
-    const auto geometry = convolution_geometry(context, x, dy, kernel.height, kernel.width);
-    return std::make_unique<Conv2d>(context, ConvolutionPass::backward_weight, geometry, x, dweight, dy, nullptr);
+    const auto geometry = convolution_geometry(context, x, dy, kernel_size(context, dimensions));
+    return std::make_unique<StaticConvolution>(context, ConvolutionPass::backward_weight, geometry, x, context.output(0), dy, nullptr);
   });
+}
+
+}  // namespace
+
+void add_convolution(KernelRegistry& registry) {
+  add_passes(registry, "conv2d", 2);
+  add_passes(registry, "conv3d", 3);
 }
 
 }  // namespace kw::cpu

@@ -1,0 +1,28 @@
+/** Failures of reading and writing checkpoints, in one form. Text from the file may be anything, so that it is shown cut and on one line. */
+import { KernelWarehouseError } from '../errors.js';
+
+const SHOWN_CHARACTERS = 120;
+
+/** Throws what is wrong with a file, and with which of its tensors where one is to blame. */
+export type Fail = (problem: string, tensor?: string, cause?: unknown) => never;
+
+/** Text from a file, such as a tensor's name, in quotes. */
+export function shown(text: string): string {
+  return JSON.stringify(text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}...` : text);
+}
+
+/** The failure of a file: ERR_KW_CHECKPOINT, one line. */
+export function failureOf(path: string): Fail {
+  return (problem, tensor, cause) => {
+    const where = tensor === undefined ? path : `${path}, tensor ${shown(tensor)}`;
+    // Parsers quote what they could not read, line breaks included.
+    const line = problem.replace(/[\p{Cc}\u2028\u2029]+/gu, ' ');
+    throw new KernelWarehouseError('ERR_KW_CHECKPOINT', `${where}: ${line}`, cause === undefined ? undefined : { cause });
+  };
+}
+
+/** An error of the operating system as a checkpoint's; ours are passed on. */
+export function asCheckpointError(path: string, problem: string, error: unknown): KernelWarehouseError {
+  if (error instanceof KernelWarehouseError) return error;
+  return new KernelWarehouseError('ERR_KW_CHECKPOINT', `${path}: ${problem}: ${(error as Error).message}`, { cause: error });
+}

@@ -1,0 +1,83 @@
+/** Finding the weights, and what is known of the run, in what a training script has saved. */
+import { type Fail, shown } from './failure.js';
+import { TorchTensor } from './torch_values.js';
+import { PickleGlobal, PickleObject, type PickleValue } from './unpickle.js';
+
+/** Where scripts put the state dict: the authors, and most others. */
+const MODEL_KEYS = ['model', 'state_dict'];
+const MAXIMUM_SETTINGS = 10_000;
+const MAXIMUM_SETTINGS_CHARACTERS = 1_000_000;
+const MAXIMUM_SETTINGS_DEPTH = 16;
+const SHOWN_KEYS = 12;
+
+/** The tensors of the state dict by name: under `model` or `state_dict`, or the value itself; or the one under `model_ema`. */
+export function findWeights(value: PickleValue, choice: 'model' | 'model_ema', fail: Fail): ReadonlyMap<string, TorchTensor> {
+  if (value instanceof PickleObject) return failWholeModule(value, fail);
+  if (!(value instanceof Map)) fail('it holds no dict of tensors');
+  const key = choice === 'model_ema' ? choice : MODEL_KEYS.find((name) => value.has(name) && !(value.get(name) instanceof TorchTensor));
+  const found = key === undefined ? value : value.get(key);
+  if (found instanceof PickleObject) return failWholeModule(found, fail);
+  const tensors = new Map<string, TorchTensor>();
+  if (found instanceof Map)
+    for (const [name, tensor] of found) if (typeof name === 'string' && tensor instanceof TorchTensor) tensors.set(name, tensor);
+  if (tensors.size === 0) {
+    const keys = [...value.keys()].filter((name) => typeof name === 'string');
+    const list = keys.slice(0, SHOWN_KEYS).map(shown).join(', ');
+    fail(`no tensors under ${choice === 'model_ema' ? 'model_ema' : 'model or state_dict'}; it has ${list || 'nothing'}`);
+  }
+  return tensors;
+}
+
+function failWholeModule({ className }: PickleObject, fail: Fail): never {
+  const name = shown(className.replace(' ', '.'));
+  fail(`it holds a whole ${name}, not its weights; in Python, save those: torch.save(model.state_dict(), 'weights.pth')`);
+}
+
+/** `epoch`, and `args` as JSON, of a training script's checkpoint. */
+export function describeRun(value: PickleValue, fail: Fail): Readonly<Record<string, string>> {
+  if (!(value instanceof Map)) return {};
+  const epoch = value.get('epoch');
+  const args = value.get('args');
+  const settings = args instanceof PickleObject ? args.state : args;
+  return {
+    ...(typeof epoch === 'number' ? { epoch: String(epoch) } : {}),
+    ...(settings instanceof Map ? { args: JSON.stringify(new Settings(fail).plain(settings, 0)) } : {}),
+  };
+}
+
+type Plain = null | boolean | number | string | readonly Plain[] | { readonly [name: string]: Plain };
+
+/** Settings as plain data. A few bytes of pickle can refer to each other so often that they would fill any memory: everything is counted. */
+class Settings {
+  readonly #fail: Fail;
+  #count = 0;
+  #characters = 0;
+
+  constructor(fail: Fail) {
+    this.#fail = fail;
+  }
+
+  plain(value: PickleValue, depth: number): Plain {
+    this.#count += 1;
+    if (this.#count > MAXIMUM_SETTINGS || depth > MAXIMUM_SETTINGS_DEPTH) {
+      this.#fail(`its args have more than ${MAXIMUM_SETTINGS} values, or more than ${MAXIMUM_SETTINGS_DEPTH} levels`);
+    }
+    if (typeof value === 'number') return Number.isFinite(value) ? value : String(value);
+    if (typeof value === 'string') return this.#text(value);
+    if (value === null || typeof value === 'boolean') return value;
+    if (typeof value === 'bigint') return String(value);
+    if (Array.isArray(value) || value instanceof Set) return [...value].map((item) => this.plain(item, depth + 1));
+    if (value instanceof Map) {
+      // fromEntries defines, where assignment to __proto__ would do something else.
+      return Object.fromEntries([...value].map(([key, item]) => [String(this.plain(key, depth + 1)), this.plain(item, depth + 1)]));
+    }
+    if (value instanceof PickleGlobal) return this.#text(value.name.replace(' ', '.'));
+    return value instanceof PickleObject ? this.#text(`<${value.className.replace(' ', '.')}>`) : '<binary>';
+  }
+
+  #text(text: string): string {
+    this.#characters += text.length;
+    if (this.#characters > MAXIMUM_SETTINGS_CHARACTERS) this.#fail(`its args have more than ${MAXIMUM_SETTINGS_CHARACTERS} characters`);
+    return text;
+  }
+}

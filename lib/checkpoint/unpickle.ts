@@ -1,0 +1,423 @@
+/**
+ * Python's pickle format (protocols 0 to 5) as data. A pickle is a program for a small stack machine; here it can only build containers and
+ * plain values. What a pickle refers to by name is never looked up: `PickleWorld` says what the few known names mean, and every other name stays a
+ * name. There are no jumps, so that the time is bounded by the length; the memory by MAXIMUM_OPERATIONS.
+ */
+import { type Fail, shown } from './failure.js';
+
+/** Something that Python would import: `torch._utils _rebuild_tensor_v2`. Never called. */
+export class PickleGlobal {
+  constructor(readonly name: string) {}
+}
+
+/** An object of a class that only its name is known of. */
+export class PickleObject {
+  /** What the object's `__dict__` would be, or its other state. */
+  state: PickleValue = undefined;
+  constructor(readonly className: string) {}
+}
+
+export type PickleValue = undefined | null | boolean | number | bigint | string | Uint8Array | PickleContainer | object;
+/** Tuples and lists are arrays; dicts are maps, so that no key can be mistaken for a property. */
+export type PickleContainer = PickleValue[] | Map<PickleValue, PickleValue> | Set<PickleValue>;
+
+/** What the names in a pickle mean. */
+export interface PickleWorld {
+  /** The result of calling `callable`; must fail for what it does not know. */
+  readonly call: (callable: string, values: readonly PickleValue[]) => PickleValue;
+  /** What a persistent id, a reference out of the pickle, stands for. */
+  readonly persistent: (id: PickleValue) => PickleValue;
+}
+
+/** Thrown when the bytes end before the pickle does, for readers that try with more. */
+export class PickleCutShort extends Error {}
+
+const MAXIMUM_OPERATIONS = 5_000_000;
+const MAXIMUM_PROTOCOL = 5;
+/** Longer whole numbers have no use in a checkpoint, and are slow to convert. */
+const MAXIMUM_INTEGER_BYTES = 64;
+const MAXIMUM_LINE_BYTES = 4096;
+
+// Python's surrogatepass lets through what is not UTF-8; replacing it loses nothing that a name or a setting needs.
+const utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
+
+/** Reads one pickle from the start of `bytes`; `end` is where it stops. */
+export function unpickle(bytes: Uint8Array, world: PickleWorld, fail: Fail): { readonly value: PickleValue; readonly end: number } {
+  return new Machine(bytes, world, fail).run();
+}
+
+class Machine {
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  readonly #world: PickleWorld;
+  readonly #fail: Fail;
+  readonly #memo = new Map<number, PickleValue>();
+  readonly #marks: number[] = [];
+  #stack: PickleValue[] = [];
+  #position = 0;
+
+  constructor(bytes: Uint8Array, world: PickleWorld, fail: Fail) {
+    this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#world = world;
+    this.#fail = fail;
+  }
+
+  run(): { readonly value: PickleValue; readonly end: number } {
+    for (let operations = 0; operations < MAXIMUM_OPERATIONS; operations++) {
+      const code = this.#byte();
+      if (code === 0x2e) return { value: this.pop(), end: this.#position }; // STOP
+      const operation = operationsByCode[code];
+      if (!operation) this.#fail(`its pickle has an unknown operation 0x${code.toString(16).padStart(2, '0')}`);
+      operation(this);
+    }
+    this.#fail(`its pickle has more than ${MAXIMUM_OPERATIONS} operations`);
+  }
+
+  // What the operations are made of.
+
+  #byte(): number {
+    return this.#bytes[this.#advance(1)] as number;
+  }
+
+  /** Where the next `length` bytes start. */
+  #advance(length: number): number {
+    if (!(length <= this.#bytes.length - this.#position)) throw new PickleCutShort();
+    const start = this.#position;
+    this.#position += length;
+    return start;
+  }
+
+  unsigned(bytes: 1 | 2 | 4 | 8): number {
+    const start = this.#advance(bytes);
+    if (bytes === 1) return this.#view.getUint8(start);
+    if (bytes === 2) return this.#view.getUint16(start, true);
+    if (bytes === 4) return this.#view.getUint32(start, true);
+    const value = this.#view.getBigUint64(start, true);
+    if (value > BigInt(Number.MAX_SAFE_INTEGER)) this.#fail(`its pickle has a length of ${value}`);
+    return Number(value);
+  }
+
+  signed32(): number {
+    return this.#view.getInt32(this.#advance(4), true);
+  }
+
+  bigEndianDouble(): number {
+    return this.#view.getFloat64(this.#advance(8), false);
+  }
+
+  take(length: number): Uint8Array {
+    const start = this.#advance(length);
+    return this.#bytes.subarray(start, start + length);
+  }
+
+  text(length: number): string {
+    return utf8.decode(this.take(length));
+  }
+
+  /** The rest of the line, without its end. */
+  line(): string {
+    const window = this.#bytes.subarray(this.#position, this.#position + MAXIMUM_LINE_BYTES);
+    const length = window.indexOf(0x0a);
+    if (length < 0) {
+      if (window.length < MAXIMUM_LINE_BYTES) throw new PickleCutShort();
+      this.#fail(`its pickle has a line of more than ${MAXIMUM_LINE_BYTES} bytes`);
+    }
+    const text = this.text(length);
+    this.#position += 1;
+    return text;
+  }
+
+  /** A whole number in two's complement, little-endian, as a bigint only where a number would not be exact. */
+  integer(length: number): number | bigint {
+    if (length > MAXIMUM_INTEGER_BYTES) this.#fail(`its pickle has a whole number of ${length} bytes`);
+    const bytes = this.take(length);
+    const value = bytes.reduceRight((sum, byte) => (sum << 8n) | BigInt(byte), 0n);
+    return exact(BigInt.asIntN(8 * length, value));
+  }
+
+  decimal(text: string): number | bigint {
+    const digits = text.replace(/L$/, '');
+    if (!/^[+-]?\d{1,150}$/.test(digits)) this.#fail(`its pickle has ${shown(text)} for a whole number`);
+    return exact(BigInt(digits.replace(/^\+/, '')));
+  }
+
+  float(text: string): number {
+    const special: Readonly<Record<string, number>> = { nan: Number.NaN, inf: Infinity, '-inf': -Infinity };
+    if (Object.hasOwn(special, text)) return special[text] as number;
+    if (!/^[+-]?[\d.]+(e[+-]?\d+)?$/i.test(text)) this.#fail(`its pickle has ${shown(text)} for a number`);
+    return Number(text);
+  }
+
+  push(value: PickleValue): void {
+    this.#stack.push(value);
+  }
+
+  pop(): PickleValue {
+    if (this.#stack.length <= (this.#marks.at(-1) ?? 0)) this.#fail('its pickle takes from an empty stack');
+    return this.#stack.pop();
+  }
+
+  /** The value on top, which stays. */
+  top(): PickleValue {
+    if (this.#stack.length <= (this.#marks.at(-1) ?? 0)) this.#fail('its pickle takes from an empty stack');
+    return this.#stack.at(-1);
+  }
+
+  mark(): void {
+    this.#marks.push(this.#stack.length);
+  }
+
+  /** Takes the values behind the last mark, and the mark. */
+  popMark(): PickleValue[] {
+    const start = this.#marks.pop();
+    if (start === undefined) return this.#fail('its pickle has no mark to go back to');
+    return this.#stack.splice(start);
+  }
+
+  /** POP takes a mark where one is on top. */
+  discard(): void {
+    if (this.#marks.at(-1) === this.#stack.length && this.#marks.length > 0) this.#marks.pop();
+    else this.pop();
+  }
+
+  remember(index: number): void {
+    this.#memo.set(index, this.top());
+  }
+
+  rememberNext(): void {
+    this.remember(this.#memo.size);
+  }
+
+  recall(index: number): void {
+    if (!this.#memo.has(index)) this.#fail(`its pickle refers to a value ${index} that it has not stored`);
+    this.push(this.#memo.get(index));
+  }
+
+  index(text: string): number {
+    const value = this.decimal(text);
+    return typeof value === 'number' && value >= 0 ? value : this.#fail(`its pickle has ${shown(text)} for an index`);
+  }
+
+  global(module: PickleValue, name: PickleValue): void {
+    if (typeof module !== 'string' || typeof name !== 'string') this.#fail('its pickle has a name that is not text');
+    this.push(new PickleGlobal(`${module} ${name}`));
+  }
+
+  call(callable: PickleValue, values: PickleValue): void {
+    if (!(callable instanceof PickleGlobal) || !Array.isArray(values)) this.#fail('its pickle calls what cannot be called');
+    this.push(this.#world.call(callable.name, values));
+  }
+
+  /** An object made without calling anything but its class's `__new__`, which is not called either. */
+  newObject(cls: PickleValue): void {
+    if (!(cls instanceof PickleGlobal)) this.#fail('its pickle makes an object of what is no class');
+    // A class that is a known function too, such as OrderedDict, has its own form.
+    this.push(containerOf(cls.name) ?? new PickleObject(cls.name));
+  }
+
+  build(state: PickleValue): void {
+    const object = this.top();
+    // Containers and tensors have attributes of no use here, such as the _metadata of a state dict.
+    if (object instanceof PickleObject) object.state = state;
+  }
+
+  append(values: readonly PickleValue[]): void {
+    const list = this.top();
+    if (Array.isArray(list)) for (const value of values) list.push(value);
+    else if (!(list instanceof PickleObject)) this.#fail('its pickle appends to what is no list');
+  }
+
+  setItems(items: readonly PickleValue[]): void {
+    const dictionary = this.top();
+    if (items.length % 2 !== 0) this.#fail('its pickle has a key without a value');
+    if (dictionary instanceof Map) {
+      for (let i = 0; i < items.length; i += 2) dictionary.set(items[i], items[i + 1]);
+    } else if (!(dictionary instanceof PickleObject)) this.#fail('its pickle sets items of what is no dict');
+  }
+
+  addItems(items: readonly PickleValue[]): void {
+    const set = this.top();
+    if (set instanceof Set) for (const item of items) set.add(item);
+    else if (!(set instanceof PickleObject)) this.#fail('its pickle adds to what is no set');
+  }
+
+  persistent(id: PickleValue): void {
+    this.push(this.#world.persistent(id));
+  }
+
+  protocol(version: number): void {
+    if (version > MAXIMUM_PROTOCOL) this.#fail(`its pickle has protocol ${version}; protocols up to ${MAXIMUM_PROTOCOL} are known`);
+  }
+
+  refuse(what: string): never {
+    return this.#fail(`its pickle has ${what}, which torch.save does not write`);
+  }
+}
+
+/** The container that a class is read as, where it is one. */
+export function containerOf(className: string): PickleContainer | undefined {
+  if (className === 'collections OrderedDict' || className === 'collections defaultdict') return new Map();
+  return undefined;
+}
+
+function exact(value: bigint): number | bigint {
+  return BigInt.asIntN(53, value) === value ? Number(value) : value;
+}
+
+const latin1 = (bytes: Uint8Array) => Buffer.from(bytes).toString('latin1');
+/** How protocol 0 writes booleans. */
+const booleans: Readonly<Record<string, boolean>> = { '01': true, '00': false };
+
+/** By their names in Python's pickletools. */
+const operations: Readonly<Record<string, readonly [code: number, run: (machine: Machine) => void]>> = {
+  PROTO: [0x80, (m) => m.protocol(m.unsigned(1))],
+  FRAME: [0x95, (m) => void m.unsigned(8)],
+  MARK: [0x28, (m) => m.mark()],
+  POP: [0x30, (m) => m.discard()],
+  POP_MARK: [0x31, (m) => void m.popMark()],
+  DUP: [0x32, (m) => m.push(m.top())],
+
+  NONE: [0x4e, (m) => m.push(null)],
+  NEWTRUE: [0x88, (m) => m.push(true)],
+  NEWFALSE: [0x89, (m) => m.push(false)],
+  INT: [
+    0x49,
+    (m) => {
+      const line = m.line();
+      m.push(booleans[line] ?? m.decimal(line));
+    },
+  ],
+  LONG: [0x4c, (m) => m.push(m.decimal(m.line()))],
+  BININT: [0x4a, (m) => m.push(m.signed32())],
+  BININT1: [0x4b, (m) => m.push(m.unsigned(1))],
+  BININT2: [0x4d, (m) => m.push(m.unsigned(2))],
+  LONG1: [0x8a, (m) => m.push(m.integer(m.unsigned(1)))],
+  LONG4: [0x8b, (m) => m.push(m.integer(m.unsigned(4)))],
+  FLOAT: [0x46, (m) => m.push(m.float(m.line()))],
+  BINFLOAT: [0x47, (m) => m.push(m.bigEndianDouble())],
+
+  STRING: [0x53, (m) => m.push(m.line().replace(/^(['"])(.*)\1$/, '$2'))],
+  BINSTRING: [0x54, (m) => m.push(latin1(m.take(m.unsigned(4))))],
+  SHORT_BINSTRING: [0x55, (m) => m.push(latin1(m.take(m.unsigned(1))))],
+  UNICODE: [0x56, (m) => m.push(m.line())],
+  BINUNICODE: [0x58, (m) => m.push(m.text(m.unsigned(4)))],
+  SHORT_BINUNICODE: [0x8c, (m) => m.push(m.text(m.unsigned(1)))],
+  BINUNICODE8: [0x8d, (m) => m.push(m.text(m.unsigned(8)))],
+  BINBYTES: [0x42, (m) => m.push(m.take(m.unsigned(4)))],
+  SHORT_BINBYTES: [0x43, (m) => m.push(m.take(m.unsigned(1)))],
+  BINBYTES8: [0x8e, (m) => m.push(m.take(m.unsigned(8)))],
+  BYTEARRAY8: [0x96, (m) => m.push(m.take(m.unsigned(8)))],
+
+  EMPTY_TUPLE: [0x29, (m) => m.push([])],
+  TUPLE: [0x74, (m) => m.push(m.popMark())],
+  TUPLE1: [0x85, (m) => m.push([m.pop()])],
+  TUPLE2: [0x86, (m) => m.push([m.pop(), m.pop()].reverse())],
+  TUPLE3: [0x87, (m) => m.push([m.pop(), m.pop(), m.pop()].reverse())],
+  EMPTY_LIST: [0x5d, (m) => m.push([])],
+  LIST: [0x6c, (m) => m.push(m.popMark())],
+  APPEND: [
+    0x61,
+    (m) => {
+      const value = m.pop();
+      m.append([value]);
+    },
+  ],
+  APPENDS: [0x65, (m) => m.append(m.popMark())],
+  EMPTY_DICT: [0x7d, (m) => m.push(new Map())],
+  DICT: [
+    0x64,
+    (m) => {
+      const items = m.popMark();
+      m.push(new Map());
+      m.setItems(items);
+    },
+  ],
+  SETITEM: [
+    0x73,
+    (m) => {
+      const value = m.pop();
+      const key = m.pop();
+      m.setItems([key, value]);
+    },
+  ],
+  SETITEMS: [0x75, (m) => m.setItems(m.popMark())],
+  EMPTY_SET: [0x8f, (m) => m.push(new Set())],
+  ADDITEMS: [0x90, (m) => m.addItems(m.popMark())],
+  FROZENSET: [0x91, (m) => m.push(new Set(m.popMark()))],
+
+  PUT: [0x70, (m) => m.remember(m.index(m.line()))],
+  BINPUT: [0x71, (m) => m.remember(m.unsigned(1))],
+  LONG_BINPUT: [0x72, (m) => m.remember(m.unsigned(4))],
+  MEMOIZE: [0x94, (m) => m.rememberNext()],
+  GET: [0x67, (m) => m.recall(m.index(m.line()))],
+  BINGET: [0x68, (m) => m.recall(m.unsigned(1))],
+  LONG_BINGET: [0x6a, (m) => m.recall(m.unsigned(4))],
+
+  GLOBAL: [0x63, (m) => m.global(m.line(), m.line())],
+  STACK_GLOBAL: [
+    0x93,
+    (m) => {
+      const name = m.pop();
+      m.global(m.pop(), name);
+    },
+  ],
+  REDUCE: [
+    0x52,
+    (m) => {
+      const values = m.pop();
+      m.call(m.pop(), values);
+    },
+  ],
+  INST: [
+    0x69,
+    (m) => {
+      m.global(m.line(), m.line());
+      const cls = m.pop();
+      m.call(cls, m.popMark());
+    },
+  ],
+  OBJ: [
+    0x6f,
+    (m) => {
+      const [cls, ...values] = m.popMark();
+      m.call(cls, values);
+    },
+  ],
+  NEWOBJ: [
+    0x81,
+    (m) => {
+      m.pop();
+      m.newObject(m.pop());
+    },
+  ],
+  NEWOBJ_EX: [
+    0x92,
+    (m) => {
+      m.pop();
+      m.pop();
+      m.newObject(m.pop());
+    },
+  ],
+  BUILD: [
+    0x62,
+    (m) => {
+      const state = m.pop();
+      m.build(state);
+    },
+  ],
+  BINPERSID: [0x51, (m) => m.persistent(m.pop())],
+
+  PERSID: [0x50, (m) => m.refuse('a persistent id as text')],
+  EXT1: [0x82, (m) => m.refuse('a number from the extension registry')],
+  EXT2: [0x83, (m) => m.refuse('a number from the extension registry')],
+  EXT4: [0x84, (m) => m.refuse('a number from the extension registry')],
+  NEXT_BUFFER: [0x97, (m) => m.refuse('a buffer from outside')],
+  READONLY_BUFFER: [0x98, (m) => m.refuse('a buffer from outside')],
+};
+
+const operationsByCode: readonly (((machine: Machine) => void) | undefined)[] = (() => {
+  const byCode = new Array<((machine: Machine) => void) | undefined>(256).fill(undefined);
+  for (const [code, run] of Object.values(operations)) byCode[code] = run;
+  return byCode;
+})();

@@ -1,0 +1,49 @@
+/** The options of everything that takes weights or a network. */
+import { type Command, Option } from 'commander';
+import { decimalNumber, wholeNumber } from './arguments.js';
+
+export interface NetworkFlags {
+  readonly network?: string;
+  readonly config?: string;
+}
+
+/** `--network` and `--config`, which mean the same; two names because people think of one or the other. */
+export function addNetworkOptions(command: Command, when: string): Command {
+  return command
+    .option('--network <name>', `network, official configuration, or JSON configuration file${when}`)
+    .addOption(new Option('--config <file>', 'the same as --network').conflicts('network'));
+}
+
+/** What a file of official names alone does not say. */
+export interface DescriptionFlags extends NetworkFlags {
+  readonly classes?: number;
+  readonly classesFrom?: string;
+  readonly stem?: 'small' | 'large';
+  readonly temperature?: number;
+}
+
+export interface ModelFlags extends DescriptionFlags {
+  readonly ema?: true;
+  readonly strict: boolean;
+}
+
+export function addDescriptionOptions(command: Command): Command {
+  return addNetworkOptions(command, ', where the weights do not say it')
+    .option('--classes <count>', 'classes of that network (default: as its classifier in the weights has)', wholeNumber(1))
+    .option('--classes-from <file>', 'names of the classes, one on each line, in the order of the logits')
+    .addOption(
+      new Option('--stem <kind>', 'first layers of that network (default: as in the weights, else large)').choices(['small', 'large']),
+    )
+    .option('--temperature <number>', 'attention temperature of that network (default: 0)', decimalNumber({ least: 0, most: 1 }));
+}
+
+/** Options of everything that uses weights. */
+export function addModelOptions(command: Command): Command {
+  return addEmaOption(addDescriptionOptions(command))
+    .option('--strict', 'weights and network must have the same tensors (the default)', true)
+    .option('--no-strict', 'only the shapes must agree: what the weights lack is initialised, what the network lacks is passed over');
+}
+
+export function addEmaOption(command: Command): Command {
+  return command.option('--ema', "the weights' moving average (model_ema) of a .pth checkpoint");
+}

@@ -1,0 +1,51 @@
+/** What the shapes in a checkpoint say about the network that they belong to. */
+import type { TensorSource } from '../checkpoint/checkpoint_file.js';
+import { Model, type ModelOptions } from './model.js';
+import { findNetwork } from './registry.js';
+
+/** Two numbers of classes to see which tensors depend on them; both have the divisors that classifiers of cells ask for. */
+const [SOME_CLASSES, OTHER_CLASSES] = [1000, 500] as const;
+
+function shapesOf(options: ModelOptions): ReadonlyMap<string, readonly number[]> {
+  return new Map(new Model(options).declarations.map(({ name, shape }) => [name, shape]));
+}
+
+function sameShape(a: readonly number[], b: readonly number[] | undefined): boolean {
+  return b !== undefined && a.length === b.length && a.every((size, axis) => size === b[axis]);
+}
+
+/** Names of the tensors whose shapes depend on the number of classes: the classifier. */
+export function classifierNames(options: ModelOptions, classes: number, otherClasses: number): readonly string[] {
+  const others = shapesOf({ ...options, classes: otherClasses });
+  return [...shapesOf({ ...options, classes })].filter(([name, shape]) => !sameShape(shape, others.get(name))).map(([name]) => name);
+}
+
+/** The number of classes of a checkpoint, from the shape of its classifier; undefined where it has none. */
+function classesOf(options: ModelOptions, source: TensorSource): number | undefined {
+  const others = shapesOf({ ...options, classes: OTHER_CLASSES });
+  for (const [name, shape] of shapesOf({ ...options, classes: SOME_CLASSES })) {
+    const other = others.get(name);
+    const axis = shape.findIndex((size, index) => size === SOME_CLASSES && other?.[index] === OTHER_CLASSES);
+    const found = axis < 0 || !source.has(name) ? undefined : source.entry(name).shape[axis];
+    if (found !== undefined && found > 0) return found;
+  }
+  return undefined;
+}
+
+/** The stem whose shapes agree with most of the checkpoint's; `large` where they do not tell. */
+function stemOf(options: ModelOptions, source: TensorSource): ModelOptions['stem'] {
+  const { stems = ['large'] } = findNetwork(options.network).network;
+  const fitting = (stem: (typeof stems)[number]) => new Model({ ...options, stem }).compare(source).loaded.length;
+  const counts = stems.map((stem) => ({ stem, count: fitting(stem) }));
+  const most = Math.max(...counts.map(({ count }) => count));
+  const best = counts.filter(({ count }) => count === most).map(({ stem }) => stem);
+  return best.includes('large') ? 'large' : best[0];
+}
+
+/** `options` with the stem and the number of classes that they leave open taken from the shapes in a checkpoint. */
+export function fitOptions(options: ModelOptions, source: TensorSource): ModelOptions {
+  const stem = options.stem ?? stemOf(options, source);
+  const withStem = { ...options, ...(stem === undefined ? {} : { stem }) };
+  const classes = options.classes ?? classesOf(withStem, source);
+  return { ...withStem, ...(classes === undefined ? {} : { classes }) };
+}

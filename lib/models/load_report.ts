@@ -1,0 +1,97 @@
+/** How the tensors of a source fit the stored tensors of a model, name by name. */
+import type { TensorSource } from '../checkpoint/checkpoint_file.js';
+import type { TensorDeclaration } from '../graph/declaration.js';
+import { nearestName } from './nearest_name.js';
+
+export interface WrongShape {
+  readonly name: string;
+  /** The model's shape, in PyTorch's order. */
+  readonly expected: readonly number[];
+  /** The source's. */
+  readonly found: readonly number[];
+}
+
+export interface MissingTensor {
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** The most similar of the unexpected names, where one is similar. */
+  readonly nearest?: string;
+}
+
+/** Every name of the model is in one of `loaded`, `missing`, `wrongShape`; every name of the source in `loaded`, `wrongShape`, `unexpected`, `ignored`. */
+export interface LoadReport {
+  readonly loaded: readonly string[];
+  readonly missing: readonly MissingTensor[];
+  readonly wrongShape: readonly WrongShape[];
+  /** In the source, but not in the model. */
+  readonly unexpected: readonly string[];
+  /** In the source, and of no use to any model here: PyTorch's counters of batches, the optimizer's state of a training checkpoint. */
+  readonly ignored: readonly string[];
+}
+
+const IGNORED = /(^|\.)num_batches_tracked$|^optimizer\./;
+const SHOWN_NAMES = 8;
+/** Comparing names takes time that grows with their number and length, and a foreign file may have any. */
+const COMPARED_NAMES = 2000;
+const COMPARED_LENGTH = 200;
+
+/** Compares names and shapes; nothing is read. */
+export function compareTensors(declarations: Iterable<TensorDeclaration>, source: TensorSource): LoadReport {
+  const loaded: string[] = [];
+  const missing: MissingTensor[] = [];
+  const wrongShape: WrongShape[] = [];
+  const known = new Set<string>();
+  for (const { name, shape } of declarations) {
+    known.add(name);
+    const found = source.has(name) ? source.entry(name).shape : undefined;
+    if (!found) missing.push({ name, shape });
+    else if (found.length === shape.length && found.every((size, axis) => size === shape[axis])) loaded.push(name);
+    else wrongShape.push({ name, expected: shape, found });
+  }
+  const others = source.names.filter((name) => !known.has(name));
+  const unexpected = others.filter((name) => !IGNORED.test(name));
+  return {
+    loaded,
+    missing: withNearest(missing, unexpected),
+    wrongShape,
+    unexpected,
+    ignored: others.filter((name) => IGNORED.test(name)),
+  };
+}
+
+function withNearest(missing: readonly MissingTensor[], unexpected: readonly string[]): readonly MissingTensor[] {
+  const candidates = unexpected.filter(({ length }) => length <= COMPARED_LENGTH).slice(0, COMPARED_NAMES);
+  return missing.map((tensor, index) => {
+    const nearest = index < SHOWN_NAMES ? nearestName(tensor.name, candidates) : undefined;
+    return nearest === undefined ? tensor : { ...tensor, nearest };
+  });
+}
+
+/** What does not fit, in one line; undefined when everything does. */
+export function describeMisfit({ missing, wrongShape, unexpected }: LoadReport): string | undefined {
+  const parts = [
+    listed(
+      'missing',
+      missing.map(
+        ({ name, shape, nearest }) => `'${name}' [${shape.join(', ')}]${nearest === undefined ? '' : ` (the file has ${quoted(nearest)})`}`,
+      ),
+    ),
+    listed(
+      'wrong shape',
+      wrongShape.map(({ name, expected, found }) => `'${name}' is [${found.join(', ')}], expected [${expected.join(', ')}]`),
+    ),
+    listed('unexpected', unexpected.slice(0, SHOWN_NAMES).map(quoted), unexpected.length),
+  ].filter((part) => part !== undefined);
+  return parts.length === 0 ? undefined : parts.join('; ');
+}
+
+function listed(title: string, items: readonly string[], count = items.length): string | undefined {
+  if (count === 0) return undefined;
+  const rest = count > SHOWN_NAMES ? ` and ${count - SHOWN_NAMES} more` : '';
+  return `${title} (${count}): ${items.slice(0, SHOWN_NAMES).join(', ')}${rest}`;
+}
+
+/** A name that comes from the file, on one line. */
+function quoted(name: string): string {
+  return `'${(name.length > COMPARED_LENGTH ? `${name.slice(0, COMPARED_LENGTH)}...` : name).replace(/[\p{Cc}\u2028\u2029]/gu, '?')}'`;
+}
