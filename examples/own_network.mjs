@@ -11,7 +11,7 @@ import './my_described_network.mjs';
 const [folder = 'runs/own_network', lastStep = Number.POSITIVE_INFINITY] = process.argv.slice(2);
 const options = {
   ...kw.defaultTrainingOptions,
-  epochs: 4,
+  epochs: 3,
   batchSize: 16,
   imageSize: 8,
   cropRatio: 1,
