@@ -11,7 +11,7 @@ import './my_described_network.mjs';
 const [folder = 'runs/own_network', lastStep = Number.POSITIVE_INFINITY] = process.argv.slice(2);
 const options = {
   ...kw.defaultTrainingOptions,
-  epochs: 4,
+  epochs: 3,
   batchSize: 16,
   imageSize: 8,
   cropRatio: 1,
@@ -54,10 +54,12 @@ const { history } = await kw.train({
 console.log(`${steps} steps, ${history.length} epochs done`);
 
 // Feature maps at the ends of stages 1 and 2, with the trained weights.
-const { model, tensors, temperature } = await kw.readCheckpoint(checkpointPath);
+const file = await kw.openCheckpoint(checkpointPath);
+const { model, temperature } = kw.trainingCheckpoint(file);
 const instance = new kw.ModelInstance(new kw.Model(model), device);
-await instance.load(tensors);
+await instance.load(file);
 await instance.setControls({ temperature });
+await file.close();
 for await (const { images, size } of new kw.ImageLoader(data.validation, kw.validationLoaderOptions(options)).batches(0)) {
   for (const { shape, data: values } of await instance.stages(images, size, 8, 8, [1, 2])) {
     console.log(`feature map [${shape.join(', ')}], mean ${(values.reduce((sum, value) => sum + value, 0) / values.length).toFixed(3)}`);

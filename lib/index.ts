@@ -1,5 +1,6 @@
 /** The public names. Everything else may change between versions. */
 
+export { type CheckpointFile, openCheckpoint, type TensorEntry, type TensorSource } from './checkpoint/checkpoint_file.js';
 export { parseNpy, readNpy, writeNpy } from './checkpoint/npy.js';
 // Files of tensors.
 export { readSafetensors, SafetensorsFile, writeSafetensors } from './checkpoint/safetensors.js';
@@ -22,6 +23,7 @@ export { type NetworkConfig, officialConfig, officialConfigNames, parseConfig, r
 export { describedNetwork } from './models/described_network.js';
 export { type LayerDescription, type NetworkDescription, parseDescription } from './models/description.js';
 export { type Controls, type FeatureMap, inferencePlan, ModelInstance, type NamedTensor } from './models/instance.js';
+export type { LoadReport } from './models/load_report.js';
 // Networks.
 export { Model, type ModelOptions } from './models/model.js';
 export type { BuildOptions, Network, NetworkOptions, NetworkOutput } from './models/network.js';
@@ -35,7 +37,14 @@ export { DeviceBuffer } from './runtime/buffer.js';
 export { Device, type DeviceMemory, type DeviceName, type DeviceOptions } from './runtime/device.js';
 export { Program, type ProgramMemory, type StepTime } from './runtime/program.js';
 export type { Accuracy } from './train/accuracy.js';
-export { type Checkpoint, type EpochSummary, readCheckpoint, type TrainingProgress, writeCheckpoint } from './train/checkpoint.js';
+export {
+  type Checkpoint,
+  type EpochSummary,
+  readCheckpoint,
+  type TrainingProgress,
+  trainingCheckpoint,
+  writeCheckpoint,
+} from './train/checkpoint.js';
 export { type EvaluateOptions, evaluate } from './train/evaluate.js';
 export { defaultTrainingOptions, type TrainingOptions } from './train/options.js';
 export { type LearningRateSchedule, learningRateAt } from './train/schedule.js';

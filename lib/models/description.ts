@@ -187,7 +187,7 @@ const descriptionFields = {
   warehouse: z.strictObject(warehouseFields).exactOptional(),
 };
 
-const schema = z.strictObject(descriptionFields);
+const schema: z.ZodType<NetworkDescription> = z.strictObject(descriptionFields);
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null;
@@ -263,6 +263,5 @@ export function parseDescription(value: unknown, source = 'network description')
       )
     : parsed.error.issues.flatMap((issue) => problemsOf(issue, value));
   if (problems.length > 0 || !parsed.success) throw new KernelWarehouseError('ERR_KW_CONFIG', `${source}: ${problems.join('; ')}`);
-  // JSON has no undefined, so that an option is there or absent, as the type demands.
-  return parsed.data as NetworkDescription;
+  return parsed.data;
 }

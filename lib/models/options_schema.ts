@@ -10,7 +10,7 @@ const perWarehouse = <Type extends z.ZodType>(type: Type, expected: string) =>
   z.union([type, z.array(type)], { error: `expected ${expected}, or a list of them` }).exactOptional();
 const ratio = perWarehouse(z.number(), 'a number');
 
-/** Only the types: `allocate` knows which values make warehouses. */
+/** Form only: `allocate` knows which values make warehouses. */
 export const warehouseFields = {
   budget: ratio,
   reduction: ratio,

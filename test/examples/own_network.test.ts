@@ -109,7 +109,7 @@ test('both entries of the package have the names that a network needs, and one r
   const names = [
     ...['registerNetwork', 'convolutionSpec', 'staticConvolution', 'kernelWarehouseConvolution', 'linearLayer', 'batchNormLayer'],
     ...['layerNormLayer', 'sharingName', 'stagePart', 'residualSharingName', 'invertedResidualStages', 'Graph'],
-    ...['describedNetwork', 'parseDescription', 'replaceConvolutions'],
+    ...['describedNetwork', 'parseDescription', 'replaceConvolutions', 'openCheckpoint', 'trainingCheckpoint'],
   ];
   for (const known of names) {
     t.is(typeof entry[known], 'function', known);
