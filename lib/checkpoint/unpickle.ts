@@ -262,7 +262,7 @@ export function containerOf(className: string): PickleContainer | undefined {
 }
 
 function exact(value: bigint): number | bigint {
-  return BigInt.asIntN(53, value) === value ? Number(value) : value;
+  return Number.isSafeInteger(Number(value)) ? Number(value) : value;
 }
 
 const latin1 = (bytes: Uint8Array) => Buffer.from(bytes).toString('latin1');
