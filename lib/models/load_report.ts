@@ -31,7 +31,7 @@ export interface LoadReport {
 }
 
 const IGNORED = /(^|\.)num_batches_tracked$|^optimizer\./;
-const SHOWN_NAMES = 8;
+const SHOWN_NAMES = 5;
 /** Comparing names takes time that grows with their number and length, and a foreign file may have any. */
 const COMPARED_NAMES = 2000;
 const COMPARED_LENGTH = 200;
