@@ -11,12 +11,22 @@ export { type ImageDataset, type ImageSample, readImageFolder, readSplitFolder, 
 export type { ImageSource, Pixels, ResizeKernel } from './data/image.js';
 export { type Batch, IMAGENET_MEAN, IMAGENET_STANDARD_DEVIATION, ImageLoader, type LoaderOptions } from './data/loader.js';
 export { type ErrorCode, KernelWarehouseError } from './errors.js';
+// Networks of one's own.
+export { type DeclarationOptions, Graph, type Value } from './graph/graph.js';
+export * as ops from './graph/ops/builders.js';
+export { linearLayer, staticConvolution } from './layers/convolution.js';
+export { kernelWarehouseConvolution } from './layers/kernel_warehouse.js';
+export { type ConvolutionFactory, type ConvolutionSpec, convolutionSpec, type LayerContext } from './layers/layer.js';
+export { batchNormLayer, layerNormLayer } from './layers/normalization.js';
 export { type NetworkConfig, officialConfig, officialConfigNames, parseConfig, readConfig } from './models/config.js';
-export { type Controls, inferencePlan, ModelInstance, type NamedTensor } from './models/instance.js';
+export { describedNetwork } from './models/described_network.js';
+export { type LayerDescription, type NetworkDescription, parseDescription } from './models/description.js';
+export { type Controls, type FeatureMap, inferencePlan, ModelInstance, type NamedTensor } from './models/instance.js';
 // Networks.
 export { Model, type ModelOptions } from './models/model.js';
-export type { NetworkOptions } from './models/network.js';
-export { networkNames } from './models/registry.js';
+export type { BuildOptions, Network, NetworkOptions, NetworkOutput } from './models/network.js';
+export { networkNames, registerNetwork } from './models/registry.js';
+export { type ReplaceableLayer, type ReplaceOptions, replaceConvolutions } from './models/replace_convolutions.js';
 export { modelOptions, type Selection, selectModel } from './models/select.js';
 export { type OptimizerOptions, type TrainingPlanOptions, trainingPlan } from './models/training_plan.js';
 export type { DataType, Plan, PlanBuffer, PlanStep, PlanTensor } from './plan/plan.js';
@@ -39,12 +49,16 @@ export {
   type AttentionNorm,
   type AttentionShape,
   allocate,
+  invertedResidualStages,
   type LayerAllocation,
   type LayerKind,
   type LayerShape,
   type NonlocalBasis,
   type PerWarehouse,
+  residualSharingName,
   type SharingRange,
+  sharingName,
+  stagePart,
   type TemperatureSchedule,
   temperatureAt,
   type Warehouse,

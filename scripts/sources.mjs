@@ -3,7 +3,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { root } from './command.mjs';
 
-const folders = ['lib', 'native', 'scripts', 'test'];
+const folders = ['examples', 'lib', 'native', 'scripts', 'test'];
 
 /** Paths from the repository root, sorted, of all source files whose names end in one of `endings`. */
 export function listSources(endings, within = folders) {

@@ -19,7 +19,7 @@ export interface ConvolutionSpec {
   /** Over all groups. */
   readonly inChannels: number;
   readonly outChannels: number;
-  /** One for each spatial dimension ([depth,] [height,] width), as are stride, padding and dilation; a linear layer has ones and no padding. */
+  /** One for each spatial dimension ([depth,] [height,] width), as with stride, padding and dilation; a linear layer has one of each. */
   readonly kernel: readonly number[];
   readonly stride: readonly number[];
   readonly padding: readonly number[];
@@ -43,7 +43,7 @@ export type ConvolutionFactory = (context: LayerContext, x: Value, spec: Convolu
 /** A number for all spatial dimensions, or a list with one for each. */
 type Sizes = number | readonly number[];
 
-export interface ConvolutionOptions
+export interface ConvolutionSpecOptions
   extends Pick<ConvolutionSpec, 'name' | 'inChannels' | 'outChannels' | 'deviation' | 'sharingName' | 'createdBefore'>,
     Partial<Pick<ConvolutionSpec, 'kind' | 'groups' | 'bias'>> {
   readonly kernel?: Sizes;
@@ -54,22 +54,25 @@ export interface ConvolutionOptions
 
 /**
  * A specification with PyTorch's defaults: conv2d, kernel 1, stride 1, no padding, dilation 1, one group, no bias.
- * @throws ERR_KW_INVALID_ARGUMENT for sizes that are no whole numbers in range or not as many as spatial dimensions, and for a linear
- *   layer with a kernel, a stride, padding or dilation.
+ * @throws ERR_KW_INVALID_ARGUMENT for an unknown kind, for sizes that are no whole numbers in range or not as many as spatial dimensions,
+ *   and for a linear layer with a kernel, a stride, padding or dilation.
  */
-export function convolutionSpec(options: ConvolutionOptions): ConvolutionSpec {
+export function convolutionSpec(options: ConvolutionSpecOptions): ConvolutionSpec {
   const { kind = 'conv2d', kernel = 1, stride = 1, padding = 0, dilation = 1, groups = 1, bias = false, ...rest } = options;
+  const invalid = (message: string) => new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', `layer ${rest.name}: ${message}`);
+  if (!Object.hasOwn(spatialDimensions, kind)) {
+    throw invalid(`expected kind to be ${Object.keys(spatialDimensions).join(', ')} but received ${kind}`);
+  }
   const dimensions = spatialDimensions[kind];
   const sizes = (field: string, value: Sizes, least: 0 | 1): readonly number[] => {
     const list = typeof value === 'number' ? new Array<number>(dimensions).fill(value) : value;
-    const fail = (expected: string): never => {
-      const came = typeof value === 'number' ? value : `[${value.join(', ')}]`;
-      throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', `layer ${rest.name}: expected ${field} ${expected} but received ${came}`);
-    };
+    const came = typeof value === 'number' ? value : `[${value.join(', ')}]`;
     if (list.length !== dimensions || list.some((size) => !Number.isSafeInteger(size) || size < least)) {
-      fail(`to be a whole number of at least ${least}, or ${dimensions} for ${kind},`);
+      throw invalid(`expected ${field} to be a whole number of at least ${least}, or ${dimensions} for ${kind}, but received ${came}`);
     }
-    if (kind === 'linear' && list.some((size) => size !== least)) fail(`to be left out, because a linear layer has none,`);
+    if (kind === 'linear' && list.some((size) => size !== least)) {
+      throw invalid(`expected ${field} to be left out, because a linear layer has none, but received ${came}`);
+    }
     return list;
   };
   return {

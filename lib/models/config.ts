@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { KernelWarehouseError } from '../errors.js';
 import { type AllocationOptions, attentionFunctions, attentionInitializations } from '../warehouse/index.js';
 import { nearestName } from './nearest_name.js';
+import { expectation } from './schema_problem.js';
 
 const positive = z.number().positive();
 const fromZero = z.number().nonnegative();
@@ -105,12 +106,6 @@ function fail(source: string, problems: string, cause?: unknown): never {
   throw new KernelWarehouseError('ERR_KW_CONFIG', `${source}: ${problems}`, cause === undefined ? undefined : { cause });
 }
 
-function describeField(path: readonly PropertyKey[], value: unknown): string {
-  let part = value;
-  for (const key of path) part = (part as Record<PropertyKey, unknown> | undefined)?.[key];
-  return part === undefined ? 'nothing' : JSON.stringify(part);
-}
-
 /**
  * Checks a configuration that came as data.
  * @param source names it in messages, such as a file's path
@@ -133,11 +128,7 @@ export function parseConfig(value: unknown, source = 'configuration'): NetworkCo
   }
   const parsed = schema.safeParse(given);
   if (!parsed.success) {
-    for (const { path, message } of parsed.error.issues) {
-      // zod says 'Too big: expected ...' and 'Invalid input: expected ..., received <type>'; the value itself says more.
-      const expected = message.replace(/^[^:]*: (?=expected)/, '').replace(/, received .*$/, '');
-      problems.push(`${path.join('.')}: ${expected}, got ${describeField(path, given)}`);
-    }
+    for (const issue of parsed.error.issues) problems.push(`${issue.path.join('.')}: ${expectation(issue, given)}`);
   }
   if (problems.length > 0 || !parsed.success) fail(source, problems.join('; '));
   return parsed.data;
@@ -207,10 +198,10 @@ const optionOfField = {
 } as const satisfies Partial<Record<keyof NetworkConfig, keyof AllocationOptions>>;
 
 /** Fields of a configuration that make its warehouses. */
-export const warehouseFields = Object.keys(optionOfField) as readonly (keyof typeof optionOfField)[];
+export const warehouseConfigFields = Object.keys(optionOfField) as readonly (keyof typeof optionOfField)[];
 
 /** The options of `allocate` that a configuration gives; those that it leaves out are absent. */
 export function allocationOptions(config: NetworkConfig): AllocationOptions {
-  const given = warehouseFields.filter((field) => config[field] !== undefined);
+  const given = warehouseConfigFields.filter((field) => config[field] !== undefined);
   return Object.fromEntries(given.map((field) => [optionOfField[field], config[field]]));
 }

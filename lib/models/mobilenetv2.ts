@@ -6,7 +6,7 @@ import { dropout } from '../graph/ops/dropout.js';
 import { globalAvgPool } from '../graph/ops/global_avg_pool.js';
 import { relu6 } from '../graph/ops/relu6.js';
 import { linearLayer } from '../layers/convolution.js';
-import { type ConvolutionFactory, type ConvolutionOptions, convolutionSpec, type LayerContext } from '../layers/layer.js';
+import { type ConvolutionFactory, type ConvolutionSpecOptions, convolutionSpec, type LayerContext } from '../layers/layer.js';
 import { batchNormLayer } from '../layers/normalization.js';
 import { invertedResidualStages, sharingName } from '../warehouse/index.js';
 import type { BuildOptions, Network } from './network.js';
@@ -40,7 +40,7 @@ function roundedChannels(channelCount: number): number {
   return rounded < 0.9 * channelCount ? rounded + 8 : rounded;
 }
 
-interface Shape extends Pick<ConvolutionOptions, 'outChannels' | 'groups' | 'sharingName'> {
+interface Shape extends Pick<ConvolutionSpecOptions, 'outChannels' | 'groups' | 'sharingName'> {
   readonly kernel?: number;
   readonly stride?: number;
 }

@@ -85,7 +85,7 @@ export class Model {
         `'${network}' is static and takes no warehouse options; the KernelWarehouse network is 'kw_${network}'`,
       );
     }
-    this.allocation = kernelWarehouse ? allocate(this.#layerShapes(), { ...family.warehouse, ...warehouse }) : undefined;
+    this.allocation = kernelWarehouse ? this.#allocate({ ...family.warehouse, ...warehouse }) : undefined;
     this.#convolution = this.allocation ? kernelWarehouseConvolution(this.allocation) : staticConvolution;
     const graph = new Graph();
     this.forward(graph, this.#sampleInput(graph), false);
@@ -133,7 +133,24 @@ export class Model {
   #build(graph: Graph, x: Value, training: boolean, convolution: ConvolutionFactory): NetworkOutput {
     const { network, kernelWarehouse } = this.#registered;
     const naming = kernelWarehouse ? 'kernel_warehouse' : 'static';
-    return network.build(newContext(graph, training), x, convolution, { ...this.options, naming });
+    const built = network.build(newContext(graph, training), x, convolution, { ...this.options, naming });
+    const expected = [x.shape[0], this.options.classes].join(', ');
+    if (built.logits.shape.join(', ') !== expected) {
+      throw new KernelWarehouseError(
+        'ERR_KW_SHAPE',
+        `'${this.network}': expected logits of shape [N, classes] = [${expected}], but its build function returned [${built.logits.shape.join(', ')}]`,
+      );
+    }
+    return built;
+  }
+
+  #allocate(options: AllocationOptions): Allocation {
+    const layers = this.#layerShapes();
+    if (layers.length > 0) return allocate(layers, options);
+    throw new KernelWarehouseError(
+      'ERR_KW_CONFIG',
+      `'${this.network}' has no layer that can be dynamic; make convolutions with the factory that the build function is given, and with a sharingName (replaceConvolutions gives them to a description)`,
+    );
   }
 
   #sampleInput(graph: Graph): Value {

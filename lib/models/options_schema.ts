@@ -6,23 +6,26 @@ import type { ModelOptions } from './model.js';
 /** One field for each option, so that the compiler misses none that is added. */
 type Fields<Options> = { readonly [Option in keyof Required<Options>]: z.ZodType };
 
-const perWarehouse = <Type extends z.ZodType>(type: Type) => z.union([type, z.array(type)]).optional();
+const perWarehouse = <Type extends z.ZodType>(type: Type, expected: string) =>
+  z.union([type, z.array(type)], { error: `expected ${expected}, or a list of them` }).exactOptional();
+const ratio = perWarehouse(z.number(), 'a number');
 
-const warehouseFields = {
-  budget: perWarehouse(z.number()),
-  reduction: perWarehouse(z.number()),
-  cellInRatio: perWarehouse(z.number()),
-  cellOutRatio: perWarehouse(z.number()),
-  sharingRange: z.union([z.string(), z.array(z.string())]).optional(),
-  nonlocalBasisRatio: perWarehouse(z.number()),
-  spatialPartition: perWarehouse(z.boolean()),
-  attentionNorm: z.enum(['batch', 'layer']).optional(),
-  sameDimensions: z.boolean().optional(),
-  cellSharing: z.boolean().optional(),
-  attentionFunction: z.enum(attentionFunctions).optional(),
-  attentionInitialization: perWarehouse(z.enum(attentionInitializations)),
-  odconvAttentions: z.boolean().optional(),
-  odconvTemperature: z.number().optional(),
+/** Only the types: `allocate` knows which values make warehouses. */
+export const warehouseFields = {
+  budget: ratio,
+  reduction: ratio,
+  cellInRatio: ratio,
+  cellOutRatio: ratio,
+  sharingRange: z.union([z.string(), z.array(z.string())], { error: 'expected prefixes, as a string or a list' }).exactOptional(),
+  nonlocalBasisRatio: ratio,
+  spatialPartition: perWarehouse(z.boolean(), 'true or false'),
+  attentionNorm: z.enum(['batch', 'layer']).exactOptional(),
+  sameDimensions: z.boolean().exactOptional(),
+  cellSharing: z.boolean().exactOptional(),
+  attentionFunction: z.enum(attentionFunctions).exactOptional(),
+  attentionInitialization: perWarehouse(z.enum(attentionInitializations), attentionInitializations.join(', ')),
+  odconvAttentions: z.boolean().exactOptional(),
+  odconvTemperature: z.number().exactOptional(),
 } satisfies Fields<AllocationOptions>;
 
 const modelFields = {

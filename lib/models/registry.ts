@@ -52,6 +52,10 @@ export function networkNames(): string[] {
   return [...registered.keys()];
 }
 
+/** What to do about the name of a network of one's own, which only the process knows that has registered it. */
+export const registrationRemedy =
+  "A network of your own has to be registered in this process: import the file that calls registerNetwork, on the command line with NODE_OPTIONS='--import ./FILE'";
+
 /** The network of an official name such as `kw_resnet18`; throws ERR_KW_UNKNOWN_NETWORK with the nearest name. */
 export function findNetwork(name: string): RegisteredNetwork {
   const found = registered.get(name);
@@ -59,5 +63,5 @@ export function findNetwork(name: string): RegisteredNetwork {
   const known = networkNames();
   const suggestion = nearestName(name, known);
   const hint = suggestion === undefined ? '.' : `; did you mean '${suggestion}'?`;
-  throw new KernelWarehouseError('ERR_KW_UNKNOWN_NETWORK', `no network '${name}'${hint} Known: ${known.join(', ')}`);
+  throw new KernelWarehouseError('ERR_KW_UNKNOWN_NETWORK', `no network '${name}'${hint} Known: ${known.join(', ')}. ${registrationRemedy}`);
 }

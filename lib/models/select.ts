@@ -9,11 +9,11 @@ import {
   officialConfigNames,
   parseConfig,
   readConfig,
-  warehouseFields,
+  warehouseConfigFields,
 } from './config.js';
 import type { ModelOptions } from './model.js';
 import { nearestName } from './nearest_name.js';
-import { findNetwork, networkNames } from './registry.js';
+import { findNetwork, networkNames, registrationRemedy } from './registry.js';
 
 /** The fields that `modelOptions` reads. */
 export const modelFields: readonly (keyof NetworkConfig)[] = [
@@ -23,7 +23,7 @@ export const modelFields: readonly (keyof NetworkConfig)[] = [
   'drop_path',
   'layer_scale_init_value',
   'head_init_scale',
-  ...warehouseFields,
+  ...warehouseConfigFields,
 ];
 
 /** The model's part of a configuration; the rest of it belongs to training. */
@@ -98,5 +98,8 @@ function findConfig(name: string): NetworkConfig {
   const known = [...new Set([...networks, ...officialConfigNames()])];
   const suggestion = nearestName(name, known);
   const hint = suggestion === undefined ? '.' : `; did you mean '${suggestion}'?`;
-  throw new KernelWarehouseError('ERR_KW_UNKNOWN_NETWORK', `no network or configuration '${name}'${hint} Known: ${known.join(', ')}`);
+  throw new KernelWarehouseError(
+    'ERR_KW_UNKNOWN_NETWORK',
+    `no network or configuration '${name}'${hint} Known: ${known.join(', ')}. ${registrationRemedy}`,
+  );
 }

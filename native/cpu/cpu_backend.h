@@ -10,7 +10,7 @@ const KernelRegistry& registry();  // all of the below
 void add_activations(KernelRegistry&);             // activation.cc: relu, relu6, gelu, sigmoid
 void add_attention_function(KernelRegistry&);      // attention_function.cc
 void add_batch_norm(KernelRegistry&);              // batch_norm.cc
-void add_convolution(KernelRegistry&);             // conv2d.cc, oneDNN
+void add_convolution(KernelRegistry&);             // static_convolution.cc, oneDNN
 void add_cross_entropy(KernelRegistry&);           // cross_entropy.cc
 void add_dropout(KernelRegistry&);                 // dropout.cc
 void add_elementwise(KernelRegistry&);             // elementwise.cc: add, add_bias, fill, copy, slice, concat
@@ -22,7 +22,7 @@ void add_multiply(KernelRegistry&);                // multiply.cc
 void add_optimizers(KernelRegistry&);              // optimizers.cc: sgd, adamw
 void add_pooling(KernelRegistry&);                 // pooling.cc
 void add_reductions(KernelRegistry&);              // reductions.cc: sum_rows, sum_of_squares
-void add_samplewise_convolution(KernelRegistry&);  // samplewise_conv2d.cc
+void add_samplewise_convolution(KernelRegistry&);  // samplewise_convolution.cc
 void add_self_attention(KernelRegistry&);          // self_attention.cc, oneDNN
 
 }  // namespace kw::cpu

@@ -21,6 +21,14 @@ test('doctor finds a working CPU backend and says what it is made of', async (t)
   t.is(report.environment.KW_NUM_THREADS, '1');
 });
 
+test('a KW_NUM_THREADS that is no number of threads is an error that says so', async (t) => {
+  const { code, stdout } = await kernelWarehouse(['doctor', '--json'], { env: { KW_NUM_THREADS: 'many' } });
+  t.is(code, 1);
+  const { cpu } = JSON.parse(stdout) as { readonly cpu: { readonly works: boolean; readonly problem: string } };
+  t.false(cpu.works);
+  t.is(cpu.problem, "KW_NUM_THREADS must be a whole number from 1 to 1024, not 'many'; unset it to use the physical cores");
+});
+
 test('for people: one fact a line', async (t) => {
   const { code, stdout } = await kernelWarehouse(['doctor']);
   t.is(code, 0);

@@ -6,21 +6,10 @@ import { describe, runCase } from './run_case.js';
 import { referenceMachine } from './session.js';
 
 const cases = [
-  'b1',
-  'b4',
-  'baseline-kwstar',
-  'baseline-kwstar_depthwise',
-  'bhalf',
-  'bquarter',
-  'depthwise',
-  'layernorm',
-  'linear',
-  'nonlocal',
-  'nopartition',
-  'conv1d',
-  'conv3d',
-  'conv3d_nopartition',
-  'rectangular',
+  ...['b1', 'b4', 'bhalf', 'bquarter', 'depthwise', 'layernorm', 'linear', 'nonlocal', 'nopartition'],
+  ...['conv1d', 'conv1d_nopartition', 'conv1d_single', 'conv2d_nonsquare'],
+  ...['conv3d', 'conv3d_depthwise', 'conv3d_nopartition', 'conv3d_single'],
+  ...['baseline-kwstar', 'baseline-kwstar_depthwise'],
 ];
 
 for (const name of cases) {

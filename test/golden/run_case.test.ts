@@ -1,5 +1,5 @@
 /** The runner itself: what it cannot run it says, and what is wrong fails. */
-import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
@@ -39,6 +39,21 @@ test('baseline methods other than KW* are not runnable, and a KW* layer that sta
   const report = await runCase(moved, 'layer-baseline-kwstar', referenceMachine);
   t.is(report.outcome, 'failed');
   t.true(report.judgements.every(({ name, verdict }) => verdict === 'passed' || name === 'start cells'));
+});
+
+test('layers of an unknown type, with unknown fields, or of impossible sizes are not runnable, with the reason', async (t) => {
+  const file = await readCase<{ case: { layers: object[] } }>(casesFolder, 'layer-conv3d');
+  const tensors = await readFile(join(casesFolder, 'layer-conv3d.safetensors'));
+  const report = async (changes: object) => {
+    const layers = file.case.layers.map((layer) => ({ ...layer, ...changes }));
+    const folder = await folderWith(t, 'layer-other', { ...file, case: { ...file.case, layers } });
+    await writeFile(join(folder, 'layer-other.safetensors'), tensors);
+    return runCase(folder, 'layer-other', referenceMachine);
+  };
+  t.like(await report({ type: 'conv4d' }), { outcome: 'not runnable', reason: "layers.0: no layers of type 'conv4d'" });
+  t.like(await report({ transposed: true }), { outcome: 'not runnable', reason: 'layers.0: unknown fields transposed' });
+  t.like(await report({ stride: [1, 2] }), { outcome: 'not runnable' });
+  t.regex((await report({ stride: [1, 2] })).reason ?? '', /expected stride to be .* 3 for conv3d/);
 });
 
 test('a missing file and a parameter of another shape fail', async (t) => {

@@ -1,0 +1,22 @@
+/** The functions that append ops to a graph, for networks of one's own; published as the namespace `ops`. */
+export { add } from './add.js';
+export { addBias } from './add_bias.js';
+export { batchNorm, batchNormInference } from './batch_norm.js';
+export { concat } from './concat.js';
+export { conv2d } from './conv2d.js';
+export { dropout } from './dropout.js';
+export { fill } from './fill.js';
+export { gelu } from './gelu.js';
+export { globalAvgPool } from './global_avg_pool.js';
+export { layerNorm } from './layer_norm.js';
+export { linear, matmul } from './matmul.js';
+export { maxPool2d } from './max_pool2d.js';
+export { mixCells } from './mix_cells.js';
+export { multiply } from './multiply.js';
+export { relu } from './relu.js';
+export { relu6 } from './relu6.js';
+export { reshape } from './reshape.js';
+export { samplewiseConv2d } from './samplewise_conv2d.js';
+export { selfAttention } from './self_attention.js';
+export { sigmoid } from './sigmoid.js';
+export { slice } from './slice.js';
