@@ -1,8 +1,16 @@
 /** The public names. Everything else may change between versions. */
 
-export { type CheckpointFile, openCheckpoint, type TensorEntry, type TensorSource } from './checkpoint/checkpoint_file.js';
-export { parseNpy, readNpy, writeNpy } from './checkpoint/npy.js';
 // Files of tensors.
+export {
+  type CheckpointFile,
+  type OpenOptions,
+  openCheckpoint,
+  type TensorEntry,
+  type TensorSource,
+  tensorsInMemory,
+} from './checkpoint/checkpoint_file.js';
+export { convertCheckpoint } from './checkpoint/convert.js';
+export { parseNpy, readNpy, writeNpy } from './checkpoint/npy.js';
 export { readSafetensors, SafetensorsFile, writeSafetensors } from './checkpoint/safetensors.js';
 export type { SafetensorsEntry } from './checkpoint/safetensors_header.js';
 export { type StoredArray, type StoredTensor, type StoredType, toFloat32 } from './checkpoint/stored_tensor.js';
@@ -22,8 +30,9 @@ export { batchNormLayer, layerNormLayer } from './layers/normalization.js';
 export { type NetworkConfig, officialConfig, officialConfigNames, parseConfig, readConfig } from './models/config.js';
 export { describedNetwork } from './models/described_network.js';
 export { type LayerDescription, type NetworkDescription, parseDescription } from './models/description.js';
-export { type Controls, type FeatureMap, inferencePlan, ModelInstance, type NamedTensor } from './models/instance.js';
-export type { LoadReport } from './models/load_report.js';
+export { classifierNames, fitOptions } from './models/fitting.js';
+export { type Controls, type FeatureMap, inferencePlan, type LoadOptions, ModelInstance, type NamedTensor } from './models/instance.js';
+export { describeMisfit, type LoadReport, type MissingTensor, type WrongShape } from './models/load_report.js';
 // Networks.
 export { Model, type ModelOptions } from './models/model.js';
 export type { BuildOptions, Network, NetworkOptions, NetworkOutput } from './models/network.js';
@@ -39,8 +48,11 @@ export { Program, type ProgramMemory, type StepTime } from './runtime/program.js
 export type { Accuracy } from './train/accuracy.js';
 export {
   type Checkpoint,
+  type Description,
+  descriptionMetadata,
   type EpochSummary,
   readCheckpoint,
+  readDescription,
   type TrainingProgress,
   trainingCheckpoint,
   writeCheckpoint,
@@ -50,7 +62,14 @@ export { defaultTrainingOptions, type TrainingOptions } from './train/options.js
 export { type LearningRateSchedule, learningRateAt } from './train/schedule.js';
 export { type StepInput, type StepResult, Trainer, type TrainerOptions } from './train/trainer.js';
 // Training.
-export { type StepReport, type TrainingResult, type TrainingRun, train, validationLoaderOptions } from './train/training.js';
+export {
+  type StartingPoint,
+  type StepReport,
+  type TrainingResult,
+  type TrainingRun,
+  train,
+  validationLoaderOptions,
+} from './train/training.js';
 // Warehouses as data.
 export {
   type Allocation,

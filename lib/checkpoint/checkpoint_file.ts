@@ -54,13 +54,16 @@ async function openAs(reader: FileReader, options: OpenOptions): Promise<Checkpo
   const fail = failureOf(reader.path);
   if (PthFile.recognizes(start)) return PthFile.from(reader, options);
   const begins = (text: string, at = 0) => Buffer.from(start.subarray(at, at + text.length)).toString('latin1') === text;
+  // Asked first, because the length before it can be any bytes.
+  if (begins('{', 8) || start.length <= 8) {
+    if (options.weights === 'model_ema') fail('a safetensors file, which has no model_ema beside its tensors');
+    return SafetensorsFile.from(reader);
+  }
   if (begins('ustar', 257)) fail('a file of PyTorch 0.1, a tar archive; open it with PyTorch (torch.load) and save it again (torch.save)');
-  if (start[0] === 0x80 && (start[1] as number) <= 5) {
+  if (start[0] === 0x80 && (start[1] as number) >= 2 && (start[1] as number) <= 5) {
     fail('a Python pickle, but not one that torch.save wrote; in Python, save the tensors with torch.save');
   }
-  if (start.length > 8 && !begins('{', 8)) fail('neither a safetensors file nor one that torch.save wrote');
-  if (options.weights === 'model_ema') fail('a safetensors file, which has no model_ema beside its tensors');
-  return SafetensorsFile.from(reader);
+  return fail('neither a safetensors file nor one that torch.save wrote');
 }
 
 /** The wrappers' prefixes that all names have. */

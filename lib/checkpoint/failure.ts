@@ -2,13 +2,16 @@
 import { KernelWarehouseError } from '../errors.js';
 
 const SHOWN_CHARACTERS = 120;
+/** Characters that end a line, move the cursor, or turn the direction of writing. */
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\u2028\u2029]/gu;
 
 /** Throws what is wrong with a file, and with which of its tensors where one is to blame. */
 export type Fail = (problem: string, tensor?: string, cause?: unknown) => never;
 
 /** Text from a file, such as a tensor's name, in quotes. */
 export function shown(text: string): string {
-  return JSON.stringify(text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}...` : text);
+  const quoted = JSON.stringify(text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}...` : text);
+  return quoted.replace(UNPRINTABLE, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`);
 }
 
 /** The failure of a file: ERR_KW_CHECKPOINT, one line. */
@@ -16,7 +19,7 @@ export function failureOf(path: string): Fail {
   return (problem, tensor, cause) => {
     const where = tensor === undefined ? path : `${path}, tensor ${shown(tensor)}`;
     // Parsers quote what they could not read, line breaks included.
-    const line = problem.replace(/[\p{Cc}\u2028\u2029]+/gu, ' ');
+    const line = problem.replace(UNPRINTABLE, ' ');
     throw new KernelWarehouseError('ERR_KW_CHECKPOINT', `${where}: ${line}`, cause === undefined ? undefined : { cause });
   };
 }

@@ -19,7 +19,8 @@ const LOCATOR64_BYTES = 20;
 const LOCAL_HEADER_BYTES = 30;
 const CENTRAL_HEADER_BYTES = 46;
 const MAXIMUM_COMMENT_BYTES = 0xffff;
-const MAXIMUM_DIRECTORY_BYTES = 32 * 1024 * 1024;
+/** Some hundred bytes for each tensor; every entry costs a read. */
+const MAXIMUM_DIRECTORY_BYTES = 8 * 1024 * 1024;
 const SIGNATURES = { local: 0x04034b50, central: 0x02014b50, end: 0x06054b50, end64: 0x06064b50, locator64: 0x07064b50 } as const;
 /** Sizes stand behind the data and may be 0 in the local header (bit 3); the name is UTF-8 (bit 11). */
 const ALLOWED_FLAGS = (1 << 3) | (1 << 11);

@@ -1,5 +1,6 @@
 /** How the tensors of a source fit the stored tensors of a model, name by name. */
 import type { TensorSource } from '../checkpoint/checkpoint_file.js';
+import { shown } from '../checkpoint/failure.js';
 import type { TensorDeclaration } from '../graph/declaration.js';
 import { nearestName } from './nearest_name.js';
 
@@ -30,7 +31,7 @@ export interface LoadReport {
 }
 
 const IGNORED = /(^|\.)num_batches_tracked$|^optimizer\./;
-const SHOWN_NAMES = 8;
+const SHOWN_NAMES = 5;
 /** Comparing names takes time that grows with their number and length, and a foreign file may have any. */
 const COMPARED_NAMES = 2000;
 const COMPARED_LENGTH = 200;
@@ -73,14 +74,14 @@ export function describeMisfit({ missing, wrongShape, unexpected }: LoadReport):
     listed(
       'missing',
       missing.map(
-        ({ name, shape, nearest }) => `'${name}' [${shape.join(', ')}]${nearest === undefined ? '' : ` (the file has ${quoted(nearest)})`}`,
+        ({ name, shape, nearest }) => `'${name}' [${shape.join(', ')}]${nearest === undefined ? '' : ` (the file has ${shown(nearest)})`}`,
       ),
     ),
     listed(
       'wrong shape',
       wrongShape.map(({ name, expected, found }) => `'${name}' is [${found.join(', ')}], expected [${expected.join(', ')}]`),
     ),
-    listed('unexpected', unexpected.slice(0, SHOWN_NAMES).map(quoted), unexpected.length),
+    listed('unexpected', unexpected.slice(0, SHOWN_NAMES).map(shown), unexpected.length),
   ].filter((part) => part !== undefined);
   return parts.length === 0 ? undefined : parts.join('; ');
 }
@@ -89,9 +90,4 @@ function listed(title: string, items: readonly string[], count = items.length): 
   if (count === 0) return undefined;
   const rest = count > SHOWN_NAMES ? ` and ${count - SHOWN_NAMES} more` : '';
   return `${title} (${count}): ${items.slice(0, SHOWN_NAMES).join(', ')}${rest}`;
-}
-
-/** A name that comes from the file, on one line. */
-function quoted(name: string): string {
-  return `'${(name.length > COMPARED_LENGTH ? `${name.slice(0, COMPARED_LENGTH)}...` : name).replace(/[\p{Cc}\u2028\u2029]/gu, '?')}'`;
 }

@@ -134,6 +134,13 @@ test('content decides the format, not the name', async (t) => {
   const pth = await written(t, torchCheckpoint(tensors), 'x.safetensors');
   const safetensors = await written(t, new Uint8Array(), 'x.pth');
   await writeSafetensors(safetensors, tensors);
+  // The first bytes of safetensors are a length: 0x80, for one, begins a pickle, too.
+  for (let length = 0; length <= 200; length += 8) {
+    const path = await written(t, new Uint8Array(), 'x.bin');
+    await writeSafetensors(path, tensors, { padding: ' '.repeat(length) });
+    await using file = await openCheckpoint(path);
+    t.is(file.format, 'safetensors');
+  }
   await using first = await openCheckpoint(pth);
   await using second = await openCheckpoint(safetensors);
   t.deepEqual([first.format, second.format], ['pth', 'safetensors']);

@@ -106,7 +106,7 @@ test.serial('predict gives the same for a .npy file, in any batches, and for wei
   t.is(described.stderr, `kernel-warehouse: ${best} describes its network itself; leave out --classes\n`);
   const silent = await kernelWarehouse(['predict', '--input', input, '--weights', plain]);
   t.regex(silent.stderr, /does not say which network it belongs to; give --network/);
-  const unfit = await kernelWarehouse(['predict', '--input', input, '--weights', plain, '--network', 'kw1x_resnet18', '--stem', 'small']);
+  const unfit = await kernelWarehouse(['predict', '--input', input, '--weights', plain, '--network', 'kw1x_resnet18', '--classes', '1000']);
   t.regex(unfit.stderr, /'fc\.weight' is \[2, 512\], expected \[1000, 512\]/);
   t.deepEqual([described.code, silent.code, unfit.code], [1, 1, 1]);
 });
@@ -236,7 +236,7 @@ test('eval and predict say what is wrong with their files', async (t) => {
   t.is(await failure('eval', strange, '--weights', best), `${strange}: the network knows no class cat; it knows dark, light\n`);
   t.regex(await failure('eval', data, '--weights', join(folder, 'missing')), /missing: cannot be read: ENOENT/);
   const image = join(data, 'val', 'dark', '0.png');
-  t.regex(await failure('eval', data, '--weights', image), /0\.png: not a safetensors file/);
+  t.regex(await failure('eval', data, '--weights', image), /0\.png: neither a safetensors file nor one that torch\.save wrote/);
   t.regex(await failure('eval', data, '--weights', best, '--device', 'cuda'), /has no CUDA plug-in/);
 
   const trainOnly = join(folder, 'train-only');

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import { kernelWarehouse } from './program.js';
 
-for (const verb of ['train', 'eval', 'predict', 'plan', 'doctor']) {
+for (const verb of ['train', 'eval', 'predict', 'convert', 'plan', 'doctor']) {
   test(`${verb} --help shows how to use it, with examples`, async (t) => {
     const { code, stdout, stderr } = await kernelWarehouse([verb, '--help']);
     t.is(code, 0);
@@ -17,7 +17,7 @@ for (const verb of ['train', 'eval', 'predict', 'plan', 'doctor']) {
 test('--help lists the verbs, --version is the package', async (t) => {
   const help = await kernelWarehouse(['--help']);
   t.is(help.code, 0);
-  for (const verb of ['train', 'eval', 'predict', 'plan', 'doctor']) t.regex(help.stdout, new RegExp(`^ +${verb} .*`, 'm'));
+  for (const verb of ['train', 'eval', 'predict', 'convert', 'plan', 'doctor']) t.regex(help.stdout, new RegExp(`^ +${verb} .*`, 'm'));
   const version = await kernelWarehouse(['--version']);
   t.regex(version.stdout, /^\d+\.\d+\.\d+\n$/);
 });
@@ -43,6 +43,21 @@ const mistakes: readonly (readonly [name: string, command: string, message: RegE
   ['another device', 'eval data --weights x --device gpu', /Allowed choices are auto, cpu, cuda\.\n$/],
   ['too many threads', 'eval data --weights x --threads 0', /Expected a whole number from 1 to 1024\.\n$/],
   ['nothing to predict', 'predict --weights x', /^kernel-warehouse: give image files, or --input with a \.npy file\n$/],
+  [
+    'weights for a run that has its own',
+    'train data --output x --resume --weights y',
+    /^kernel-warehouse: --resume goes on with the weights of its run; leave out --weights\n$/,
+  ],
+  [
+    'an average of no weights',
+    'train data --output x --ema',
+    /^kernel-warehouse: --ema chooses among the weights of --weights, which is missing\n$/,
+  ],
+  [
+    'a network named twice',
+    'predict a.png --weights x --config a --network b',
+    /^kernel-warehouse: option '--config <file>' cannot be used with option '--network <name>'\n$/,
+  ],
   ['two kinds of input', 'predict a.png --weights x --input y.npy', /^kernel-warehouse: give image files or --input, not both\n$/],
 ];
 

@@ -1,8 +1,8 @@
-/** The float64 reference in step with another machine: it computes everything itself, but its ReLUs and max poolings decide as that machine's. */
+/** The float64 reference in step with another machine: it computes everything itself, but its ReLUs, max poolings and the signs in its attention functions are that machine's. */
 import type { Graph, Node } from '../../lib/graph/graph.js';
 import { output } from '../../lib/graph/ops/copy.js';
 import { rewrite } from '../../lib/graph/passes/rewrite.js';
-import { type Differences, decidingOutput } from '../reference/decisions.js';
+import { type Differences, decidingLogits, decidingOutput } from '../reference/decisions.js';
 import { type LeafKind, type Machine, ReferenceSession, type Session } from './session.js';
 
 class FollowingSession implements Session {
@@ -45,10 +45,11 @@ export function followingMachine(leader: Machine, differences: Differences): Mac
       const deciding = new Map<string, Node>();
       for (const node of [...copy.nodes]) {
         const shown = decidingOutput.get(node.op.name);
-        if (shown === undefined) continue;
-        const place = `decision ${node.id}`;
-        output(place, node.outputs[shown]!);
-        deciding.set(place, node);
+        const value = shown === undefined ? decidingLogits(node) : node.outputs[shown]!;
+        if (!value) continue;
+        const place = `decision ${value.node.id}`;
+        output(place, value);
+        deciding.set(place, value.node);
       }
       return new FollowingSession(await leader.prepare(copy, name), new ReferenceSession(copy), deciding, differences);
     },

@@ -1,8 +1,9 @@
 /**
- * ReLUs and max poolings that decide as another machine did. A value that is zero but for rounding may fall on either side of zero, and
+ * ReLUs, max poolings and the magnitudes in attention functions that decide as another machine did. A value that is zero but for rounding may fall on either side of zero, and
  * then all gradients behind it move; following the other machine's decisions takes that out of a comparison and leaves only its arithmetic.
  */
-import type { Node } from '../../lib/graph/graph.js';
+import type { Node, Value } from '../../lib/graph/graph.js';
+import type { AttentionFunction } from '../../lib/graph/ops/attention_function.js';
 import { evaluate } from './operations.js';
 import { size, type Tensor, tensorOf, zeros } from './tensor.js';
 
@@ -15,6 +16,16 @@ export const decidingOutput: ReadonlyMap<string, number> = new Map([
   ['relu6', 0],
   ['max_pool2d', 1],
 ]);
+
+/**
+ * The values whose signs decide: logits of attention functions, whose gradient has the sign of each (the derivative of its magnitude). They are
+ * followed where they are computed, because the function and its gradient both read them.
+ */
+export function decidingLogits(node: Node): Value | undefined {
+  const functions: readonly AttentionFunction[] = ['contrasting', 'rectified'];
+  const decides = node.op.name === 'attention_function' && functions.includes(node.attributes.function as AttentionFunction);
+  return decides ? node.inputs[0] : undefined;
+}
 
 /** How often a decision differed from this machine's own, and by how much at most, relative to the root mean square of the input. */
 export interface Differences {
@@ -40,13 +51,42 @@ function followLimits(x: Tensor, decision: Float64Array, limit: number, differ: 
   return y;
 }
 
-/** Runs `node` on x with what was decided elsewhere; counts in `differences` where x alone would have decided otherwise. */
-export function followDecision(node: Node, x: Tensor, decision: Float64Array, differences: Differences): Tensor[] {
+/** z with the signs of `decision`. */
+function followSigns(z: Tensor, decision: Float64Array, differ: (distance: number) => void): Tensor {
+  const data = z.data.map((own, i) => {
+    if (Math.sign(own) === Math.sign(decision[i]!)) return own;
+    differ(Math.abs(own));
+    return Math.sign(decision[i]!) * Number.MIN_VALUE;
+  });
+  return tensorOf(z.shape, data);
+}
+
+/**
+ * Runs `node` with what was decided elsewhere; counts in `differences` where it alone would have decided otherwise. `decision` is the output
+ * that `decidingOutput` names, or the values of `decidingLogits`.
+ */
+export function followDecision(
+  node: Node,
+  inputs: readonly (Tensor | undefined)[],
+  decision: Float64Array,
+  differences: Differences,
+): Tensor[] {
+  const decides = decidingOutput.has(node.op.name);
+  const outputs = decides
+    ? []
+    : evaluate(
+        node.op.name,
+        inputs,
+        node.attributes,
+        node.outputs.map(({ shape }) => shape),
+      );
+  const x = decides ? inputs[0]! : outputs[0]!;
   const scale = rootMeanSquare(x.data);
   const differ = (distance: number): void => {
     differences.count++;
     differences.largest = Math.max(differences.largest, distance / scale);
   };
+  if (!decides) return [followSigns(x, decision, differ), ...outputs.slice(1)];
   if (node.op.name !== 'max_pool2d') return [followLimits(x, decision, node.op.name === 'relu6' ? 6 : Number.POSITIVE_INFINITY, differ)];
   const shape = node.outputs[0]!.shape;
   const own = evaluate(node.op.name, [x], node.attributes, [shape, shape])[0]!;

@@ -82,7 +82,7 @@ export function interpret(graph: Graph, memory: LeafMemory, { wanted = [], follo
     const decision = follow?.decisions.get(node);
     const compute = (): Tensor[] => {
       if (node.op.name === 'leaf') return [leafTensor(node, memory)];
-      if (follow && decision) return followDecision(node, inputs[0]!, decision, follow.differences);
+      if (follow && decision) return followDecision(node, inputs, decision, follow.differences);
       return evaluate(node.op.name, inputs, node.attributes, shapes);
     };
     const outputs = labelled(node, compute);
