@@ -40,7 +40,7 @@ export function addDescriptionOptions(command: Command): Command {
 /** Options of everything that uses weights. */
 export function addModelOptions(command: Command): Command {
   return addEmaOption(addDescriptionOptions(command))
-    .option('--strict', 'weights and network must have the same tensors (the default)', true)
+    .option('--strict', 'weights and network must have the same tensors', true)
     .option('--no-strict', 'only the shapes must agree: what the weights lack is initialised, what the network lacks is passed over');
 }
 
