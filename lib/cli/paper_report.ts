@@ -17,8 +17,10 @@ interface PaperReport extends Pick<PaperRow, 'row' | 'tables'> {
   readonly note: string | null;
 }
 
-/** A line: a configuration with its allocation, or a row of the paper that has none. */
-type Line = (Report | { readonly config: null; readonly params: null; readonly warehouses: readonly [] }) & { readonly paper: PaperReport };
+/** A line: a configuration with its allocation, or a row of the paper that has none and goes by the paper's name. */
+type Line = (Report | { readonly config: string; readonly params: null; readonly warehouses: readonly [] }) & {
+  readonly paper: PaperReport;
+};
 
 function agreementWith(differences: string | undefined): string | null {
   if (differences === undefined) return null;
@@ -30,7 +32,7 @@ function lineOf(row: PaperRow, flags: PlanFlags): Line {
   const built = config === undefined ? undefined : reportOf(config, flags);
   const allocation = built?.model.allocation;
   return {
-    ...(built?.report ?? { config: null, params: null, warehouses: [] }),
+    ...(built?.report ?? { config: name, params: null, warehouses: [] }),
     paper: {
       row: name,
       tables,
@@ -75,28 +77,14 @@ function paperTable(lines: readonly Line[], imageSize: number): string {
     return `[${footnotes.indexOf(text) + 1}]`;
   };
   const agreementCell = (text: string | null) => (text === null || text === 'agrees' ? (text ?? '') : `differs ${footnote(text)}`);
-  const head = [
-    "paper's row",
-    'configuration',
-    'tables',
-    'paper',
-    'exact',
-    'as printed',
-    'm',
-    'n',
-    'Table 14',
-    'Table 15',
-    'GFLOPs',
-    'notes',
-  ];
-  const table = newTable(head, [3, 4, 10], { 6: 32, 7: 32 });
+  const head = ['configuration', 'tables', 'paper', 'exact', 'as printed', 'm', 'n', 'Table 14', 'Table 15', 'GFLOPs', 'notes'];
+  const table = newTable(head, [2, 3, 9], { 1: 16, 5: 28, 6: 28 });
   for (const line of lines) {
-    const { row, tables, paperCountM, publicCode, agreement, table14, table15, note } = line.paper;
+    const { tables, paperCountM, publicCode, agreement, table14, table15, note } = line.paper;
     const [m, n] = (['m', 'n'] as const).map((name) => shortForm(line.warehouses.map((warehouse) => warehouse[name]))) as [string, string];
     const count = line.params ?? publicCode ?? 0;
     table.push([
-      row,
-      line.config ?? '-',
+      line.config,
       tables.join(', '),
       `${paperCountM.toFixed(2)}M`,
       line.params === null ? `(${formatCount(count)})` : formatCount(count),
@@ -124,6 +112,6 @@ function paperTable(lines: readonly Line[], imageSize: number): string {
 /** A sentence on a count that the configuration, or the method's public code, does not give. */
 function notReproduced({ config, params, paper }: Line): string {
   const count = params ?? paper.publicCode ?? 0;
-  const from = config ?? 'its public code';
+  const from = params === null ? 'its public code' : config;
   return `Not reproduced: ${paper.row}, printed ${paper.paperCountM.toFixed(2)}M, ${formatCount(count)} by ${from} (${gapOf(count, paper.paperCountM)}).`;
 }
