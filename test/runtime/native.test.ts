@@ -17,6 +17,11 @@ test('the add-on is loaded once', (t) => {
   t.is(loadNative().abiVersion, 1);
 });
 
+test("loading leaves the process's environment as it was", (t) => {
+  loadNative();
+  t.is(process.env.GOMP_SPINCOUNT, undefined);
+});
+
 test('without an add-on the error names every place and what to do', (t) => {
   const root = temporaryFolder(t);
   const error = t.throws(() => loadFrom(root), { instanceOf: KernelWarehouseError, code: 'ERR_KW_NATIVE_MISSING' });
