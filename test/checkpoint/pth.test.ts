@@ -112,6 +112,21 @@ for (const [name, message] of [
   });
 }
 
+test('tensors whose elements are not as stored are refused', async (t) => {
+  const { dict, yes, no } = pickle;
+  const read = async (metadata: Uint8Array) => {
+    const value = dict([['w', tensorPickle({ key: '0', count: 1, shape: [1], metadata })]]);
+    return values((await readAll(await written(t, torchZip(value, [bytesOf(Float32Array.of(7))])))).get('w'));
+  };
+  t.deepEqual(await read(dict([['neg', no]])), [7]);
+  for (const bit of ['neg', 'conj']) {
+    await t.throwsAsync(read(dict([[bit, yes]])), {
+      code: 'ERR_KW_CHECKPOINT',
+      message: new RegExp(`it has a tensor with the ${bit} bit, .*save tensor\\.resolve_${bit}\\(\\) instead$`),
+    });
+  }
+});
+
 test('prefixes of wrappers go when all names have them', async (t) => {
   const one: StoredTensor = { type: 'F32', shape: [1], data: Float32Array.of(7) };
   const names = async (...list: string[]) => {

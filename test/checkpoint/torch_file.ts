@@ -91,6 +91,7 @@ export const pickle = {
   newObject: Buffer.of(0x81),
   persistent: Buffer.from('Q'),
   none: Buffer.from('N'),
+  yes: Buffer.of(0x88),
   no: Buffer.of(0x89),
   text: (text: string) => Buffer.concat([Buffer.from('X'), u32(Buffer.byteLength(text)), Buffer.from(text)]),
   int: (value: number) => {
@@ -129,6 +130,8 @@ export interface TensorPickle {
   readonly shape: readonly number[];
   readonly strides?: readonly number[];
   readonly offset?: number;
+  /** The seventh value, since PyTorch 2. */
+  readonly metadata?: Uint8Array;
 }
 
 export function rowMajor(shape: readonly number[]): number[] {
@@ -136,7 +139,7 @@ export function rowMajor(shape: readonly number[]): number[] {
 }
 
 /** A tensor as torch.save pickles it. */
-export function tensorPickle({ type = 'F32', key, count, shape, strides = rowMajor(shape), offset = 0 }: TensorPickle): Buffer {
+export function tensorPickle({ type = 'F32', key, count, shape, strides = rowMajor(shape), offset = 0, metadata }: TensorPickle): Buffer {
   const { tupleOf, text, int, global } = pickle;
   const storage = tupleOf(text('storage'), global('torch', STORAGE_CLASSES[type] as string), text(key), text('cpu'), int(count));
   return Buffer.concat([
@@ -144,6 +147,7 @@ export function tensorPickle({ type = 'F32', key, count, shape, strides = rowMaj
     tupleOf(
       ...[Buffer.concat([storage, pickle.persistent]), int(offset), tupleOf(...shape.map(int)), tupleOf(...strides.map(int)), pickle.no],
       Buffer.concat([global('collections', 'OrderedDict'), pickle.emptyTuple, pickle.reduce]),
+      ...(metadata ? [metadata] : []),
     ),
     pickle.reduce,
   ]);
