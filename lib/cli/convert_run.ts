@@ -1,5 +1,5 @@
 /** What `kernel-warehouse convert` does. */
-import { existsSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { CheckpointFile } from '../checkpoint/checkpoint_file.js';
 import { convertCheckpoint } from '../checkpoint/convert.js';
@@ -19,7 +19,13 @@ export async function runConvert(input: string, output: string, flags: ConvertFl
   const fail = (problem: string): never => {
     throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', `${output}: ${problem}`);
   };
-  if (/\.(pth|pt|bin|ckpt|pkl)$/i.test(output)) fail('only safetensors files are written; PyTorch reads them with the package safetensors');
+  const target = existsSync(output) ? realpathSync(output) : output;
+  if ([output, target].some((path) => /\.(pth|pt|bin|ckpt|pkl)$/i.test(path))) {
+    const place = target === output ? '' : `leads to ${target}, and `;
+    fail(`${place}only safetensors files are written; PyTorch reads them with the package safetensors`);
+  }
+  // What is read may hold more than is written: a training run's optimizer.
+  if (existsSync(input) && realpathSync(input) === target) fail('is the file that is read; choose another name for the new one');
   if (!existsSync(dirname(output))) fail(`there is no folder ${dirname(output)} to write it to`);
   await using file = await openWeights(input, flags);
   const description = checkedDescription(file, flags);

@@ -1,5 +1,5 @@
 /** Weights of other programs: .pth and safetensors files given to predict, eval, convert and train. */
-import { copyFileSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
@@ -159,6 +159,21 @@ test.serial('convert: the same bits, and a file that describes itself', async (t
     description: JSON.parse(description) as unknown,
   });
   t.deepEqual(parsed(copy.metadata), parsed(after.metadata));
+});
+
+test.serial('convert leaves the file that it reads as it was', async (t) => {
+  const [link, renamed] = [join(folder, 'link.safetensors'), join(folder, 'renamed.safetensors')];
+  symlinkSync(pth, link);
+  copyFileSync(pth, renamed);
+  for (const [input, output, message] of [
+    [bare, link, /link\.safetensors: leads to .*kw1d2x\.pth, and only safetensors files are written/],
+    [renamed, renamed, /renamed\.safetensors: is the file that is read; choose another name/],
+  ] as const) {
+    const { code, stderr } = await kernelWarehouse(['convert', input, output]);
+    t.regex(stderr, message);
+    t.is(code, 1);
+  }
+  t.true(readFileSync(renamed).equals(readFileSync(pth)));
 });
 
 test.serial('convert without a network, and what it refuses', async (t) => {
