@@ -13,6 +13,8 @@ export interface TensorEntry {
 
 /** Named tensors, each of which is read when asked for. */
 export interface TensorSource {
+  /** The file that they are in, for messages. */
+  readonly path?: string;
   readonly names: readonly string[];
   has(name: string): boolean;
   entry(name: string): TensorEntry;

@@ -20,16 +20,21 @@ export function classifierNames(options: ModelOptions, classes: number, otherCla
   return [...shapesOf({ ...options, classes })].filter(([name, shape]) => !sameShape(shape, others.get(name))).map(([name]) => name);
 }
 
-/** The number of classes of a checkpoint, from the shape of its classifier; undefined where it has none. */
+/** The number of classes of a checkpoint: the one that most tensors of its classifier fit; undefined where it has none. */
 function classesOf(options: ModelOptions, source: TensorSource): number | undefined {
   const others = shapesOf({ ...options, classes: OTHER_CLASSES });
-  for (const [name, shape] of shapesOf({ ...options, classes: SOME_CLASSES })) {
+  const classifier = [...shapesOf({ ...options, classes: SOME_CLASSES })].flatMap(([name, shape]) => {
     const other = others.get(name);
     const axis = shape.findIndex((size, index) => size === SOME_CLASSES && other?.[index] === OTHER_CLASSES);
-    const found = axis < 0 || !source.has(name) ? undefined : source.entry(name).shape[axis];
-    if (found !== undefined && found > 0) return found;
-  }
-  return undefined;
+    return axis < 0 || !source.has(name) ? [] : [{ axis, expected: shape, found: source.entry(name).shape }];
+  });
+  const fitting = (count: number) =>
+    classifier.filter(({ axis, expected, found }) => sameShape(expected.with(axis, count), found)).length;
+  // A tensor of another shape, such as a transposed weight, must not decide against one that fits.
+  return classifier
+    .map(({ axis, found }) => found[axis])
+    .filter((count) => count !== undefined && count > 0)
+    .reduce<number | undefined>((best, count = 0) => (best === undefined || fitting(count) > fitting(best) ? count : best), undefined);
 }
 
 /** The stem whose shapes agree with most of the checkpoint's; `large` where they do not tell. */

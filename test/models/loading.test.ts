@@ -108,6 +108,13 @@ test('loading: all or nothing unless told otherwise', async (t) => {
   t.is(await value(second, name), before.get(name)?.data[0], 'what is missing keeps its values');
   t.is(await value(second, 'conv1.weight'), Number(tensors.get('conv1.weight')?.data[0]));
 
+  await t.throwsAsync(second.load({ ...tensorsInMemory(incomplete), path: 'my.pth' }), { message: /^my\.pth: the weights do not fit resnet18: m/ });
+  const foreign = new Map([...tensors].filter(([one]) => one.endsWith('.running_mean')));
+  await t.throwsAsync(second.load(tensorsInMemory(foreign), { strict: false }), {
+    code: 'ERR_KW_CHECKPOINT',
+    message: /^the weights do not fit resnet18: they have none of its trained tensors; choose the network .*; missing \(\d+\): /,
+  });
+
   const other = new Map(tensors).set('fc.weight', { type: 'F32', shape: [9, 512], data: new Float32Array(9 * 512) });
   await t.throwsAsync(second.load(tensorsInMemory(other), { strict: false }), { message: /wrong shape \(1\): 'fc\.weight' is \[9, 512\]/ });
   await second.load(tensorsInMemory(other), { replaced: ['fc.weight'] });
@@ -148,6 +155,8 @@ test('the number of classes and the stem come from the shapes, for every configu
   }
   t.is(fitOptions({ network: 'resnet18' }, shapes([])).stem, 'large');
   t.is(fitOptions({ network: 'resnet18' }, shapes([])).classes, undefined);
+  const transposed = shapesOf(new Model({ network: 'resnet18', classes: 10 }), { 'fc.weight': [512, 10] });
+  t.is(fitOptions({ network: 'resnet18' }, transposed).classes, 10, 'as the bias says');
 });
 
 test('the settings of a training script are a configuration', (t) => {
