@@ -47,10 +47,17 @@ function stemOf(options: ModelOptions, source: TensorSource): ModelOptions['stem
   return best.includes('large') ? 'large' : best[0];
 }
 
-/** `options` with the stem and the number of classes that they leave open taken from the shapes in a checkpoint. */
+/** The image size whose position embeddings a checkpoint has; undefined where its shapes do not tell. */
+function imageSizeOf({ network }: ModelOptions, source: TensorSource): number | undefined {
+  return findNetwork(network).network.imageSizeOf?.((name) => (source.has(name) ? source.entry(name).shape : undefined));
+}
+
+/** `options` with what they leave open taken from the shapes in a checkpoint: the image size of position embeddings, the stem, the number of classes. */
 export function fitOptions(options: ModelOptions, source: TensorSource): ModelOptions {
-  const stem = options.stem ?? stemOf(options, source);
-  const withStem = { ...options, ...(stem === undefined ? {} : { stem }) };
+  const imageSize = options.imageSize ?? imageSizeOf(options, source);
+  const sized = { ...options, ...(imageSize === undefined ? {} : { imageSize }) };
+  const stem = options.stem ?? stemOf(sized, source);
+  const withStem = { ...sized, ...(stem === undefined ? {} : { stem }) };
   const classes = options.classes ?? classesOf(withStem, source);
   return { ...withStem, ...(classes === undefined ? {} : { classes }) };
 }

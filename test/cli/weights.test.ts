@@ -58,6 +58,11 @@ function relativeL2(found: Float32Array, wanted: Float32Array): number {
   return l2(found.map((value, i) => value - (wanted[i] as number))) / l2(wanted);
 }
 
+function zeros(declarations: Model['declarations']): Map<string, StoredTensor> {
+  const size = (shape: readonly number[]) => shape.reduce((product, one) => product * one, 1);
+  return new Map(declarations.map(({ name, shape }) => [name, { type: 'F32', shape, data: new Float32Array(size(shape)) }]));
+}
+
 function onlyPlain(args: Readonly<Record<string, unknown>>): Record<string, string | number> {
   return Object.fromEntries(Object.entries(args).filter(([, value]) => typeof value === 'string' || typeof value === 'number')) as Record<
     string,
@@ -201,6 +206,23 @@ test.serial('convert without a network, and what it refuses', async (t) => {
     ['x.npy'],
   );
   t.false(existsSync('/tmp/kernel-warehouse-was-here'));
+});
+
+test.serial('DeiT at another size than usual says which one', async (t) => {
+  const weights = join(folder, 'deit.pth');
+  const { declarations } = new Model({ network: 'deit_tiny', classes: 2, imageSize: 32 });
+  writeFileSync(weights, torchCheckpoint(zeros(declarations)));
+  const out = join(folder, 'deit.safetensors');
+  const made = await kernelWarehouse(['convert', weights, out, '--network', 'deit_tiny']);
+  t.is(made.code, 0, made.stderr);
+  const image = join(images, 'val', 'dark', '0.png');
+  for (const flags of [['--weights', out], ['--weights', weights, '--network', 'deit_tiny']]) {
+    const { code, stdout, stderr } = await kernelWarehouse(['predict', image, ...flags, '--threads', '1']);
+    t.is(code, 0, stderr);
+    t.regex(stdout, /0\.png {2}0 50\.0 % {2}1 50\.0 %\n$/);
+  }
+  const other = await predict('--weights', weights, '--network', 'deit_tiny');
+  t.regex(other.stderr, /embeddings are for images of 32x32, but these are 16x16; resize them to 32x32, .* --image-size 32; a model for 16x16/);
 });
 
 test.serial('eval of weights that do not describe their training', async (t) => {

@@ -155,6 +155,9 @@ test('the number of classes and the stem come from the shapes, for every configu
   }
   t.is(fitOptions({ network: 'resnet18' }, shapes([])).stem, 'large');
   t.is(fitOptions({ network: 'resnet18' }, shapes([])).classes, undefined);
+  const deit = { network: 'deit_tiny', classes: 5, imageSize: 48 };
+  t.deepEqual(fitOptions({ network: 'deit_tiny' }, shapesOf(new Model(deit))), { ...deit, stem: 'large' });
+  t.is(fitOptions({ network: 'deit_tiny' }, shapesOf(new Model(deit), { pos_embed: [1, 12, 192] })).imageSize, undefined);
   const transposed = shapesOf(new Model({ network: 'resnet18', classes: 10 }), { 'fc.weight': [512, 10] });
   t.is(fitOptions({ network: 'resnet18' }, transposed).classes, 10, 'as the bias says');
 });
