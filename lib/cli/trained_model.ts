@@ -2,7 +2,6 @@
 import { readFileSync } from 'node:fs';
 import { type CheckpointFile, openCheckpoint } from '../checkpoint/checkpoint_file.js';
 import { KernelWarehouseError } from '../errors.js';
-import { fitOptions } from '../models/fitting.js';
 import { ModelInstance } from '../models/instance.js';
 import { describeMisfit } from '../models/load_report.js';
 import { imageSizeOption, Model, type ModelOptions } from '../models/model.js';
@@ -10,7 +9,7 @@ import type { Device } from '../runtime/device.js';
 import { type Description, readDescription } from '../train/checkpoint.js';
 import type { TrainingOptions } from '../train/options.js';
 import type { DescriptionFlags, ModelFlags } from './model_flags.js';
-import { chosenNetwork, networkOfSettings } from './network_choice.js';
+import { chosenNetwork, fitNoting, networkOfSettings } from './network_choice.js';
 
 export interface TrainedModel extends AsyncDisposable {
   readonly model: Model;
@@ -73,7 +72,7 @@ export function describeWeights(file: CheckpointFile, flags: DescriptionFlags, i
     ...(classes === undefined ? {} : { classes }),
     ...(stem === undefined ? {} : { stem }),
   };
-  const model = { ...(imageSize === undefined ? {} : imageSizeOption(selection.model.network, imageSize)), ...fitOptions(asked, file) };
+  const model = { ...(imageSize === undefined ? {} : imageSizeOption(selection.model.network, imageSize)), ...fitNoting(asked, file) };
   return { model, temperature, ...classNames(model, flags) };
 }
 

@@ -1,6 +1,7 @@
 /** What the shapes in a checkpoint say about the network that they belong to. */
 import type { TensorSource } from '../checkpoint/checkpoint_file.js';
 import { Model, type ModelOptions } from './model.js';
+import type { Stem } from './network.js';
 import { findNetwork } from './registry.js';
 
 /** Two numbers of classes to see which tensors depend on them; both have the divisors that classifiers of cells ask for. */
@@ -45,6 +46,18 @@ function stemOf(options: ModelOptions, source: TensorSource): ModelOptions['stem
   const most = Math.max(...counts.map(({ count }) => count));
   const best = counts.filter(({ count }) => count === most).map(({ stem }) => stem);
   return best.includes('large') ? 'large' : best[0];
+}
+
+/**
+ * Stems other than that of `options` with the same names and shapes: weights do not tell which of these they were trained with.
+ */
+export function stemsAlike(options: ModelOptions): readonly Stem[] {
+  const { network, options: resolved } = new Model(options);
+  const own = shapesOf(options);
+  const { stems = [] } = findNetwork(network).network;
+  return stems.filter(
+    (stem) => stem !== resolved.stem && [...shapesOf({ ...options, stem })].every(([name, shape]) => sameShape(shape, own.get(name))),
+  );
 }
 
 /** The image size whose position embeddings a checkpoint has; undefined where its shapes do not tell. */

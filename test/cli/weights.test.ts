@@ -10,7 +10,7 @@ import { ModelInstance } from '../../lib/models/instance.js';
 import { Model } from '../../lib/models/model.js';
 import { selectModel } from '../../lib/models/select.js';
 import { Device } from '../../lib/runtime/device.js';
-import { readCheckpoint } from '../../lib/train/checkpoint.js';
+import { readCheckpoint, readDescription } from '../../lib/train/checkpoint.js';
 import { torchCheckpoint } from '../checkpoint/torch_file.js';
 import { l2 } from '../golden/tolerance.js';
 import { kernelWarehouse, makeFolder, makeImages } from './program.js';
@@ -181,6 +181,43 @@ test.serial('convert leaves the file that it reads as it was', async (t) => {
   t.true(readFileSync(renamed).equals(readFileSync(pth)));
 });
 
+test.serial('convert takes the network from the settings of the script where the weights fit', async (t) => {
+  const [out, names] = [join(folder, 'settings.safetensors'), join(folder, 'settings.txt')];
+  writeFileSync(names, 'cat\ndog\n');
+  for (const flags of [[], ['--classes-from', names]]) {
+    const { code, stdout, stderr } = await kernelWarehouse(['convert', pth, out, ...flags]);
+    t.deepEqual([code, stderr], [0, '']);
+    t.regex(stdout, /^network +kw_resnet18, 2 classes$/m);
+  }
+  await using file = await openCheckpoint(out);
+  t.deepEqual(readDescription(file)?.classes, ['cat', 'dog']);
+
+  const foreign = join(folder, 'foreign.pth');
+  const weights = new Map<string, StoredTensor>([['w', { type: 'F32', shape: [1], data: new Float32Array(1) }]]);
+  for (const [model, message] of [
+    ['my_net', /settings \(args\) name is not taken over: .*'my_net'/],
+    ['resnet18', /settings \(args\) name is not taken over: .*foreign\.pth: the weights do not fit resnet18: missing/],
+  ] as const) {
+    writeFileSync(foreign, torchCheckpoint(weights, { args: { model } }));
+    const plain = await kernelWarehouse(['convert', foreign, out]);
+    t.is(plain.code, 0, plain.stderr);
+    t.regex(plain.stderr, message);
+    t.regex(plain.stdout, /^network +not said; give --network$/m);
+    t.is((await kernelWarehouse(['convert', foreign, out, '--temperature', '0.5'])).code, 1, 'flags need the network');
+  }
+});
+
+test.serial('a stem that no shape shows is asked for', async (t) => {
+  const [weights, out] = [join(folder, 'mobile.pth'), join(folder, 'mobile.safetensors')];
+  const { declarations } = new Model({ network: 'mobilenetv2_050', classes: 2 });
+  writeFileSync(weights, torchCheckpoint(zeros(declarations)));
+  const note = /mobile\.pth: the shapes do not tell which stem of mobilenetv2_050 .*using 'large', give --stem small if it was that one/;
+  t.regex((await kernelWarehouse(['convert', weights, out, '--network', 'mobilenetv2_050'])).stderr, note);
+  t.is((await kernelWarehouse(['convert', weights, out, '--network', 'mobilenetv2_050', '--stem', 'small'])).stderr, '');
+  await using file = await openCheckpoint(out);
+  t.is(readDescription(file)?.model.stem, 'small');
+});
+
 test.serial('convert without a network, and what it refuses', async (t) => {
   const out = join(folder, 'out.safetensors');
   const plain = await kernelWarehouse(['convert', bare, out]);
@@ -267,6 +304,14 @@ test.serial('train --weights: the trained layers, and a new classifier where the
   for (const name of ['conv1.weight', 'warehouse_manager.weights.3', 'fc.weight']) {
     t.is(Buffer.compare(bytesOf((await before.read(name)).data), bytesOf((await after.read(name)).data)), 0, name);
   }
+
+  const slim = join(folder, 'slim.safetensors');
+  const { stdout } = await kernelWarehouse(['convert', join(same, 'checkpoint.safetensors'), slim]);
+  t.regex(stdout, /^left out +\d+ tensors of the optimizer$/m);
+  await using published = await openCheckpoint(slim);
+  t.deepEqual([...published.names].sort(), after.names.filter((name) => !name.startsWith('optimizer.')).sort());
+  const { progress, options: trainedWith } = readDescription(published) ?? {};
+  t.deepEqual([progress, trainedWith], [undefined, trained], 'nothing to resume, but how it was trained');
 
   await makeImages(join(folder, 'three'), { train: 2 });
   mkdirSync(join(folder, 'three', 'train', 'other'));
