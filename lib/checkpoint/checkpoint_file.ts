@@ -54,6 +54,7 @@ export async function openCheckpoint(path: string, options: OpenOptions = {}): P
 async function openAs(reader: FileReader, options: OpenOptions): Promise<CheckpointFile> {
   const start = await reader.take(0, 512);
   const fail = failureOf(reader.path);
+  if (start.length === 0) fail('the file is empty; copy or download it again');
   if (PthFile.recognizes(start)) return PthFile.from(reader, options);
   const begins = (text: string, at = 0) => Buffer.from(start.subarray(at, at + text.length)).toString('latin1') === text;
   // Asked first, because the length before it can be any bytes.

@@ -1,5 +1,6 @@
 /** What the shapes in a checkpoint say about the network that they belong to. */
 import type { TensorSource } from '../checkpoint/checkpoint_file.js';
+import { sameShape } from './load_report.js';
 import { Model, type ModelOptions } from './model.js';
 import type { Stem } from './network.js';
 import { findNetwork } from './registry.js';
@@ -9,10 +10,6 @@ const [SOME_CLASSES, OTHER_CLASSES] = [1000, 500] as const;
 
 function shapesOf(options: ModelOptions): ReadonlyMap<string, readonly number[]> {
   return new Map(new Model(options).declarations.map(({ name, shape }) => [name, shape]));
-}
-
-function sameShape(a: readonly number[], b: readonly number[] | undefined): boolean {
-  return b !== undefined && a.length === b.length && a.every((size, axis) => size === b[axis]);
 }
 
 /** Names of the tensors whose shapes depend on the number of classes: the classifier. */
@@ -29,8 +26,7 @@ function classesOf(options: ModelOptions, source: TensorSource): number | undefi
     const axis = shape.findIndex((size, index) => size === SOME_CLASSES && other?.[index] === OTHER_CLASSES);
     return axis < 0 || !source.has(name) ? [] : [{ axis, expected: shape, found: source.entry(name).shape }];
   });
-  const fitting = (count: number) =>
-    classifier.filter(({ axis, expected, found }) => sameShape(expected.with(axis, count), found)).length;
+  const fitting = (count: number) => classifier.filter(({ axis, expected, found }) => sameShape(expected.with(axis, count), found)).length;
   // A tensor of another shape, such as a transposed weight, must not decide against one that fits.
   return classifier
     .map(({ axis, found }) => found[axis])

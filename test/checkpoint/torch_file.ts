@@ -96,9 +96,11 @@ export const pickle = {
   text: (text: string) => Buffer.concat([Buffer.from('X'), u32(Buffer.byteLength(text)), Buffer.from(text)]),
   int: (value: number) => {
     if (value >= 0 && value < 0x80000000) return Buffer.concat([Buffer.from('J'), u32(value)]);
-    const bytes = Buffer.alloc(8);
-    bytes.writeBigInt64LE(BigInt(value));
-    return Buffer.concat([Buffer.of(0x8a, 8), bytes]);
+    const size = Math.abs(value) < 2 ** 62 ? 8 : 200;
+    const digits = BigInt.asUintN(8 * size, BigInt(value))
+      .toString(16)
+      .padStart(2 * size, '0');
+    return Buffer.concat([Buffer.of(0x8a, size), Buffer.from(digits, 'hex').reverse()]);
   },
   global: (module: string, name: string) => Buffer.from(`c${module}\n${name}\n`),
   put: (index: number) => Buffer.concat([Buffer.from('r'), u32(index)]),

@@ -253,13 +253,19 @@ test.serial('DeiT at another size than usual says which one', async (t) => {
   const made = await kernelWarehouse(['convert', weights, out, '--network', 'deit_tiny']);
   t.is(made.code, 0, made.stderr);
   const image = join(images, 'val', 'dark', '0.png');
-  for (const flags of [['--weights', out], ['--weights', weights, '--network', 'deit_tiny']]) {
+  for (const flags of [
+    ['--weights', out],
+    ['--weights', weights, '--network', 'deit_tiny'],
+  ]) {
     const { code, stdout, stderr } = await kernelWarehouse(['predict', image, ...flags, '--threads', '1']);
     t.is(code, 0, stderr);
     t.regex(stdout, /0\.png {2}0 50\.0 % {2}1 50\.0 %\n$/);
   }
   const other = await predict('--weights', weights, '--network', 'deit_tiny');
-  t.regex(other.stderr, /embeddings are for images of 32x32, but these are 16x16; resize them to 32x32, .* --image-size 32; a model for 16x16/);
+  t.regex(
+    other.stderr,
+    /embeddings are for images of 32x32, but these are 16x16; resize them to 32x32, .* --image-size 32; a model for 16x16/,
+  );
 });
 
 test.serial('eval of weights that do not describe their training', async (t) => {

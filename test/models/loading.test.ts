@@ -57,6 +57,15 @@ test('the report has every name, and names the nearest', (t) => {
       'unexpected (2): "layer1.0.conv1.wieght", "extra\\n\\u001b[2J"',
   );
   t.is(describeMisfit(model.compare(shapesOf(model))), undefined);
+  const nearest = (changes: Readonly<Record<string, readonly number[] | undefined>>) =>
+    model.compare(shapesOf(model, changes)).missing.map((tensor) => tensor.nearest);
+  const [first, second] = ['layer1.0.conv1.weight', 'layer1.0.conv2.weight'];
+  t.deepEqual(nearest({ [first]: undefined, 'layer1.0.conv1.wieght': [64, 32, 3, 3] }), [undefined], 'another shape');
+  t.deepEqual(nearest({ [first]: undefined, 'features.1.conv.2.weight': [64, 64, 3, 3] }), [undefined], 'too little in common');
+  t.deepEqual(nearest({ [first]: undefined, [second]: undefined, 'layer1.0.conv3.weight': [64, 64, 3, 3] }), [
+    'layer1.0.conv3.weight',
+    undefined,
+  ]);
   t.regex(describeMisfit(model.compare(shapes([]))) ?? '', /^missing \(\d+\): ('[\w.]+' \[[\d, ]+\](, )?){5} and \d+ more$/);
 });
 
@@ -108,7 +117,9 @@ test('loading: all or nothing unless told otherwise', async (t) => {
   t.is(await value(second, name), before.get(name)?.data[0], 'what is missing keeps its values');
   t.is(await value(second, 'conv1.weight'), Number(tensors.get('conv1.weight')?.data[0]));
 
-  await t.throwsAsync(second.load({ ...tensorsInMemory(incomplete), path: 'my.pth' }), { message: /^my\.pth: the weights do not fit resnet18: m/ });
+  await t.throwsAsync(second.load({ ...tensorsInMemory(incomplete), path: 'my.pth' }), {
+    message: /^my\.pth: the weights do not fit resnet18: m/,
+  });
   const foreign = new Map([...tensors].filter(([one]) => one.endsWith('.running_mean')));
   await t.throwsAsync(second.load(tensorsInMemory(foreign), { strict: false }), {
     code: 'ERR_KW_CHECKPOINT',

@@ -81,7 +81,10 @@ test('DeiT takes images of one size', (t) => {
   ] as const) {
     t.throws(() => model.forward(graph, graph.input('images', [1, height, width, 3]), false), { message: /--image-size 224$/ });
   }
-  t.throws(() => new Model({ network: 'deit_tiny', imageSize: 100 }), { code: 'ERR_KW_CONFIG', message: /multiple of 16 pixels, not 100; give imageSize 96, on the command line --image-size 96$/ });
+  t.throws(() => new Model({ network: 'deit_tiny', imageSize: 100 }), {
+    code: 'ERR_KW_CONFIG',
+    message: /multiple of 16 pixels, not 100; give imageSize 96, on the command line --image-size 96$/,
+  });
   t.is(new Model({ network: 'deit_tiny', imageSize: 192 }).parameters.entry('pos_embed').size, 192 * (12 * 12 + 1));
 });
 
