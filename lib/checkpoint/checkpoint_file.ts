@@ -13,6 +13,8 @@ export interface TensorEntry {
 
 /** Named tensors, each of which is read when asked for. */
 export interface TensorSource {
+  /** The file that they are in, for messages. */
+  readonly path?: string;
   readonly names: readonly string[];
   has(name: string): boolean;
   entry(name: string): TensorEntry;
@@ -52,6 +54,7 @@ export async function openCheckpoint(path: string, options: OpenOptions = {}): P
 async function openAs(reader: FileReader, options: OpenOptions): Promise<CheckpointFile> {
   const start = await reader.take(0, 512);
   const fail = failureOf(reader.path);
+  if (start.length === 0) fail('the file is empty; copy or download it again');
   if (PthFile.recognizes(start)) return PthFile.from(reader, options);
   const begins = (text: string, at = 0) => Buffer.from(start.subarray(at, at + text.length)).toString('latin1') === text;
   // Asked first, because the length before it can be any bytes.

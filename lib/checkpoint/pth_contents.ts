@@ -10,22 +10,44 @@ const MAXIMUM_SETTINGS_CHARACTERS = 1_000_000;
 const MAXIMUM_SETTINGS_DEPTH = 16;
 const SHOWN_KEYS = 12;
 
-/** The tensors of the state dict by name: under `model` or `state_dict`, or the value itself; or the one under `model_ema`. */
+/**
+ * The tensors of the state dict by name: under `model` or `state_dict`, whichever has tensors, or the value itself; or the one under `model_ema`.
+ */
 export function findWeights(value: PickleValue, choice: 'model' | 'model_ema', fail: Fail): ReadonlyMap<string, TorchTensor> {
   if (value instanceof PickleObject) return failWholeModule(value, fail);
   if (!(value instanceof Map)) fail('it holds no dict of tensors');
-  const key = choice === 'model_ema' ? choice : MODEL_KEYS.find((name) => value.has(name) && !(value.get(name) instanceof TorchTensor));
-  const found = key === undefined ? value : value.get(key);
-  if (found instanceof PickleObject) return failWholeModule(found, fail);
+  const keys = choice === 'model_ema' ? [choice] : MODEL_KEYS;
+  const places = [...keys.map((key) => value.get(key)), ...(choice === 'model_ema' ? [] : [value])];
+  const found = places.map(tensorsIn).find(({ size }) => size > 0);
+  if (found) return found;
+  const whole = places.find((place) => place instanceof PickleObject);
+  return whole ? failWholeModule(whole, fail) : failWithoutTensors(value, keys, fail);
+}
+
+function tensorsIn(value: PickleValue): ReadonlyMap<string, TorchTensor> {
   const tensors = new Map<string, TorchTensor>();
-  if (found instanceof Map)
-    for (const [name, tensor] of found) if (typeof name === 'string' && tensor instanceof TorchTensor) tensors.set(name, tensor);
-  if (tensors.size === 0) {
-    const keys = [...value.keys()].filter((name) => typeof name === 'string');
-    const list = keys.slice(0, SHOWN_KEYS).map(shown).join(', ');
-    fail(`no tensors under ${choice === 'model_ema' ? 'model_ema' : 'model or state_dict'}; it has ${list || 'nothing'}`);
-  }
+  if (!(value instanceof Map)) return tensors;
+  for (const [name, tensor] of value) if (typeof name === 'string' && tensor instanceof TorchTensor) tensors.set(name, tensor);
   return tensors;
+}
+
+/** Says what stands where tensors were expected, and what to do about it. */
+function failWithoutTensors(value: ReadonlyMap<PickleValue, PickleValue>, keys: readonly string[], fail: Fail): never {
+  const place = keys.find((key) => value.get(key) instanceof Map);
+  const dict = place === undefined ? value : (value.get(place) as ReadonlyMap<PickleValue, PickleValue>);
+  const names = [...dict.keys()].filter((name) => typeof name === 'string');
+  const list = names.slice(0, SHOWN_KEYS).map(shown).join(', ') || 'nothing';
+  const problem =
+    place === undefined ? `no tensors under ${keys.join(' or ')}; it has ${list}` : `no tensors under ${place}, which has ${list}`;
+  if ([...dict.values()].some((item) => item instanceof PickleObject && item.className.startsWith('numpy'))) {
+    fail(
+      `${problem}, NumPy arrays among them; in Python, save tensors: {name: torch.from_numpy(array) for name, array in weights.items()}`,
+    );
+  }
+  if (!keys.includes('model_ema') && tensorsIn(value.get('model_ema')).size > 0) {
+    fail(`${problem}; for the moving average give --ema, in a program weights: 'model_ema'`);
+  }
+  return fail(problem);
 }
 
 function failWholeModule({ className }: PickleObject, fail: Fail): never {
@@ -59,9 +81,9 @@ class Settings {
 
   plain(value: PickleValue, depth: number): Plain {
     this.#count += 1;
-    if (this.#count > MAXIMUM_SETTINGS || depth > MAXIMUM_SETTINGS_DEPTH) {
-      this.#fail(`its args have more than ${MAXIMUM_SETTINGS} values, or more than ${MAXIMUM_SETTINGS_DEPTH} levels`);
-    }
+    if (this.#count > MAXIMUM_SETTINGS) this.#fail(`its args have more than ${MAXIMUM_SETTINGS} values`);
+    // One setting that no network asks for must not cost the weights.
+    if (depth > MAXIMUM_SETTINGS_DEPTH) return '<too deep>';
     if (typeof value === 'number') return Number.isFinite(value) ? value : String(value);
     if (typeof value === 'string') return this.#text(value);
     if (value === null || typeof value === 'boolean') return value;

@@ -103,6 +103,7 @@ export function torchWorld(place: (storage: TorchStorage, id: readonly PickleVal
 
   function typedTensor(values: readonly PickleValue[]): TorchTensor {
     const { type } = storage(values[0]);
+    checkAsStored(values[6], fail);
     return tensor(type ?? fail('its pickle has a tensor without an element type'), values);
   }
 
@@ -112,7 +113,10 @@ export function torchWorld(place: (storage: TorchStorage, id: readonly PickleVal
   const callables: Readonly<Record<string, (values: readonly PickleValue[]) => PickleValue>> = {
     'torch._utils _rebuild_tensor': typedTensor,
     'torch._utils _rebuild_tensor_v2': typedTensor,
-    'torch._utils _rebuild_tensor_v3': (values) => tensor(elementTypeOf(values[6], fail), values),
+    'torch._utils _rebuild_tensor_v3': (values) => {
+      checkAsStored(values[7], fail);
+      return tensor(elementTypeOf(values[6], fail), values);
+    },
     'torch._utils _rebuild_parameter': firstTensor,
     'torch._utils _rebuild_parameter_with_state': firstTensor,
     // A tensor with attributes or of a subclass: (function, class, values, state).
@@ -158,6 +162,15 @@ function parseStorage(id: PickleValue, fail: Fail): TorchStorage {
     fail(`it has tensors of ${shown(cls.name.replace(' ', '.'))}; read are ${Object.keys(storageTypes).join(', ')}`);
   }
   return new TorchStorage(type, key, count);
+}
+
+/** PyTorch 2 marks tensors whose elements are to be negated or conjugated when they are read; the storage alone would give other numbers. */
+function checkAsStored(metadata: PickleValue, fail: Fail): void {
+  if (!(metadata instanceof Map)) return;
+  const bit = ['neg', 'conj'].find((name) => metadata.get(name) === true);
+  if (bit !== undefined) {
+    fail(`it has a tensor with the ${bit} bit, whose elements are not as stored; in Python, save tensor.resolve_${bit}() instead`);
+  }
 }
 
 function elementTypeOf(value: PickleValue, fail: Fail): StoredType {

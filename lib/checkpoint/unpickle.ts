@@ -35,8 +35,10 @@ export class PickleCutShort extends Error {}
 
 const MAXIMUM_OPERATIONS = 5_000_000;
 const MAXIMUM_PROTOCOL = 5;
-/** Longer whole numbers have no use in a checkpoint, and are slow to convert. */
+/** Longer whole numbers have no use in a checkpoint, and are slow to convert: they are kept as objects of unknown value. */
 const MAXIMUM_INTEGER_BYTES = 64;
+const MAXIMUM_INTEGER_DIGITS = 150;
+const LONG_INTEGER = 'builtins int';
 const MAXIMUM_LINE_BYTES = 4096;
 
 // Python's surrogatepass lets through what is not UTF-8; replacing it loses nothing that a name or a setting needs.
@@ -131,16 +133,17 @@ export class Machine {
   }
 
   /** A whole number in two's complement, little-endian, as a bigint only where a number would not be exact. */
-  integer(length: number): number | bigint {
-    if (length > MAXIMUM_INTEGER_BYTES) this.#fail(`its pickle has a whole number of ${length} bytes`);
+  integer(length: number): number | bigint | PickleObject {
     const bytes = this.take(length);
+    if (length > MAXIMUM_INTEGER_BYTES) return new PickleObject(LONG_INTEGER);
     const value = bytes.reduceRight((sum, byte) => (sum << 8n) | BigInt(byte), 0n);
     return exact(BigInt.asIntN(8 * length, value));
   }
 
-  decimal(text: string): number | bigint {
+  decimal(text: string): number | bigint | PickleObject {
     const digits = text.replace(/L$/, '');
-    if (!/^[+-]?\d{1,150}$/.test(digits)) this.#fail(`its pickle has ${shown(text)} for a whole number`);
+    if (!/^[+-]?\d+$/.test(digits)) this.#fail(`its pickle has ${shown(text)} for a whole number`);
+    if (digits.length > MAXIMUM_INTEGER_DIGITS) return new PickleObject(LONG_INTEGER);
     return exact(BigInt(digits.replace(/^\+/, '')));
   }
 

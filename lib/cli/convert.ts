@@ -16,8 +16,9 @@ export function convertCommand(): Command {
     .addHelpText(
       'after',
       `
-The settings (args) and the epoch of the script that wrote a .pth file are kept as metadata; its optimizer is left out, and so is the prefix
-module. of parallel training. Nothing in the file is ever executed.
+The settings (args) and the epoch of the script that wrote a .pth file are kept as metadata, and name the network where --network does not and the
+weights fit it. The optimizer's state, also that of a checkpoint of train, is left out, and so is the prefix module. of parallel training. Nothing in
+the file is ever executed.
 
 Examples:
   $ kernel-warehouse convert kw1x_resnet18.pth kw1x_resnet18.safetensors --config kw1x_resnet18

@@ -1,5 +1,5 @@
 /** What `kernel-warehouse convert` does. */
-import { existsSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { CheckpointFile } from '../checkpoint/checkpoint_file.js';
 import { convertCheckpoint } from '../checkpoint/convert.js';
@@ -15,19 +15,31 @@ export interface ConvertFlags extends DescriptionFlags {
   readonly ema?: true;
 }
 
+/** The optimizer's state in a checkpoint of `train`: only to go on training, for which the checkpoint itself is there. */
+const OPTIMIZER = /^optimizer\./;
+
 export async function runConvert(input: string, output: string, flags: ConvertFlags): Promise<void> {
   const fail = (problem: string): never => {
     throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', `${output}: ${problem}`);
   };
-  if (/\.(pth|pt|bin|ckpt|pkl)$/i.test(output)) fail('only safetensors files are written; PyTorch reads them with the package safetensors');
+  const target = existsSync(output) ? realpathSync(output) : output;
+  if ([output, target].some((path) => /\.(pth|pt|bin|ckpt|pkl)$/i.test(path))) {
+    const place = target === output ? '' : `leads to ${target}, and `;
+    fail(`${place}only safetensors files are written; PyTorch reads them with the package safetensors`);
+  }
+  // What is read may hold more than is written: a training run's optimizer.
+  if (existsSync(input) && realpathSync(input) === target) fail('is the file that is read; choose another name for the new one');
   if (!existsSync(dirname(output))) fail(`there is no folder ${dirname(output)} to write it to`);
   await using file = await openWeights(input, flags);
   const description = checkedDescription(file, flags);
-  const { tensors, bytes } = await convertCheckpoint(file, output, description ? descriptionMetadata(description) : {});
+  const kept = file.names.filter((name) => !OPTIMIZER.test(name));
+  const { tensors, bytes } = await convertCheckpoint(file, output, description ? descriptionMetadata(description) : {}, kept);
+  const dropped = file.names.length - kept.length;
   console.log(
     formatFields({
       read: `${input} (${file.format})`,
       written: `${output}, ${formatCount(tensors)} tensors, ${formatBytes(bytes)}`,
+      ...(dropped > 0 ? { 'left out': `${formatCount(dropped)} tensors of the optimizer` } : {}),
       network: description
         ? `${description.model.network}, ${new Model(description.model).options.classes} classes`
         : 'not said; give --network',
@@ -38,11 +50,26 @@ export async function runConvert(input: string, output: string, flags: ConvertFl
 /** What the new file says about its network: nothing unless the flags or the old file say it, and nothing that is not true. */
 function checkedDescription(file: CheckpointFile, flags: ConvertFlags): Description | undefined {
   const { ema: _ema, network, config, ...others } = flags;
-  // The settings of a training script are copied, but not vouched for.
-  const isNamed = network !== undefined || config !== undefined || readDescription(file) !== undefined;
-  if (!isNamed) return Object.keys(others).length > 0 ? needsNetwork(file.path) : undefined;
-  const description = describeWeights(file, flags) ?? needsNetwork(file.path);
-  const misfit = describeMisfit(new Model(description.model).compare(file));
-  if (misfit === undefined) return description;
-  throw new KernelWarehouseError('ERR_KW_CHECKPOINT', `${file.path}: the weights do not fit ${description.model.network}: ${misfit}`);
+  const isSaid = network !== undefined || config !== undefined || Object.keys(others).length > 0 || readDescription(file) !== undefined;
+  if (isSaid) return fittingDescription(file, flags) ?? needsNetwork(file.path);
+  try {
+    return fittingDescription(file, flags);
+  } catch (error) {
+    // Settings of a script may mean a network that only that script has. They are copied all the same, but not vouched for.
+    if (!(error instanceof KernelWarehouseError)) throw error;
+    process.stderr.write(`kernel-warehouse: the network that its settings (args) name is not taken over: ${error.message}\n`);
+    return undefined;
+  }
+}
+
+function fittingDescription(file: CheckpointFile, flags: ConvertFlags): Description | undefined {
+  const found = describeWeights(file, flags);
+  if (found === undefined) return undefined;
+  const misfit = describeMisfit(new Model(found.model).compare(file));
+  if (misfit !== undefined) {
+    throw new KernelWarehouseError('ERR_KW_CHECKPOINT', `${file.path}: the weights do not fit ${found.model.network}: ${misfit}`);
+  }
+  // Without the optimizer's state there is no run to go on with.
+  const { progress: _progress, ...description } = found;
+  return description;
 }

@@ -11,7 +11,11 @@ export function evalCommand(): Command {
     .argument('<data>', 'DATA/<class>/ images, or a folder with train/ and val/, whose val part is used')
     .requiredOption('--weights <file>', 'checkpoint of `train`, safetensors file or .pth of official names')
     .option('--batch-size <count>', 'images at a time (default: as in training, or 32)', wholeNumber(1, 65_536))
-    .option('--image-size <pixels>', 'height and width that images are brought to (default: as in training, or 224)', wholeNumber(8, 4096))
+    .option(
+      '--image-size <pixels>',
+      'height and width that images are brought to (default: as in training, that of position embeddings, or 224)',
+      wholeNumber(8, 4096),
+    )
     .option(
       '--crop-ratio <number>',
       'part that the central crop keeps (default: as in training, or 0.875)',

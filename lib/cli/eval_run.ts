@@ -30,7 +30,7 @@ export async function runEval(folder: string, flags: EvalFlags): Promise<void> {
   const classes = trained.classes ?? foldersAsClasses(found, model, folder);
   const dataset = withClassesOf(found, classes, folder);
   const preparation = validationLoaderOptions(trained.options ?? defaultTrainingOptions, flags.batchSize);
-  const { imageSize = preparation.imageSize, cropRatio = preparation.cropRatio } = flags;
+  const { imageSize = trained.options?.imageSize ?? model.options.imageSize, cropRatio = preparation.cropRatio } = flags;
   const loader = new ImageLoader(dataset, { ...preparation, imageSize, ...(cropRatio === undefined ? {} : { cropRatio }) });
 
   using device = Device.open(flags.device, flags.threads === undefined ? {} : { threads: flags.threads });

@@ -32,7 +32,10 @@ export function addDescriptionOptions(command: Command): Command {
     .option('--classes <count>', 'classes of that network (default: as its classifier in the weights has)', wholeNumber(1))
     .option('--classes-from <file>', 'names of the classes, one on each line, in the order of the logits')
     .addOption(
-      new Option('--stem <kind>', 'first layers of that network (default: as in the weights, else large)').choices(['small', 'large']),
+      new Option('--stem <kind>', 'first layers of that network (default: as the shapes in the weights tell, else large)').choices([
+        'small',
+        'large',
+      ]),
     )
     .option('--temperature <number>', 'attention temperature of that network (default: 0)', decimalNumber({ least: 0, most: 1 }));
 }

@@ -14,7 +14,7 @@ export function predictCommand(): Command {
     .option('--output <file.npy>', 'where to write the logits, float32 [N, classes]')
     .option('--top <count>', 'classes to print for each sample', wholeNumber(1), 5)
     .option('--batch-size <count>', 'samples at a time', wholeNumber(1, 65_536), 32)
-    .option('--image-size <pixels>', 'of image files (default: as in training, or 224)', wholeNumber(8, 4096))
+    .option('--image-size <pixels>', 'of image files (default: as in training, that of position embeddings, or 224)', wholeNumber(8, 4096))
     .option('--json', 'print one JSON array instead of lines');
   return addDeviceOptions(addModelOptions(command))
     .addHelpText(

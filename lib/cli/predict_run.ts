@@ -110,9 +110,9 @@ async function arraySamples(path: string, batchSize: number): Promise<Samples> {
 }
 
 /** Image files, prepared as in training's validation. */
-function imageSamples(files: readonly string[], { options }: TrainedModel, flags: PredictFlags): Samples {
+function imageSamples(files: readonly string[], { model, options }: TrainedModel, flags: PredictFlags): Samples {
   const { batchSize } = flags;
-  const imageSize = flags.imageSize ?? options?.imageSize ?? defaultImageSize;
+  const imageSize = flags.imageSize ?? options?.imageSize ?? model.options.imageSize;
   const preparation: LoaderOptions = options ? validationLoaderOptions(options, batchSize) : { batchSize, imageSize, shuffle: false };
   // Each file is read once, so nothing is worth keeping.
   const loader = new ImageLoader(

@@ -5,7 +5,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { type CheckpointFile, openCheckpoint } from '../checkpoint/checkpoint_file.js';
 import { type ImageDataset, readSplitFolder, type SplitDataset } from '../data/folder.js';
 import { KernelWarehouseError } from '../errors.js';
-import { classifierNames, fitOptions } from '../models/fitting.js';
+import { classifierNames } from '../models/fitting.js';
 import { imageSizeOption, Model, type ModelOptions, suitableStem } from '../models/model.js';
 import { type Selection, selectModel } from '../models/select.js';
 import { Device } from '../runtime/device.js';
@@ -17,7 +17,7 @@ import { formatCount, formatFields } from './figures.js';
 import { FolderLock } from './folder_lock.js';
 import { Interruption } from './interruption.js';
 import type { NetworkFlags } from './model_flags.js';
-import { chosenNetwork, networkOfSettings } from './network_choice.js';
+import { chosenNetwork, fitNoting, networkOfSettings } from './network_choice.js';
 import { needsNetwork, openWeights } from './trained_model.js';
 import { formatOutcome, TrainingDisplay } from './training_display.js';
 import { configTraining, differences, type FlatOptions, newRunOptions } from './training_options.js';
@@ -137,7 +137,7 @@ function fineTuning(
   classes: number,
   weights: CheckpointFile,
 ): Pick<Plan, 'model' | 'start'> {
-  const fitted = fitOptions(options, weights);
+  const fitted = fitNoting(options, weights);
   const before = fitted.classes ?? classes;
   const replaced = before === classes ? [] : classifierNames(fitted, before, classes);
   return { model: { ...fitted, classes }, start: { tensors: weights, replaced } };

@@ -2,7 +2,6 @@
 import { readFileSync } from 'node:fs';
 import { type CheckpointFile, openCheckpoint } from '../checkpoint/checkpoint_file.js';
 import { KernelWarehouseError } from '../errors.js';
-import { fitOptions } from '../models/fitting.js';
 import { ModelInstance } from '../models/instance.js';
 import { describeMisfit } from '../models/load_report.js';
 import { imageSizeOption, Model, type ModelOptions } from '../models/model.js';
@@ -10,7 +9,7 @@ import type { Device } from '../runtime/device.js';
 import { type Description, readDescription } from '../train/checkpoint.js';
 import type { TrainingOptions } from '../train/options.js';
 import type { DescriptionFlags, ModelFlags } from './model_flags.js';
-import { chosenNetwork, networkOfSettings } from './network_choice.js';
+import { chosenNetwork, fitNoting, networkOfSettings } from './network_choice.js';
 
 export interface TrainedModel extends AsyncDisposable {
   readonly model: Model;
@@ -30,7 +29,7 @@ export function openWeights(path: string, { ema }: { readonly ema?: true }): Pro
 
 /**
  * Opens weights and finds out which network they belong to: the file says it, or the flags, or the settings of the script that wrote it.
- * @param imageSize of the images to come; for networks with position embeddings
+ * @param imageSize of the images to come; for networks with position embeddings whose shapes do not tell it
  * @throws ERR_KW_CHECKPOINT for another file; ERR_KW_INVALID_ARGUMENT when the flags are missing, or given though the file describes itself.
  */
 export async function openTrainedModel(path: string, flags: ModelFlags, imageSize?: number): Promise<TrainedModel> {
@@ -72,9 +71,8 @@ export function describeWeights(file: CheckpointFile, flags: DescriptionFlags, i
     ...selection.model,
     ...(classes === undefined ? {} : { classes }),
     ...(stem === undefined ? {} : { stem }),
-    ...(imageSize === undefined ? {} : imageSizeOption(selection.model.network, imageSize)),
   };
-  const model = fitOptions(asked, file);
+  const model = { ...(imageSize === undefined ? {} : imageSizeOption(selection.model.network, imageSize)), ...fitNoting(asked, file) };
   return { model, temperature, ...classNames(model, flags) };
 }
 

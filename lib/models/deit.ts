@@ -34,14 +34,22 @@ interface DeitContext extends LayerContext {
   readonly heads: number;
 }
 
-function checkImages({ shape }: Value, imageSize: number): void {
+function checkImages({ shape: [, height = 0, width = 0] }: Value, imageSize: number): void {
   if (imageSize % patch !== 0) {
-    throw new KernelWarehouseError('ERR_KW_CONFIG', `DeiT takes images of a multiple of ${patch} pixels, not ${imageSize}`);
+    const nearest = Math.max(1, Math.round(imageSize / patch)) * patch;
+    throw new KernelWarehouseError(
+      'ERR_KW_CONFIG',
+      `DeiT takes images of a multiple of ${patch} pixels, not ${imageSize}; give imageSize ${nearest}, on the command line --image-size ${nearest}`,
+    );
   }
-  if (shape[1] !== imageSize || shape[2] !== imageSize) {
+  if (height !== imageSize || width !== imageSize) {
+    const size = `${imageSize}x${imageSize}`;
+    // No model takes images of another form, so that for them there is one remedy alone.
+    const other = height === width && height % patch === 0 ? `; a model for ${height}x${width} has position embeddings of its own` : '';
     throw new KernelWarehouseError(
       'ERR_KW_SHAPE',
-      `the position embeddings are for images of ${imageSize}x${imageSize}, but these are ${shape[1]}x${shape[2]}; resize them, or make the model with imageSize ${shape[1]}`,
+      `the position embeddings are for images of ${size}, but these are ${height}x${width}; ` +
+        `resize them to ${size}, image files on the command line with --image-size ${imageSize}${other}`,
     );
   }
 }
@@ -142,6 +150,10 @@ function deit(width: number, heads: number): Network {
     },
     warehouse: { sharingRange: ['layer', 'linear'], attentionNorm: 'layer' },
     fixedImageSize: true,
+    imageSizeOf(shape) {
+      const rows = Math.sqrt((shape('pos_embed')?.[1] ?? 0) - 1);
+      return Number.isInteger(rows) && rows > 0 ? rows * patch : undefined;
+    },
   };
 }
 

@@ -1,6 +1,8 @@
 /** What the shapes in a checkpoint say about the network that they belong to. */
 import type { TensorSource } from '../checkpoint/checkpoint_file.js';
+import { sameShape } from './load_report.js';
 import { Model, type ModelOptions } from './model.js';
+import type { Stem } from './network.js';
 import { findNetwork } from './registry.js';
 
 /** Two numbers of classes to see which tensors depend on them; both have the divisors that classifiers of cells ask for. */
@@ -10,26 +12,26 @@ function shapesOf(options: ModelOptions): ReadonlyMap<string, readonly number[]>
   return new Map(new Model(options).declarations.map(({ name, shape }) => [name, shape]));
 }
 
-function sameShape(a: readonly number[], b: readonly number[] | undefined): boolean {
-  return b !== undefined && a.length === b.length && a.every((size, axis) => size === b[axis]);
-}
-
 /** Names of the tensors whose shapes depend on the number of classes: the classifier. */
 export function classifierNames(options: ModelOptions, classes: number, otherClasses: number): readonly string[] {
   const others = shapesOf({ ...options, classes: otherClasses });
   return [...shapesOf({ ...options, classes })].filter(([name, shape]) => !sameShape(shape, others.get(name))).map(([name]) => name);
 }
 
-/** The number of classes of a checkpoint, from the shape of its classifier; undefined where it has none. */
+/** The number of classes of a checkpoint: the one that most tensors of its classifier fit; undefined where it has none. */
 function classesOf(options: ModelOptions, source: TensorSource): number | undefined {
   const others = shapesOf({ ...options, classes: OTHER_CLASSES });
-  for (const [name, shape] of shapesOf({ ...options, classes: SOME_CLASSES })) {
+  const classifier = [...shapesOf({ ...options, classes: SOME_CLASSES })].flatMap(([name, shape]) => {
     const other = others.get(name);
     const axis = shape.findIndex((size, index) => size === SOME_CLASSES && other?.[index] === OTHER_CLASSES);
-    const found = axis < 0 || !source.has(name) ? undefined : source.entry(name).shape[axis];
-    if (found !== undefined && found > 0) return found;
-  }
-  return undefined;
+    return axis < 0 || !source.has(name) ? [] : [{ axis, expected: shape, found: source.entry(name).shape }];
+  });
+  const fitting = (count: number) => classifier.filter(({ axis, expected, found }) => sameShape(expected.with(axis, count), found)).length;
+  // A tensor of another shape, such as a transposed weight, must not decide against one that fits.
+  return classifier
+    .map(({ axis, found }) => found[axis])
+    .filter((count) => count !== undefined && count > 0)
+    .reduce<number | undefined>((best, count = 0) => (best === undefined || fitting(count) > fitting(best) ? count : best), undefined);
 }
 
 /** The stem whose shapes agree with most of the checkpoint's; `large` where they do not tell. */
@@ -42,10 +44,29 @@ function stemOf(options: ModelOptions, source: TensorSource): ModelOptions['stem
   return best.includes('large') ? 'large' : best[0];
 }
 
-/** `options` with the stem and the number of classes that they leave open taken from the shapes in a checkpoint. */
+/**
+ * Stems other than that of `options` with the same names and shapes: weights do not tell which of these they were trained with.
+ */
+export function stemsAlike(options: ModelOptions): readonly Stem[] {
+  const { network, options: resolved } = new Model(options);
+  const own = shapesOf(options);
+  const { stems = [] } = findNetwork(network).network;
+  return stems.filter(
+    (stem) => stem !== resolved.stem && [...shapesOf({ ...options, stem })].every(([name, shape]) => sameShape(shape, own.get(name))),
+  );
+}
+
+/** The image size whose position embeddings a checkpoint has; undefined where its shapes do not tell. */
+function imageSizeOf({ network }: ModelOptions, source: TensorSource): number | undefined {
+  return findNetwork(network).network.imageSizeOf?.((name) => (source.has(name) ? source.entry(name).shape : undefined));
+}
+
+/** `options` with what they leave open taken from the shapes in a checkpoint: the image size of position embeddings, the stem, the number of classes. */
 export function fitOptions(options: ModelOptions, source: TensorSource): ModelOptions {
-  const stem = options.stem ?? stemOf(options, source);
-  const withStem = { ...options, ...(stem === undefined ? {} : { stem }) };
+  const imageSize = options.imageSize ?? imageSizeOf(options, source);
+  const sized = { ...options, ...(imageSize === undefined ? {} : { imageSize }) };
+  const stem = options.stem ?? stemOf(sized, source);
+  const withStem = { ...sized, ...(stem === undefined ? {} : { stem }) };
   const classes = options.classes ?? classesOf(withStem, source);
   return { ...withStem, ...(classes === undefined ? {} : { classes }) };
 }

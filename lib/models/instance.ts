@@ -112,17 +112,23 @@ export class ModelInstance implements Disposable {
 
   /**
    * Writes the stored tensors from a checkpoint, one after the other, so that no more than one is in memory besides the device's.
-   * Throws ERR_KW_CHECKPOINT, before anything is written, naming every tensor that does not fit. What is not loaded keeps its values.
+   * Throws ERR_KW_CHECKPOINT, before anything is written, naming every tensor that does not fit, or when no trained tensor would be loaded. What
+   * is not loaded keeps its values.
    */
   async load(source: TensorSource, { strict = true, replaced = [] }: LoadOptions = {}): Promise<LoadReport> {
     const report = this.model.compare(source);
     const kept = new Set(replaced);
     const wrongShape = report.wrongShape.filter(({ name }) => !kept.has(name));
     const misfit = describeMisfit(strict ? { ...report, wrongShape } : { ...report, wrongShape, missing: [], unexpected: [] });
-    if (misfit !== undefined) {
-      throw new KernelWarehouseError('ERR_KW_CHECKPOINT', `the weights do not fit ${this.model.network}: ${misfit}`);
-    }
+    const fail = (problem: string): never => {
+      const place = source.path === undefined ? '' : `${source.path}: `;
+      throw new KernelWarehouseError('ERR_KW_CHECKPOINT', `${place}the weights do not fit ${this.model.network}: ${problem}`);
+    };
+    if (misfit !== undefined) fail(misfit);
     const names = new Set(report.loaded);
+    if (!this.model.parameters.entries.some(({ declaration }) => names.has(declaration.name))) {
+      fail(`they have none of its trained tensors; choose the network that they belong to; ${describeMisfit(report)}`);
+    }
     for (const [arena, buffer] of this.#arenas()) await writeArena(arena, buffer, source, names);
     return report;
   }

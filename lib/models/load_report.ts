@@ -15,7 +15,7 @@ export interface WrongShape {
 export interface MissingTensor {
   readonly name: string;
   readonly shape: readonly number[];
-  /** The most similar of the unexpected names, where one is similar. */
+  /** The most similar of the unexpected names of this shape, where one is similar. */
   readonly nearest?: string;
 }
 
@@ -35,6 +35,8 @@ const SHOWN_NAMES = 5;
 /** Comparing names takes time that grows with their number and length, and a foreign file may have any. */
 const COMPARED_NAMES = 2000;
 const COMPARED_LENGTH = 200;
+/** Names of tensors are long, and half of one is soon that of another. */
+const CHANGED_SHARE = 1 / 4;
 
 /** Compares names and shapes; nothing is read. */
 export function compareTensors(declarations: Iterable<TensorDeclaration>, source: TensorSource): LoadReport {
@@ -46,26 +48,35 @@ export function compareTensors(declarations: Iterable<TensorDeclaration>, source
     known.add(name);
     const found = source.has(name) ? source.entry(name).shape : undefined;
     if (!found) missing.push({ name, shape });
-    else if (found.length === shape.length && found.every((size, axis) => size === shape[axis])) loaded.push(name);
+    else if (sameShape(shape, found)) loaded.push(name);
     else wrongShape.push({ name, expected: shape, found });
   }
   const others = source.names.filter((name) => !known.has(name));
   const unexpected = others.filter((name) => !IGNORED.test(name));
   return {
     loaded,
-    missing: withNearest(missing, unexpected),
+    missing: withNearest(missing, unexpected, source),
     wrongShape,
     unexpected,
     ignored: others.filter((name) => IGNORED.test(name)),
   };
 }
 
-function withNearest(missing: readonly MissingTensor[], unexpected: readonly string[]): readonly MissingTensor[] {
-  const candidates = unexpected.filter(({ length }) => length <= COMPARED_LENGTH).slice(0, COMPARED_NAMES);
+/** Names of another shape, or less alike, belong to other layers. Each is suggested once. */
+function withNearest(missing: readonly MissingTensor[], unexpected: readonly string[], source: TensorSource): readonly MissingTensor[] {
+  const candidates = new Set(unexpected.filter(({ length }) => length <= COMPARED_LENGTH).slice(0, COMPARED_NAMES));
   return missing.map((tensor, index) => {
-    const nearest = index < SHOWN_NAMES ? nearestName(tensor.name, candidates) : undefined;
-    return nearest === undefined ? tensor : { ...tensor, nearest };
+    if (index >= SHOWN_NAMES) return tensor;
+    const alike = [...candidates].filter((name) => sameShape(source.entry(name).shape, tensor.shape));
+    const nearest = nearestName(tensor.name, alike, CHANGED_SHARE);
+    if (nearest === undefined) return tensor;
+    candidates.delete(nearest);
+    return { ...tensor, nearest };
   });
+}
+
+export function sameShape(a: readonly number[], b: readonly number[] | undefined): boolean {
+  return b !== undefined && a.length === b.length && a.every((size, axis) => size === b[axis]);
 }
 
 /** What does not fit, in one line; undefined when everything does. */

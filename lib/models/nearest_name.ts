@@ -14,10 +14,10 @@ function editDistance(a: string, b: string): number {
   return previous[b.length] as number;
 }
 
-/** The known name closest to a misspelt one; `undefined` when every one would need more than half its letters changed. */
-export function nearestName(name: string, known: Iterable<string>): string | undefined {
+/** The known name closest to a misspelt one; `undefined` when every one would need more than `share` of its letters changed. */
+export function nearestName(name: string, known: Iterable<string>, share = 1 / 2): string | undefined {
   let nearest: string | undefined;
-  let smallest = name.length / 2;
+  let smallest = name.length * share;
   for (const candidate of known) {
     const distance = editDistance(name, candidate);
     if (distance <= smallest && (nearest === undefined || distance < smallest)) {

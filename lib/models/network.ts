@@ -45,4 +45,6 @@ export interface Network {
   readonly stems?: readonly Stem[];
   /** Whether stored tensors depend on the image size, as position embeddings do. */
   readonly fixedImageSize?: boolean;
+  /** The image size that stored tensors are for, from their shapes; undefined where these do not tell. */
+  readonly imageSizeOf?: (shape: (name: string) => readonly number[] | undefined) => number | undefined;
 }

@@ -112,6 +112,63 @@ for (const [name, message] of [
   });
 }
 
+test('the weights are where tensors are, and messages say what stands there instead', async (t) => {
+  const { dict, text, int, global, tupleOf, reduce } = pickle;
+  const one = dict([['w', tensorPickle({ key: '0', count: 1, shape: [1] })]]);
+  const open = async (...entries: (readonly [string, Uint8Array])[]) => {
+    await using file = await openCheckpoint(await written(t, torchZip(dict(entries), [bytesOf(Float32Array.of(7))])));
+    return [...file.names];
+  };
+  t.deepEqual(await open(['state_dict', one], ['model', text('resnet18')]), ['w']);
+  t.deepEqual(await open(['state_dict', one], ['model', dict([])]), ['w']);
+  const array = Buffer.concat([global('numpy._core.multiarray', '_reconstruct'), tupleOf(int(0)), reduce]);
+  for (const [entries, message] of [
+    [[['model_ema', one]], /no tensors under model or state_dict; it has "model_ema"; for the moving average give --ema/],
+    [[['model', dict([['a', array]])]], /no tensors under model, which has "a", NumPy arrays among them; .*torch\.from_numpy/],
+    [[['a', array]], /no tensors under model or state_dict; it has "a", NumPy arrays among them; .*torch\.from_numpy/],
+  ] as const) {
+    await t.throwsAsync(open(...entries), { code: 'ERR_KW_CHECKPOINT', message });
+  }
+  await t.throwsAsync(openCheckpoint(await written(t, new Uint8Array())), { message: /file\.pth: the file is empty; copy or download/ });
+});
+
+test('an odd value among the settings does not cost the weights', async (t) => {
+  const { dict, list, int } = pickle;
+  const deep = Array.from({ length: 30 }).reduce<Buffer>((inner) => list(inner), int(1));
+  const digits = Buffer.from(`L1${'0'.repeat(400)}L\n`);
+  const value = dict([
+    ['model', dict([['w', tensorPickle({ key: '0', count: 1, shape: [1] })]])],
+    [
+      'args',
+      dict([
+        ['long', int(2 ** 1000)],
+        ['digits', digits],
+        ['deep', deep],
+        ['lr', int(3)],
+      ]),
+    ],
+  ]);
+  await using file = await openCheckpoint(await written(t, torchZip(value, [bytesOf(Float32Array.of(7))])));
+  const { deep: nested, ...others } = JSON.parse(file.metadata.args as string) as Record<string, unknown>;
+  t.deepEqual(others, { long: '<builtins.int>', digits: '<builtins.int>', lr: 3 });
+  t.regex(JSON.stringify(nested), /^\[+"<too deep>"\]+$/);
+});
+
+test('tensors whose elements are not as stored are refused', async (t) => {
+  const { dict, yes, no } = pickle;
+  const read = async (metadata: Uint8Array) => {
+    const value = dict([['w', tensorPickle({ key: '0', count: 1, shape: [1], metadata })]]);
+    return values((await readAll(await written(t, torchZip(value, [bytesOf(Float32Array.of(7))])))).get('w'));
+  };
+  t.deepEqual(await read(dict([['neg', no]])), [7]);
+  for (const bit of ['neg', 'conj']) {
+    await t.throwsAsync(read(dict([[bit, yes]])), {
+      code: 'ERR_KW_CHECKPOINT',
+      message: new RegExp(`it has a tensor with the ${bit} bit, .*save tensor\\.resolve_${bit}\\(\\) instead$`),
+    });
+  }
+});
+
 test('prefixes of wrappers go when all names have them', async (t) => {
   const one: StoredTensor = { type: 'F32', shape: [1], data: Float32Array.of(7) };
   const names = async (...list: string[]) => {

@@ -91,13 +91,16 @@ export const pickle = {
   newObject: Buffer.of(0x81),
   persistent: Buffer.from('Q'),
   none: Buffer.from('N'),
+  yes: Buffer.of(0x88),
   no: Buffer.of(0x89),
   text: (text: string) => Buffer.concat([Buffer.from('X'), u32(Buffer.byteLength(text)), Buffer.from(text)]),
   int: (value: number) => {
     if (value >= 0 && value < 0x80000000) return Buffer.concat([Buffer.from('J'), u32(value)]);
-    const bytes = Buffer.alloc(8);
-    bytes.writeBigInt64LE(BigInt(value));
-    return Buffer.concat([Buffer.of(0x8a, 8), bytes]);
+    const size = Math.abs(value) < 2 ** 62 ? 8 : 200;
+    const digits = BigInt.asUintN(8 * size, BigInt(value))
+      .toString(16)
+      .padStart(2 * size, '0');
+    return Buffer.concat([Buffer.of(0x8a, size), Buffer.from(digits, 'hex').reverse()]);
   },
   global: (module: string, name: string) => Buffer.from(`c${module}\n${name}\n`),
   put: (index: number) => Buffer.concat([Buffer.from('r'), u32(index)]),
@@ -129,6 +132,8 @@ export interface TensorPickle {
   readonly shape: readonly number[];
   readonly strides?: readonly number[];
   readonly offset?: number;
+  /** The seventh value, since PyTorch 2. */
+  readonly metadata?: Uint8Array;
 }
 
 export function rowMajor(shape: readonly number[]): number[] {
@@ -136,7 +141,7 @@ export function rowMajor(shape: readonly number[]): number[] {
 }
 
 /** A tensor as torch.save pickles it. */
-export function tensorPickle({ type = 'F32', key, count, shape, strides = rowMajor(shape), offset = 0 }: TensorPickle): Buffer {
+export function tensorPickle({ type = 'F32', key, count, shape, strides = rowMajor(shape), offset = 0, metadata }: TensorPickle): Buffer {
   const { tupleOf, text, int, global } = pickle;
   const storage = tupleOf(text('storage'), global('torch', STORAGE_CLASSES[type] as string), text(key), text('cpu'), int(count));
   return Buffer.concat([
@@ -144,6 +149,7 @@ export function tensorPickle({ type = 'F32', key, count, shape, strides = rowMaj
     tupleOf(
       ...[Buffer.concat([storage, pickle.persistent]), int(offset), tupleOf(...shape.map(int)), tupleOf(...strides.map(int)), pickle.no],
       Buffer.concat([global('collections', 'OrderedDict'), pickle.emptyTuple, pickle.reduce]),
+      ...(metadata ? [metadata] : []),
     ),
     pickle.reduce,
   ]);

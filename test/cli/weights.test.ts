@@ -1,5 +1,5 @@
 /** Weights of other programs: .pth and safetensors files given to predict, eval, convert and train. */
-import { copyFileSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
@@ -10,7 +10,7 @@ import { ModelInstance } from '../../lib/models/instance.js';
 import { Model } from '../../lib/models/model.js';
 import { selectModel } from '../../lib/models/select.js';
 import { Device } from '../../lib/runtime/device.js';
-import { readCheckpoint } from '../../lib/train/checkpoint.js';
+import { readCheckpoint, readDescription } from '../../lib/train/checkpoint.js';
 import { torchCheckpoint } from '../checkpoint/torch_file.js';
 import { l2 } from '../golden/tolerance.js';
 import { kernelWarehouse, makeFolder, makeImages } from './program.js';
@@ -56,6 +56,11 @@ test.before(async () => {
 
 function relativeL2(found: Float32Array, wanted: Float32Array): number {
   return l2(found.map((value, i) => value - (wanted[i] as number))) / l2(wanted);
+}
+
+function zeros(declarations: Model['declarations']): Map<string, StoredTensor> {
+  const size = (shape: readonly number[]) => shape.reduce((product, one) => product * one, 1);
+  return new Map(declarations.map(({ name, shape }) => [name, { type: 'F32', shape, data: new Float32Array(size(shape)) }]));
 }
 
 function onlyPlain(args: Readonly<Record<string, unknown>>): Record<string, string | number> {
@@ -161,6 +166,58 @@ test.serial('convert: the same bits, and a file that describes itself', async (t
   t.deepEqual(parsed(copy.metadata), parsed(after.metadata));
 });
 
+test.serial('convert leaves the file that it reads as it was', async (t) => {
+  const [link, renamed] = [join(folder, 'link.safetensors'), join(folder, 'renamed.safetensors')];
+  symlinkSync(pth, link);
+  copyFileSync(pth, renamed);
+  for (const [input, output, message] of [
+    [bare, link, /link\.safetensors: leads to .*kw1d2x\.pth, and only safetensors files are written/],
+    [renamed, renamed, /renamed\.safetensors: is the file that is read; choose another name/],
+  ] as const) {
+    const { code, stderr } = await kernelWarehouse(['convert', input, output]);
+    t.regex(stderr, message);
+    t.is(code, 1);
+  }
+  t.true(readFileSync(renamed).equals(readFileSync(pth)));
+});
+
+test.serial('convert takes the network from the settings of the script where the weights fit', async (t) => {
+  const [out, names] = [join(folder, 'settings.safetensors'), join(folder, 'settings.txt')];
+  writeFileSync(names, 'cat\ndog\n');
+  for (const flags of [[], ['--classes-from', names]]) {
+    const { code, stdout, stderr } = await kernelWarehouse(['convert', pth, out, ...flags]);
+    t.deepEqual([code, stderr], [0, '']);
+    t.regex(stdout, /^network +kw_resnet18, 2 classes$/m);
+  }
+  await using file = await openCheckpoint(out);
+  t.deepEqual(readDescription(file)?.classes, ['cat', 'dog']);
+
+  const foreign = join(folder, 'foreign.pth');
+  const weights = new Map<string, StoredTensor>([['w', { type: 'F32', shape: [1], data: new Float32Array(1) }]]);
+  for (const [model, message] of [
+    ['my_net', /settings \(args\) name is not taken over: .*'my_net'/],
+    ['resnet18', /settings \(args\) name is not taken over: .*foreign\.pth: the weights do not fit resnet18: missing/],
+  ] as const) {
+    writeFileSync(foreign, torchCheckpoint(weights, { args: { model } }));
+    const plain = await kernelWarehouse(['convert', foreign, out]);
+    t.is(plain.code, 0, plain.stderr);
+    t.regex(plain.stderr, message);
+    t.regex(plain.stdout, /^network +not said; give --network$/m);
+    t.is((await kernelWarehouse(['convert', foreign, out, '--temperature', '0.5'])).code, 1, 'flags need the network');
+  }
+});
+
+test.serial('a stem that no shape shows is asked for', async (t) => {
+  const [weights, out] = [join(folder, 'mobile.pth'), join(folder, 'mobile.safetensors')];
+  const { declarations } = new Model({ network: 'mobilenetv2_050', classes: 2 });
+  writeFileSync(weights, torchCheckpoint(zeros(declarations)));
+  const note = /mobile\.pth: the shapes do not tell which stem of mobilenetv2_050 .*using 'large', give --stem small if it was that one/;
+  t.regex((await kernelWarehouse(['convert', weights, out, '--network', 'mobilenetv2_050'])).stderr, note);
+  t.is((await kernelWarehouse(['convert', weights, out, '--network', 'mobilenetv2_050', '--stem', 'small'])).stderr, '');
+  await using file = await openCheckpoint(out);
+  t.is(readDescription(file)?.model.stem, 'small');
+});
+
 test.serial('convert without a network, and what it refuses', async (t) => {
   const out = join(folder, 'out.safetensors');
   const plain = await kernelWarehouse(['convert', bare, out]);
@@ -186,6 +243,29 @@ test.serial('convert without a network, and what it refuses', async (t) => {
     ['x.npy'],
   );
   t.false(existsSync('/tmp/kernel-warehouse-was-here'));
+});
+
+test.serial('DeiT at another size than usual says which one', async (t) => {
+  const weights = join(folder, 'deit.pth');
+  const { declarations } = new Model({ network: 'deit_tiny', classes: 2, imageSize: 32 });
+  writeFileSync(weights, torchCheckpoint(zeros(declarations)));
+  const out = join(folder, 'deit.safetensors');
+  const made = await kernelWarehouse(['convert', weights, out, '--network', 'deit_tiny']);
+  t.is(made.code, 0, made.stderr);
+  const image = join(images, 'val', 'dark', '0.png');
+  for (const flags of [
+    ['--weights', out],
+    ['--weights', weights, '--network', 'deit_tiny'],
+  ]) {
+    const { code, stdout, stderr } = await kernelWarehouse(['predict', image, ...flags, '--threads', '1']);
+    t.is(code, 0, stderr);
+    t.regex(stdout, /0\.png {2}0 50\.0 % {2}1 50\.0 %\n$/);
+  }
+  const other = await predict('--weights', weights, '--network', 'deit_tiny');
+  t.regex(
+    other.stderr,
+    /embeddings are for images of 32x32, but these are 16x16; resize them to 32x32, .* --image-size 32; a model for 16x16/,
+  );
 });
 
 test.serial('eval of weights that do not describe their training', async (t) => {
@@ -230,6 +310,14 @@ test.serial('train --weights: the trained layers, and a new classifier where the
   for (const name of ['conv1.weight', 'warehouse_manager.weights.3', 'fc.weight']) {
     t.is(Buffer.compare(bytesOf((await before.read(name)).data), bytesOf((await after.read(name)).data)), 0, name);
   }
+
+  const slim = join(folder, 'slim.safetensors');
+  const { stdout } = await kernelWarehouse(['convert', join(same, 'checkpoint.safetensors'), slim]);
+  t.regex(stdout, /^left out +\d+ tensors of the optimizer$/m);
+  await using published = await openCheckpoint(slim);
+  t.deepEqual([...published.names].sort(), after.names.filter((name) => !name.startsWith('optimizer.')).sort());
+  const { progress, options: trainedWith } = readDescription(published) ?? {};
+  t.deepEqual([progress, trainedWith], [undefined, trained], 'nothing to resume, but how it was trained');
 
   await makeImages(join(folder, 'three'), { train: 2 });
   mkdirSync(join(folder, 'three', 'train', 'other'));

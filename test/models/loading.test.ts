@@ -57,6 +57,15 @@ test('the report has every name, and names the nearest', (t) => {
       'unexpected (2): "layer1.0.conv1.wieght", "extra\\n\\u001b[2J"',
   );
   t.is(describeMisfit(model.compare(shapesOf(model))), undefined);
+  const nearest = (changes: Readonly<Record<string, readonly number[] | undefined>>) =>
+    model.compare(shapesOf(model, changes)).missing.map((tensor) => tensor.nearest);
+  const [first, second] = ['layer1.0.conv1.weight', 'layer1.0.conv2.weight'];
+  t.deepEqual(nearest({ [first]: undefined, 'layer1.0.conv1.wieght': [64, 32, 3, 3] }), [undefined], 'another shape');
+  t.deepEqual(nearest({ [first]: undefined, 'features.1.conv.2.weight': [64, 64, 3, 3] }), [undefined], 'too little in common');
+  t.deepEqual(nearest({ [first]: undefined, [second]: undefined, 'layer1.0.conv3.weight': [64, 64, 3, 3] }), [
+    'layer1.0.conv3.weight',
+    undefined,
+  ]);
   t.regex(describeMisfit(model.compare(shapes([]))) ?? '', /^missing \(\d+\): ('[\w.]+' \[[\d, ]+\](, )?){5} and \d+ more$/);
 });
 
@@ -108,6 +117,15 @@ test('loading: all or nothing unless told otherwise', async (t) => {
   t.is(await value(second, name), before.get(name)?.data[0], 'what is missing keeps its values');
   t.is(await value(second, 'conv1.weight'), Number(tensors.get('conv1.weight')?.data[0]));
 
+  await t.throwsAsync(second.load({ ...tensorsInMemory(incomplete), path: 'my.pth' }), {
+    message: /^my\.pth: the weights do not fit resnet18: m/,
+  });
+  const foreign = new Map([...tensors].filter(([one]) => one.endsWith('.running_mean')));
+  await t.throwsAsync(second.load(tensorsInMemory(foreign), { strict: false }), {
+    code: 'ERR_KW_CHECKPOINT',
+    message: /^the weights do not fit resnet18: they have none of its trained tensors; choose the network .*; missing \(\d+\): /,
+  });
+
   const other = new Map(tensors).set('fc.weight', { type: 'F32', shape: [9, 512], data: new Float32Array(9 * 512) });
   await t.throwsAsync(second.load(tensorsInMemory(other), { strict: false }), { message: /wrong shape \(1\): 'fc\.weight' is \[9, 512\]/ });
   await second.load(tensorsInMemory(other), { replaced: ['fc.weight'] });
@@ -148,6 +166,11 @@ test('the number of classes and the stem come from the shapes, for every configu
   }
   t.is(fitOptions({ network: 'resnet18' }, shapes([])).stem, 'large');
   t.is(fitOptions({ network: 'resnet18' }, shapes([])).classes, undefined);
+  const deit = { network: 'deit_tiny', classes: 5, imageSize: 48 };
+  t.deepEqual(fitOptions({ network: 'deit_tiny' }, shapesOf(new Model(deit))), { ...deit, stem: 'large' });
+  t.is(fitOptions({ network: 'deit_tiny' }, shapesOf(new Model(deit), { pos_embed: [1, 12, 192] })).imageSize, undefined);
+  const transposed = shapesOf(new Model({ network: 'resnet18', classes: 10 }), { 'fc.weight': [512, 10] });
+  t.is(fitOptions({ network: 'resnet18' }, transposed).classes, 10, 'as the bias says');
 });
 
 test('the settings of a training script are a configuration', (t) => {

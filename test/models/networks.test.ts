@@ -73,9 +73,18 @@ test('DeiT takes images of one size', (t) => {
   const model = new Model({ network: 'deit_tiny' });
   t.throws(() => model.forward(graph, graph.input('images', [1, 192, 192, 3]), false), {
     code: 'ERR_KW_SHAPE',
-    message: /224x224.*192x192.*imageSize 192/,
+    message: /224x224, but these are 192x192; resize them to 224x224, .* --image-size 224; a model for 192x192/,
   });
-  t.throws(() => new Model({ network: 'deit_tiny', imageSize: 100 }), { code: 'ERR_KW_CONFIG', message: /multiple of 16/ });
+  for (const [height, width] of [
+    [192, 224],
+    [33, 33],
+  ] as const) {
+    t.throws(() => model.forward(graph, graph.input('images', [1, height, width, 3]), false), { message: /--image-size 224$/ });
+  }
+  t.throws(() => new Model({ network: 'deit_tiny', imageSize: 100 }), {
+    code: 'ERR_KW_CONFIG',
+    message: /multiple of 16 pixels, not 100; give imageSize 96, on the command line --image-size 96$/,
+  });
   t.is(new Model({ network: 'deit_tiny', imageSize: 192 }).parameters.entry('pos_embed').size, 192 * (12 * 12 + 1));
 });
 
