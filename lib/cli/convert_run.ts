@@ -1,6 +1,4 @@
 /** What `kernel-warehouse convert` does. */
-import { existsSync } from 'node:fs';
-import { dirname } from 'node:path';
 import type { CheckpointFile } from '../checkpoint/checkpoint_file.js';
 import { convertCheckpoint } from '../checkpoint/convert.js';
 import { KernelWarehouseError } from '../errors.js';
@@ -9,6 +7,7 @@ import { Model } from '../models/model.js';
 import { type Description, descriptionMetadata, readDescription } from '../train/checkpoint.js';
 import { formatBytes, formatCount, formatFields } from './figures.js';
 import type { DescriptionFlags } from './model_flags.js';
+import { checkedOutput } from './output_path.js';
 import { describeWeights, needsNetwork, openWeights } from './trained_model.js';
 
 export interface ConvertFlags extends DescriptionFlags {
@@ -16,12 +15,17 @@ export interface ConvertFlags extends DescriptionFlags {
 }
 
 export async function runConvert(input: string, output: string, flags: ConvertFlags): Promise<void> {
-  const fail = (problem: string): never => {
-    throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', `${output}: ${problem}`);
-  };
-  if (/\.(pth|pt|bin|ckpt|pkl)$/i.test(output)) fail('only safetensors files are written; PyTorch reads them with the package safetensors');
-  if (!existsSync(dirname(output))) fail(`there is no folder ${dirname(output)} to write it to`);
+  const target = checkedOutput(output, [flags.classesFrom, flags.config]);
+  const misleading = [output, target].find((path) => /\.(pth|pt|bin|ckpt|pkl)$/i.test(path));
+  if (misleading !== undefined) {
+    throw new KernelWarehouseError(
+      'ERR_KW_INVALID_ARGUMENT',
+      `${misleading}: only safetensors files are written; PyTorch reads them with the package safetensors`,
+    );
+  }
   await using file = await openWeights(input, flags);
+  // A safetensors file may be replaced by itself with a description; of a .pth, the optimizer would be lost.
+  if (file.format === 'pth') checkedOutput(output, [input]);
   const description = checkedDescription(file, flags);
   const { tensors, bytes } = await convertCheckpoint(file, output, description ? descriptionMetadata(description) : {});
   console.log(
