@@ -229,6 +229,21 @@ function problemsOf(issue: z.core.$ZodIssue, value: unknown): string[] {
   });
 }
 
+/** Far more than networks have; what goes deeper than the stack would end in an error of its own. */
+const DEEPEST_RESIDUAL = 50;
+
+/** Looks level by level, without recursion, at each part of a level once: a description that holds itself ends, too. */
+function isTooDeep(value: unknown): boolean {
+  // A residual is two levels, its object and the list of its layers; so are the description and its list.
+  const most = 2 * DEEPEST_RESIDUAL + 2;
+  let level = [value].filter(isObject);
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > most) return true;
+    level = [...new Set(level.flatMap((part) => Object.values(part).filter(isObject)))];
+  }
+  return false;
+}
+
 /** Every layer, those inside residuals too, in the order in which they are built. */
 export function* everyLayer(layers: NetworkDescription['layers']): Generator<LayerDescription | StageDescription> {
   for (const layer of layers) {
@@ -256,6 +271,12 @@ function repeatedNames(layers: NetworkDescription['layers']): string[] {
  *   that is given twice. Whether the layers fit each other shows when a model is made.
  */
 export function parseDescription(value: unknown, source = 'network description'): NetworkDescription {
+  if (isTooDeep(value)) {
+    throw new KernelWarehouseError(
+      'ERR_KW_CONFIG',
+      `${source}: expected at most ${DEEPEST_RESIDUAL} residuals inside each other, but they go deeper, or without end`,
+    );
+  }
   const parsed = schema.safeParse(value);
   const problems = parsed.success
     ? repeatedNames(parsed.data.layers).map(
