@@ -34,7 +34,13 @@ export function addDescriptionOptions(command: Command): Command {
     .addOption(
       new Option('--stem <kind>', 'first layers of that network (default: as in the weights, else large)').choices(['small', 'large']),
     )
-    .option('--temperature <number>', 'attention temperature of that network (default: 0)', decimalNumber({ least: 0, most: 1 }));
+    .option('--temperature <number>', 'attention temperature of that network (default: 0)', decimalNumber({ least: 0, most: 1 }))
+    .addHelpText(
+      'after',
+      `
+A checkpoint of train, and what convert wrote with --network, describe their network themselves and refuse --network, --config, --classes,
+--stem and --temperature; these are for other weights.`,
+    );
 }
 
 /** Options of everything that uses weights. */

@@ -6,7 +6,7 @@ import { gigaflops, newTable, type PlanFlags, type Report, reportOf } from './pl
 
 /** What the paper says of a line; `null` where it says nothing. */
 interface PaperReport extends Pick<PaperRow, 'row' | 'tables'> {
-  /** As the golden allocation.json calls it. */
+  /** As test/golden/allocation.json calls it. */
   readonly paperCountM: number;
   readonly agreement: CountAgreement;
   /** Of a method that is not built here: what its public code counts. */

@@ -306,8 +306,9 @@ test.serial('train --weights: the trained layers, and a new classifier where the
     [['--weights', bare, '--network', 'kw1x_resnet18'], /the weights do not fit kw_resnet18: wrong shape/],
     [['--weights', join(files, 'evil-eval.pth')], /evil-eval\.pth: refused/],
   ] as const) {
-    const { code, stderr } = await kernelWarehouse(['train', images, '--output', refused, ...flags, ...options]);
+    const { code, stderr, stdout } = await kernelWarehouse(['train', images, '--output', refused, ...flags, ...options]);
     t.regex(stderr, message);
-    t.is(code, 1);
+    t.deepEqual([code, stdout], [1, '']);
+    t.false(existsSync(refused));
   }
 });
