@@ -20,7 +20,7 @@ export class PickleObject {
 
 export type PickleValue = undefined | null | boolean | number | bigint | string | Uint8Array | PickleContainer | object;
 /** Tuples and lists are arrays; dicts are maps, so that no key can be mistaken for a property. */
-export type PickleContainer = PickleValue[] | Map<PickleValue, PickleValue> | Set<PickleValue>;
+type PickleContainer = PickleValue[] | Map<PickleValue, PickleValue> | Set<PickleValue>;
 
 /** What the names in a pickle mean. */
 export interface PickleWorld {

@@ -45,7 +45,7 @@ export interface LinearDescription {
   readonly sharingName?: string;
 }
 
-export interface NormDescription {
+interface NormDescription {
   readonly kind: 'batch_norm' | 'layer_norm';
   readonly name: string;
   /** Defaults to 1e-5. */
@@ -53,12 +53,12 @@ export interface NormDescription {
 }
 
 /** Layers without stored tensors. A name here is only for messages and tables of costs. */
-export interface ActivationDescription {
+interface ActivationDescription {
   readonly kind: 'relu' | 'relu6' | 'gelu';
   readonly name?: string;
 }
 
-export interface MaxPool2dDescription {
+interface MaxPool2dDescription {
   readonly kind: 'max_pool2d';
   readonly name?: string;
   readonly kernel: number;
@@ -69,13 +69,13 @@ export interface MaxPool2dDescription {
 }
 
 /** [N, H, W, C] to [N, C]. */
-export interface GlobalAvgPoolDescription {
+interface GlobalAvgPoolDescription {
   readonly kind: 'global_avg_pool';
   readonly name?: string;
 }
 
 /** Drops elements in training with the model's option `dropout`. */
-export interface DropoutDescription {
+interface DropoutDescription {
   readonly kind: 'dropout';
   readonly name?: string;
 }

@@ -226,7 +226,7 @@ export const paperRows: readonly PaperRow[] = [
 ];
 
 /** A row of Table 14: m and n of each warehouse. */
-export interface Table14Row {
+interface Table14Row {
   /** The configurations that it speaks of. */
   readonly configs: readonly string[];
   readonly m: readonly number[];

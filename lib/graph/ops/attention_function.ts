@@ -21,7 +21,7 @@ export interface AttentionFunctionAttributes {
   readonly epsilon: number;
 }
 
-export interface AttentionFunctionOptions extends Omit<AttentionFunctionAttributes, 'epsilon'> {
+interface AttentionFunctionOptions extends Omit<AttentionFunctionAttributes, 'epsilon'> {
   /** Default 0.001. */
   readonly epsilon?: number;
 }
