@@ -1,7 +1,7 @@
 /**
  * Python's pickle format (protocols 0 to 5) as data. A pickle is a program for a small stack machine; here it can only build containers and
- * plain values. What a pickle refers to by name is never looked up: `PickleWorld` says what the few known names mean, and every other name stays a
- * name. There are no jumps, so that the time is bounded by the length; the memory by MAXIMUM_OPERATIONS.
+ * plain values. What a pickle refers to by name is never looked up: `PickleWorld` says what the few known names mean, and every other
+ * name stays a name. There are no jumps, so that the time is bounded by the length; the memory by MAXIMUM_OPERATIONS.
  */
 import { type Fail, shown } from './failure.js';
 import { operationsByCode } from './pickle_operations.js';

@@ -131,7 +131,10 @@ function networkOfWeights(file: CheckpointFile): Selection {
   return { config: { model: model.network }, model: options };
 }
 
-/** The network for `classes` classes that starts from weights, which may be for other ones. Whether they fit shows before anything is made. */
+/**
+ * The network for `classes` classes that starts from weights, which may be for other
+ * ones. Whether they fit shows before anything is made.
+ */
 function fineTuning(
   { classes: _classes, ...options }: ModelOptions,
   classes: number,
@@ -213,7 +216,9 @@ function printOpening(
       ...(start ? { weights: `${flags.weights}${describeReplaced(start, network.classes)}` } : {}),
       device: `${device.name}, ${device.threads} threads`,
       data: `${images} of ${training.classes.length} classes`,
-      schedule: `${epochs} ${epochs === 1 ? 'epoch' : 'epochs'} in batches of ${batchSize}, ${imageSize} pixels, ${optimizer.kind}, learning rate ${learningRate}${resumed}`,
+      schedule:
+        `${epochs} ${epochs === 1 ? 'epoch' : 'epochs'} in batches of ${batchSize}, ${imageSize} pixels, ` +
+        `${optimizer.kind}, learning rate ${learningRate}${resumed}`,
       checkpoint: checkpointPath,
     }),
   );

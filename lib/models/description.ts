@@ -1,6 +1,7 @@
 /**
  * Convolutional networks as plain data, for JSON files and for programs that change networks. A description is a sequence of layers;
- * `describedNetwork` makes a network of it and `replaceConvolutions` chooses which of its layers are dynamic in the KernelWarehouse variant.
+ * `describedNetwork` makes a network of it and `replaceConvolutions` chooses which of its layers are dynamic in the KernelWarehouse
+ * variant.
  */
 import { z } from 'zod';
 import { KernelWarehouseError } from '../errors.js';

@@ -29,7 +29,10 @@ export interface NamedTensor extends StoredTensor {
 export interface LoadOptions {
   /** Whether every tensor of the model must be in the source, and the other way round (the default). Shapes must fit in any case. */
   readonly strict?: boolean;
-  /** Names of tensors that may have another shape in the source, and then keep their values: the classifier, to train it for other classes. */
+  /**
+   * Names of tensors that may have another shape in the source, and then keep their
+   * values: the classifier, to train it for other classes.
+   */
   readonly replaced?: Iterable<string>;
 }
 

@@ -74,7 +74,10 @@ export class Model {
   readonly #registered: RegisteredNetwork;
   readonly #convolution: ConvolutionFactory;
 
-  /** Throws ERR_KW_UNKNOWN_NETWORK, ERR_KW_CONFIG for options that the network does not take, ERR_KW_ALLOCATION for impossible warehouses. */
+  /**
+   * Throws ERR_KW_UNKNOWN_NETWORK, ERR_KW_CONFIG for options that the network does
+   * not take, ERR_KW_ALLOCATION for impossible warehouses.
+   */
   constructor(given: ModelOptions) {
     checkNames(given, Object.keys(modelOptionFields), 'options of Model', 'ERR_KW_CONFIG');
     const { network, warehouse, ...options } = given;
@@ -107,8 +110,8 @@ export class Model {
   }
 
   /**
-   * Appends the network to `graph` for images x [N, H, W, 3]; returns the feature maps [N, H, W, C] at the ends of the given stages, counted
-   * from 0, as a detection or segmentation head takes them. What only the classifier needs is not computed.
+   * Appends the network to `graph` for images x [N, H, W, 3]; returns the feature maps [N, H, W, C] at the ends of the given stages,
+   * counted from 0, as a detection or segmentation head takes them. What only the classifier needs is not computed.
    * Throws ERR_KW_INVALID_ARGUMENT for a stage that the network does not have.
    */
   forwardStages(graph: Graph, x: Value, training: boolean, stages: readonly number[]): Value[] {
@@ -159,7 +162,8 @@ export class Model {
     if (layers.length > 0) return allocate(layers, options);
     throw new KernelWarehouseError(
       'ERR_KW_CONFIG',
-      `'${this.network}' has no layer that can be dynamic; make convolutions with the factory that the build function is given, and with a sharingName (replaceConvolutions gives them to a description)`,
+      `'${this.network}' has no layer that can be dynamic; make convolutions with the factory that the build function is given, ` +
+        'and with a sharingName (replaceConvolutions gives them to a description)',
     );
   }
 

@@ -79,7 +79,8 @@ export function networkNames(): string[] {
 
 /** What to do about the name of a network of one's own, which only the process knows that has registered it. */
 export const registrationRemedy =
-  "A network of your own has to be registered in this process: import the file that calls registerNetwork, on the command line with NODE_OPTIONS='--import ./FILE'";
+  'A network of your own has to be registered in this process: import the file that calls registerNetwork, ' +
+  "on the command line with NODE_OPTIONS='--import ./FILE'";
 
 /** The network of an official name such as `kw_resnet18`; throws ERR_KW_UNKNOWN_NETWORK with the nearest name. */
 export function findNetwork(name: string): RegisteredNetwork {

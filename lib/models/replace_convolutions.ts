@@ -205,8 +205,8 @@ function withSharingName(
  * layer1.0.conv1 and layer1.0.downsample.0 to get those of `kw_resnet50`.
  *
  * The result's `warehouse.sharingRange` is set where the description has none.
- * @throws ERR_KW_CONFIG for a description that is not valid, options that do not exist, names of layers that it does not have or that are of another kind, and when
- *   no layer is chosen.
+ * @throws ERR_KW_CONFIG for a description that is not valid, options that do not exist, names of layers that it does not have or that are
+ *   of another kind, and when no layer is chosen.
  */
 export function replaceConvolutions(description: NetworkDescription, options: ReplaceOptions = {}): NetworkDescription {
   checkOptions(options);
