@@ -142,7 +142,8 @@ function kernelWarehouseLayer(
       `a ${kind} with a weight of [${weight.join(', ')}], groups ${groups} and ${bias ? 'a' : 'no'} bias`;
     throw new KernelWarehouseError(
       'ERR_KW_ALLOCATION',
-      `layer ${spec.name}: the allocation was made for ${describe(layer.kind, layer.weightShape, layer.groups, layer.bias)}, but the network ` +
+      `layer ${spec.name}: the allocation was made for ` +
+        `${describe(layer.kind, layer.weightShape, layer.groups, layer.bias)}, but the network ` +
         `has ${describe(spec.kind, wanted, spec.groups, spec.bias)}; allocate for the layers of this network`,
     );
   }

@@ -218,7 +218,10 @@ test('train checks its data and its configuration before it makes anything', asy
   const file = join(folder, 'a-file');
   writeFileSync(file, '');
   t.regex(await failure('train', data, '--output', file), /^--output: expected a folder that can be written, got .*a-file: EEXIST/);
-  t.regex(await failure('train', data, '--output', join(file, 'run')), /^--output: expected a folder that can be written, got .*run: ENOTDIR/);
+  t.regex(
+    await failure('train', data, '--output', join(file, 'run')),
+    /^--output: expected a folder that can be written, got .*run: ENOTDIR/,
+  );
   const locked = join(folder, 'locked');
   mkdirSync(join(locked, 'train.lock'), { recursive: true });
   t.regex(await failure('train', data, '--output', locked), /^--output: expected a folder that can be written, got .*locked: EISDIR/);

@@ -17,7 +17,10 @@ for (const verb of ['train', 'eval', 'predict', 'convert', 'plan', 'doctor']) {
 for (const verb of ['eval', 'predict', 'convert']) {
   test(`${verb} --help says which weights refuse --network`, async (t) => {
     const { stdout } = await kernelWarehouse([verb, '--help']);
-    t.regex(stdout, /checkpoint of train, .* describe their network themselves and refuse --network, --config, --classes,\n--stem and --temp/);
+    t.regex(
+      stdout,
+      /checkpoint of train, .* describe their network themselves and refuse --network, --config, --classes,\n--stem and --temp/,
+    );
   });
 }
 
