@@ -1,6 +1,7 @@
 /** The public names. Everything else may change between versions. */
 
 // Files of tensors.
+
 export {
   type CheckpointFile,
   type OpenOptions,
@@ -14,37 +15,71 @@ export { parseNpy, readNpy, writeNpy } from './checkpoint/npy.js';
 export { readSafetensors, SafetensorsFile, writeSafetensors } from './checkpoint/safetensors.js';
 export type { SafetensorsEntry } from './checkpoint/safetensors_header.js';
 export { type StoredArray, type StoredTensor, type StoredType, toFloat32 } from './checkpoint/stored_tensor.js';
-export { type Augmentation, PHOTO_AUGMENTATION } from './data/augment.js';
+
 // Images.
+
+export { type Augmentation, PHOTO_AUGMENTATION } from './data/augment.js';
 export { type ImageDataset, type ImageSample, readImageFolder, readSplitFolder, type SplitDataset } from './data/folder.js';
 export type { ImageSource, Pixels, ResizeKernel } from './data/image.js';
 export { type Batch, IMAGENET_MEAN, IMAGENET_STANDARD_DEVIATION, ImageLoader, type LoaderOptions } from './data/loader.js';
+
+// Errors.
+
 export { type ErrorCode, KernelWarehouseError } from './errors.js';
+
+// Networks.
+
+export { type NetworkConfig, officialConfig, officialConfigNames, parseConfig, readConfig } from './models/config.js';
+export { fitOptions } from './models/fitting.js';
+export { type Controls, type FeatureMap, inferencePlan, type LoadOptions, ModelInstance, type NamedTensor } from './models/instance.js';
+export type { LoadReport, MissingTensor, WrongShape } from './models/load_report.js';
+export { Model, type ModelOptions } from './models/model.js';
+export { networkNames, registerNetwork } from './models/registry.js';
+export { modelOptions, type Selection, selectModel } from './models/select.js';
+
 // Networks of one's own.
+
 export { type DeclarationOptions, Graph, type Value } from './graph/graph.js';
 export * as ops from './graph/ops/builders.js';
 export { linearLayer, staticConvolution } from './layers/convolution.js';
 export { kernelWarehouseConvolution } from './layers/kernel_warehouse.js';
 export { type ConvolutionFactory, type ConvolutionSpec, convolutionSpec, type LayerContext } from './layers/layer.js';
 export { batchNormLayer, layerNormLayer } from './layers/normalization.js';
-export { type NetworkConfig, officialConfig, officialConfigNames, parseConfig, readConfig } from './models/config.js';
 export { describedNetwork } from './models/described_network.js';
 export { type LayerDescription, type NetworkDescription, parseDescription } from './models/description.js';
-export { classifierNames, fitOptions } from './models/fitting.js';
-export { type Controls, type FeatureMap, inferencePlan, type LoadOptions, ModelInstance, type NamedTensor } from './models/instance.js';
-export { describeMisfit, type LoadReport, type MissingTensor, type WrongShape } from './models/load_report.js';
-// Networks.
-export { Model, type ModelOptions } from './models/model.js';
 export type { BuildOptions, Network, NetworkOptions, NetworkOutput } from './models/network.js';
-export { networkNames, registerNetwork } from './models/registry.js';
 export { type ReplaceableLayer, type ReplaceOptions, replaceConvolutions } from './models/replace_convolutions.js';
-export { modelOptions, type Selection, selectModel } from './models/select.js';
-export { type OptimizerOptions, type TrainingPlanOptions, trainingPlan } from './models/training_plan.js';
+
+// Warehouses as data.
+
+export {
+  type Allocation,
+  type AllocationOptions,
+  type AttentionNorm,
+  type AttentionShape,
+  allocate,
+  type LayerAllocation,
+  type LayerKind,
+  type LayerShape,
+  type NonlocalBasis,
+  type PerWarehouse,
+  type SharingRange,
+  sharingName,
+  type TemperatureSchedule,
+  temperatureAt,
+  type Warehouse,
+} from './warehouse/index.js';
+
+// Devices, plans and what runs them.
+
 export type { DataType, Plan, PlanBuffer, PlanStep, PlanTensor } from './plan/plan.js';
 export { DeviceBuffer } from './runtime/buffer.js';
-// Devices and what runs on them.
 export { Device, type DeviceMemory, type DeviceName, type DeviceOptions } from './runtime/device.js';
 export { Program, type ProgramMemory, type StepTime } from './runtime/program.js';
+
+// Training.
+
+export { type OptimizerOptions, type TrainingPlanOptions, trainingPlan } from './models/training_plan.js';
 export type { Accuracy } from './train/accuracy.js';
 export {
   type Checkpoint,
@@ -61,7 +96,6 @@ export { type EvaluateOptions, evaluate } from './train/evaluate.js';
 export { defaultTrainingOptions, type TrainingOptions } from './train/options.js';
 export { type LearningRateSchedule, learningRateAt } from './train/schedule.js';
 export { type StepInput, type StepResult, Trainer, type TrainerOptions } from './train/trainer.js';
-// Training.
 export {
   type StartingPoint,
   type StepReport,
@@ -70,24 +104,3 @@ export {
   train,
   validationLoaderOptions,
 } from './train/training.js';
-// Warehouses as data.
-export {
-  type Allocation,
-  type AllocationOptions,
-  type AttentionNorm,
-  type AttentionShape,
-  allocate,
-  invertedResidualStages,
-  type LayerAllocation,
-  type LayerKind,
-  type LayerShape,
-  type NonlocalBasis,
-  type PerWarehouse,
-  residualSharingName,
-  type SharingRange,
-  sharingName,
-  stagePart,
-  type TemperatureSchedule,
-  temperatureAt,
-  type Warehouse,
-} from './warehouse/index.js';

@@ -20,9 +20,9 @@ export async function writeFully(file: FileHandle, bytes: Uint8Array): Promise<v
 
 /**
  * Replaces the file at `path` by what `write` writes, or leaves it as it was: the bytes go to a temporary file of its own in the same
- * folder, are forced to disk, and then take the name in one step. Whatever goes wrong (a full disk, an error in `write`, process.exit), the old file
- * stays and the temporary one is removed; one left by a killed process is removed by a later write of the same name. A link at `path`
- * is followed. Several writers at once each write a whole file; the last to finish wins. Errors are passed on as they are.
+ * folder, are forced to disk, and then take the name in one step. Whatever goes wrong (a full disk, an error in `write`, process.exit),
+ * the old file stays and the temporary one is removed; one left by a killed process is removed by a later write of the same name. A link
+ * at `path` is followed. Several writers at once each write a whole file; the last to finish wins. Errors are passed on as they are.
  */
 export async function writeFileAtomically(path: string, write: (file: FileHandle) => Promise<void>): Promise<void> {
   const target = await realpath(path).catch(() => path);

@@ -37,8 +37,8 @@ export type OpenOptions = PthOptions;
 const WRAPPER_PREFIXES = ['module.', '_orig_mod.'];
 
 /**
- * Opens a checkpoint: safetensors, or what `torch.save` writes. Its bytes decide, not its name. Names lose the prefixes that PyTorch's wrappers add.
- * Nothing in the file is executed, and nothing but its directory is read until a tensor is asked for.
+ * Opens a checkpoint: safetensors, or what `torch.save` writes. Its bytes decide, not its name. Names lose the prefixes that PyTorch's
+ * wrappers add. Nothing in the file is executed, and nothing but its directory is read until a tensor is asked for.
  * Throws ERR_KW_CHECKPOINT for a file that is neither, or is damaged.
  */
 export async function openCheckpoint(path: string, options: OpenOptions = {}): Promise<CheckpointFile> {

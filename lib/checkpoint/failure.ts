@@ -1,4 +1,7 @@
-/** Failures of reading and writing checkpoints, in one form. Text from the file may be anything, so that it is shown cut and on one line. */
+/**
+ * Failures of reading and writing checkpoints, in one form. Text from the file may
+ * be anything, so that it is shown cut and on one line.
+ */
 import { KernelWarehouseError } from '../errors.js';
 
 const SHOWN_CHARACTERS = 120;

@@ -26,13 +26,16 @@ const PICKLE_NAME = 'data.pkl';
 /** The pickle of a network of a thousand layers has some hundred kilobytes. */
 const MAXIMUM_PICKLE_BYTES = 64 * 1024 * 1024;
 /**
- * Tensors may share storages, and a few bytes can claim to be a large tensor (strides of 0). All together may take this many times the file's
- * size, and a little more for small files.
+ * Tensors may share storages, and a few bytes can claim to be a large tensor (strides of 0). All together may take this many times the
+ * file's size, and a little more for small files.
  */
 const MAXIMUM_SHARING = 8;
 const SHARING_ALLOWANCE_BYTES = 1024 * 1024;
 
-/** An open file of `torch.save`, in its format since PyTorch 1.6 or the one before. As `SafetensorsFile`: each tensor is read when asked for. */
+/**
+ * An open file of `torch.save`, in its format since PyTorch 1.6 or the one before. As
+ * `SafetensorsFile`: each tensor is read when asked for.
+ */
 export class PthFile implements CheckpointFile {
   readonly format = 'pth';
   readonly path: string;

@@ -69,7 +69,10 @@ export function describeRun(value: PickleValue, fail: Fail): Readonly<Record<str
 
 type Plain = null | boolean | number | string | readonly Plain[] | { readonly [name: string]: Plain };
 
-/** Settings as plain data. A few bytes of pickle can refer to each other so often that they would fill any memory: everything is counted. */
+/**
+ * Settings as plain data. A few bytes of pickle can refer to each other so often
+ * that they would fill any memory: everything is counted.
+ */
 class Settings {
   readonly #fail: Fail;
   #count = 0;

@@ -1,6 +1,6 @@
 /**
- * The format of `torch.save` before PyTorch 1.6: five pickles (a magic number, the version, the machine's properties, the value, the storages'
- * keys), then each storage as its count (int64) and its elements.
+ * The format of `torch.save` before PyTorch 1.6: five pickles (a magic number, the version, the machine's properties, the value, the
+ * storages' keys), then each storage as its count (int64) and its elements.
  */
 import { type Fail, shown } from './failure.js';
 import type { FileReader } from './file_reader.js';

@@ -106,8 +106,8 @@ export async function readSafetensors(
 }
 
 /**
- * Writes tensors, in their order, and metadata to a safetensors file, which replaces the one at `path` only when it is complete and on disk.
- * Throws ERR_KW_CHECKPOINT when a tensor's type, shape and array do not fit each other or the file cannot be written.
+ * Writes tensors, in their order, and metadata to a safetensors file, which replaces the one at `path` only when it is complete and on
+ * disk. Throws ERR_KW_CHECKPOINT when a tensor's type, shape and array do not fit each other or the file cannot be written.
  */
 export async function writeSafetensors(
   path: string,

@@ -14,7 +14,10 @@ export interface SafetensorsHeader {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** The reference implementation reads 100 MB, but no network needs a hundredth of that, and parsed JSON takes many times its bytes of memory. */
+/**
+ * The reference implementation reads 100 MB, but no network needs a hundredth of
+ * that, and parsed JSON takes many times its bytes of memory.
+ */
 export const MAXIMUM_HEADER_BYTES = 16 * 1024 * 1024;
 
 /**

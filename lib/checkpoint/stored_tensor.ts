@@ -111,8 +111,8 @@ export function newBuffer(bytes: number, tensor: string, fail: Fail): ArrayBuffe
 const WORDS = { 1: Uint8Array, 2: Uint16Array, 4: Uint32Array, 8: BigUint64Array } as const;
 
 /**
- * The elements of a strided view as a row-major array, bit by bit. `source` begins with the view's first element and has all that it reaches;
- * strides are in elements of `size` bytes.
+ * The elements of a strided view as a row-major array, bit by bit. `source` begins with the view's first element and has all that it
+ * reaches; strides are in elements of `size` bytes.
  */
 export function gather(source: ArrayBuffer, target: ArrayBuffer, size: number, shape: readonly number[], strides: readonly number[]): void {
   // As whole numbers, because moving a NaN as a float may change its bits.

@@ -1,5 +1,6 @@
 /**
- * What the names in a pickle of `torch.save` mean: tensors, storages, element types, containers. Everything else keeps its name and is never called.
+ * What the names in a pickle of `torch.save` mean: tensors, storages, element types, containers. Everything else keeps its name and is
+ * never called.
  */
 import { type Fail, shown } from './failure.js';
 import { elementCount, STORED_ARRAYS, type StoredType } from './stored_tensor.js';
@@ -85,13 +86,23 @@ const elementTypes: Readonly<Record<string, StoredType>> = {
 };
 
 /**
- * Callables of Python, NumPy and PyTorch that training scripts' settings and states are pickled with. What they would make is kept as an object
- * of which only the name is known. A list, because a call of anything else is the mark of a file that wants code run.
+ * Callables of Python, NumPy and PyTorch that training scripts' settings and states are pickled with. What they would make is kept as an
+ * object of which only the name is known. A list, because a call of anything else is the mark of a file that wants code run.
  */
-const harmless =
-  /^((builtins|__builtin__) (set|frozenset|list|tuple|dict|complex|bytearray|range|slice|object)|_codecs encode|collections (Counter|deque)|copy_?reg _reconstructor|datetime \w+|pathlib\w*(\._local)? \w*Path|uuid UUID|decimal Decimal|numpy(\.\w+)* (dtype|scalar|_reconstruct|ndarray)|torch (device|dtype|Generator)|torch\.serialization _get_layout|torch\._C \w+)$/;
+const harmless = new RegExp(
+  `^(${[
+    '(builtins|__builtin__) (set|frozenset|list|tuple|dict|complex|bytearray|range|slice|object)',
+    '_codecs encode|collections (Counter|deque)|copy_?reg _reconstructor|uuid UUID|decimal Decimal',
+    String.raw`datetime \w+|pathlib\w*(\._local)? \w*Path`,
+    String.raw`numpy(\.\w+)* (dtype|scalar|_reconstruct|ndarray)`,
+    String.raw`torch (device|dtype|Generator)|torch\.serialization _get_layout|torch\._C \w+`,
+  ].join('|')})$`,
+);
 
-/** The meaning of names, with `fail` for what cannot be a checkpoint. `place` is called for each storage that is referred to, and checks it. */
+/**
+ * The meaning of names, with `fail` for what cannot be a checkpoint. `place` is
+ * called for each storage that is referred to, and checks it.
+ */
 export function torchWorld(place: (storage: TorchStorage, id: readonly PickleValue[]) => void, fail: Fail): PickleWorld {
   const storage = (value: PickleValue): TorchStorage =>
     value instanceof TorchStorage ? value : fail('its pickle makes a tensor of what is no storage');

@@ -1,7 +1,7 @@
 /**
  * Python's pickle format (protocols 0 to 5) as data. A pickle is a program for a small stack machine; here it can only build containers and
- * plain values. What a pickle refers to by name is never looked up: `PickleWorld` says what the few known names mean, and every other name stays a
- * name. There are no jumps, so that the time is bounded by the length; the memory by MAXIMUM_OPERATIONS.
+ * plain values. What a pickle refers to by name is never looked up: `PickleWorld` says what the few known names mean, and every other
+ * name stays a name. There are no jumps, so that the time is bounded by the length; the memory by MAXIMUM_OPERATIONS.
  */
 import { type Fail, shown } from './failure.js';
 import { operationsByCode } from './pickle_operations.js';
@@ -20,7 +20,7 @@ export class PickleObject {
 
 export type PickleValue = undefined | null | boolean | number | bigint | string | Uint8Array | PickleContainer | object;
 /** Tuples and lists are arrays; dicts are maps, so that no key can be mistaken for a property. */
-export type PickleContainer = PickleValue[] | Map<PickleValue, PickleValue> | Set<PickleValue>;
+type PickleContainer = PickleValue[] | Map<PickleValue, PickleValue> | Set<PickleValue>;
 
 /** What the names in a pickle mean. */
 export interface PickleWorld {

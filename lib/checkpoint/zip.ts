@@ -1,6 +1,6 @@
 /**
- * The directory of a zip file as `torch.save` writes it (PKWARE's APPNOTE.TXT; zip64 where a size or an offset needs it). Only what such files
- * have is accepted, so that no two readers can see different contents.
+ * The directory of a zip file as `torch.save` writes it (PKWARE's APPNOTE.TXT; zip64 where a size or an offset needs it). Only what such
+ * files have is accepted, so that no two readers can see different contents.
  */
 import { type Fail, shown } from './failure.js';
 import type { FileReader } from './file_reader.js';

@@ -54,7 +54,8 @@ async function show(report: BenchReport, { json, layers, training }: BenchFlags)
   if (json) await writeFile(json, `${JSON.stringify(report, undefined, 2)}\n`);
   const { machine, gemmGigaflopPerSecond, results, rounds } = report;
   const lines = [
-    `${machine.cpu}, ${machine.threads} threads, Node ${machine.node}; ${training ? 'training' : 'inference'}, float32, medians of ${rounds} rounds`,
+    `${machine.cpu}, ${machine.threads} threads, Node ${machine.node}; ${training ? 'training' : 'inference'}, float32, ` +
+      `medians of ${rounds} rounds`,
     `Large matrix product: ${gemmGigaflopPerSecond.toFixed(0)} GFLOP/s`,
     overview(results),
     ...(layers ? results.map(layerTable) : []),

@@ -1,6 +1,4 @@
 /** What `kernel-warehouse convert` does. */
-import { existsSync, realpathSync } from 'node:fs';
-import { dirname } from 'node:path';
 import type { CheckpointFile } from '../checkpoint/checkpoint_file.js';
 import { convertCheckpoint } from '../checkpoint/convert.js';
 import { KernelWarehouseError } from '../errors.js';
@@ -9,6 +7,7 @@ import { Model } from '../models/model.js';
 import { type Description, descriptionMetadata, readDescription } from '../train/checkpoint.js';
 import { formatBytes, formatCount, formatFields } from './figures.js';
 import type { DescriptionFlags } from './model_flags.js';
+import { checkedOutput } from './output_path.js';
 import { describeWeights, needsNetwork, openWeights } from './trained_model.js';
 
 export interface ConvertFlags extends DescriptionFlags {
@@ -19,17 +18,16 @@ export interface ConvertFlags extends DescriptionFlags {
 const OPTIMIZER = /^optimizer\./;
 
 export async function runConvert(input: string, output: string, flags: ConvertFlags): Promise<void> {
-  const fail = (problem: string): never => {
-    throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', `${output}: ${problem}`);
-  };
-  const target = existsSync(output) ? realpathSync(output) : output;
-  if ([output, target].some((path) => /\.(pth|pt|bin|ckpt|pkl)$/i.test(path))) {
-    const place = target === output ? '' : `leads to ${target}, and `;
-    fail(`${place}only safetensors files are written; PyTorch reads them with the package safetensors`);
+  const target = checkedOutput(output, [flags.classesFrom, flags.config]);
+  const misleading = [output, target].find((path) => /\.(pth|pt|bin|ckpt|pkl)$/i.test(path));
+  if (misleading !== undefined) {
+    throw new KernelWarehouseError(
+      'ERR_KW_INVALID_ARGUMENT',
+      `${misleading}: only safetensors files are written; PyTorch reads them with the package safetensors`,
+    );
   }
   // What is read may hold more than is written: a training run's optimizer.
-  if (existsSync(input) && realpathSync(input) === target) fail('is the file that is read; choose another name for the new one');
-  if (!existsSync(dirname(output))) fail(`there is no folder ${dirname(output)} to write it to`);
+  checkedOutput(output, [input]);
   await using file = await openWeights(input, flags);
   const description = checkedDescription(file, flags);
   const kept = file.names.filter((name) => !OPTIMIZER.test(name));

@@ -107,7 +107,8 @@ interface ProcessReport {
 
 /** What Node knows of this process: the C library and everything that is loaded now. */
 function processReport(): { glibc: string | undefined; libraries: readonly string[] } {
-  // Network interfaces and handles would have their names looked up, which takes seconds without a network; Node 20's types lack the switch.
+  // Network interfaces and handles would have their names looked up, which takes seconds without a network; Node 20's types lack the
+  // switch.
   Object.assign(process.report, { excludeNetwork: true });
   const { header, sharedObjects } = process.report.getReport() as unknown as ProcessReport;
   return { glibc: header.glibcVersionRuntime, libraries: sharedObjects };

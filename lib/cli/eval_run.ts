@@ -94,7 +94,8 @@ function withClassesOf({ classes, samples }: ImageDataset, known: readonly strin
   if (unknown.length > 0) {
     throw new KernelWarehouseError(
       'ERR_KW_DATA',
-      `${folder}: the network knows no class ${unknown.slice(0, 5).join(', ')}${unknown.length > 5 ? ', ...' : ''}; it knows ${known.join(', ')}`,
+      `${folder}: the network knows no class ${unknown.slice(0, 5).join(', ')}${unknown.length > 5 ? ', ...' : ''}; ` +
+        `it knows ${known.join(', ')}`,
     );
   }
   return { classes: known, samples: samples.map(({ image, target }) => ({ image, target: places[target] as number })) };

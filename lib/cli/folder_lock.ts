@@ -1,5 +1,5 @@
 /** One process at a time may write a run's folder: a file in it names the process that does. */
-import { closeSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { KernelWarehouseError } from '../errors.js';
@@ -13,9 +13,24 @@ const WRITTEN_WITHIN_MILLISECONDS = 5000;
 export class FolderLock implements Disposable {
   readonly #path: string;
 
-  /** Takes over the lock of a process of this machine that is no more. Throws ERR_KW_CHECKPOINT, naming its owner, when the folder is in use. */
+  /**
+   * Makes the folder if it is missing, and takes over the lock of a process of this machine that is no more.
+   * Throws ERR_KW_CHECKPOINT, naming its owner, when the folder is in use; ERR_KW_INVALID_ARGUMENT when it cannot be written.
+   */
   constructor(folder: string) {
     this.#path = join(folder, NAME);
+    try {
+      mkdirSync(folder, { recursive: true });
+      this.#take(folder);
+    } catch (error) {
+      if (error instanceof KernelWarehouseError) throw error;
+      const problem = `--output: expected a folder that can be written, got ${folder}: ${(error as Error).message}`;
+      throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', problem, { cause: error });
+    }
+    process.once('exit', this.#release);
+  }
+
+  #take(folder: string): void {
     for (let attempt = 1; !createLock(this.#path); attempt++) {
       const owner = readOwner(this.#path);
       if (owner && (isAlive(owner) || attempt === ATTEMPTS)) {
@@ -26,7 +41,6 @@ export class FolderLock implements Disposable {
       }
       if (owner) removeStale(this.#path, owner);
     }
-    process.once('exit', this.#release);
   }
 
   #release = (): void => rmSync(this.#path, { force: true });

@@ -1,13 +1,17 @@
-/** Ctrl-C and SIGTERM: the first one asks for a clean stop, the second one ends the program at once. */
+/** Ctrl-C and SIGTERM: the first one asks for a clean stop, a later one ends the program at once. */
 import { constants } from 'node:os';
 
 const signals = ['SIGINT', 'SIGTERM'] as const;
+
+/** The same signal again this soon is no second wish: `timeout` sends it to the program and to the program's group. */
+const REPEATED_WITHIN_MILLISECONDS = 1000;
 
 /** Watches the signals until it is disposed. */
 export class Interruption implements Disposable {
   readonly #controller = new AbortController();
   readonly #onFirst: (signal: NodeJS.Signals) => void;
   #received: NodeJS.Signals | undefined;
+  #receivedAt = 0;
 
   /** `onFirst` tells the user what happens now. */
   constructor(onFirst: (signal: NodeJS.Signals) => void) {
@@ -26,8 +30,10 @@ export class Interruption implements Disposable {
   }
 
   #receive = (signal: NodeJS.Signals): void => {
+    if (signal === this.#received && performance.now() - this.#receivedAt < REPEATED_WITHIN_MILLISECONDS) return;
     if (this.#received !== undefined) process.exit(exitStatusOf(signal));
     this.#received = signal;
+    this.#receivedAt = performance.now();
     this.#onFirst(signal);
     this.#controller.abort();
   };

@@ -37,7 +37,13 @@ export function addDescriptionOptions(command: Command): Command {
         'large',
       ]),
     )
-    .option('--temperature <number>', 'attention temperature of that network (default: 0)', decimalNumber({ least: 0, most: 1 }));
+    .option('--temperature <number>', 'attention temperature of that network (default: 0)', decimalNumber({ least: 0, most: 1 }))
+    .addHelpText(
+      'after',
+      `
+A checkpoint of train, and what convert wrote with --network, describe their network themselves and refuse --network, --config, --classes,
+--stem and --temperature; these are for other weights.`,
+    );
 }
 
 /** Options of everything that uses weights. */

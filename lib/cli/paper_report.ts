@@ -6,7 +6,7 @@ import { gigaflops, newTable, type PlanFlags, type Report, reportOf } from './pl
 
 /** What the paper says of a line; `null` where it says nothing. */
 interface PaperReport extends Pick<PaperRow, 'row' | 'tables'> {
-  /** As the golden allocation.json calls it. */
+  /** As test/golden/allocation.json calls it. */
   readonly paperCountM: number;
   readonly agreement: CountAgreement;
   /** Of a method that is not built here: what its public code counts. */
@@ -104,7 +104,8 @@ function paperTable(lines: readonly Line[], imageSize: number): string {
     ...footnotes.map((text, index) => `[${index + 1}] ${text}`),
     `(Counts in parentheses) are those of the public code of methods that this version does not have.`,
     `GFLOPs of an image of ${imageSize} pixels; a multiply-add counts as two.`,
-    `${built.length} configurations: ${how('rounded')} counts round to the printed one, ${how('rounded up')} only rounded up, ${how('no')} not at all.`,
+    `${built.length} configurations: ${how('rounded')} counts round to the printed one, ` +
+      `${how('rounded up')} only rounded up, ${how('no')} not at all.`,
     ...lines.filter(({ paper }) => paper.agreement === 'no').map(notReproduced),
   ].join('\n');
 }
@@ -113,5 +114,8 @@ function paperTable(lines: readonly Line[], imageSize: number): string {
 function notReproduced({ config, params, paper }: Line): string {
   const count = params ?? paper.publicCode ?? 0;
   const from = params === null ? 'its public code' : config;
-  return `Not reproduced: ${paper.row}, printed ${paper.paperCountM.toFixed(2)}M, ${formatCount(count)} by ${from} (${gapOf(count, paper.paperCountM)}).`;
+  return (
+    `Not reproduced: ${paper.row}, printed ${paper.paperCountM.toFixed(2)}M, ${formatCount(count)} by ${from} ` +
+    `(${gapOf(count, paper.paperCountM)}).`
+  );
 }

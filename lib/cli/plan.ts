@@ -8,7 +8,8 @@ export function planCommand(): Command {
   return new Command('plan')
     .summary('show what networks allocate and need')
     .description(
-      'Show what a network allocates, without running anything: warehouses with their cells, layers and attentions; parameters, operations, memory.',
+      'Show what a network allocates, without running anything: warehouses with their cells, layers and attentions;\n' +
+        'parameters, operations, memory.',
     )
     .argument('[networks...]', 'networks, official configurations or JSON configuration files (default: a line for each known one)')
     .option('--image-size <pixels>', 'height and width of the images', wholeNumber(8, 4096), 224)
@@ -30,7 +31,8 @@ export function planCommand(): Command {
     .addHelpText(
       'after',
       `
-Operations count a multiply-add as two. Memory is what the lowered plan asks for; kernels may keep copies of parameters in a layout of their own.
+Operations count a multiply-add as two. Memory is what the lowered plan asks for; kernels may keep copies of parameters in a layout of
+their own.
 
 Examples:
   $ kernel-warehouse plan

@@ -1,5 +1,6 @@
 /** What `kernel-warehouse plan` prints. Pure TypeScript: no native code, no tensors. */
 import Table from 'cli-table3';
+import { KernelWarehouseError } from '../errors.js';
 import { officialConfigNames } from '../models/config.js';
 import { inferencePlan } from '../models/instance.js';
 import { imageSizeOption, Model, suitableStem } from '../models/model.js';
@@ -37,7 +38,7 @@ interface Memory {
   readonly total: number;
 }
 
-/** One network; field names are those of the golden allocation.json where it has the same thing. */
+/** One network; field names are those of test/golden/allocation.json where it has the same thing. */
 export interface Report {
   readonly config: string;
   readonly network: string;
@@ -110,11 +111,44 @@ export function reportOf(name: string, flags: PlanFlags): { readonly model: Mode
     classes: model.options.classes,
     stem,
     imageSize,
-    flops: model.flops(imageSize),
+    flops: flopsOf(model, imageSize),
     memory: memoryOf(model, flags),
     warehouses: (allocation?.warehouses ?? []).map(warehouseReport),
   };
   return { model, report };
+}
+
+/** Throws ERR_KW_SHAPE, with the least size that will do, when the images are too small for the network. */
+function flopsOf(model: Model, imageSize: number): number {
+  try {
+    return model.flops(imageSize);
+  } catch (error) {
+    const least = error instanceof KernelWarehouseError && error.code === 'ERR_KW_SHAPE' ? leastImageSize(model, imageSize) : undefined;
+    if (least === undefined) throw error;
+    const problem = `expected images of at least ${least} pixels for ${model.network}, got ${imageSize}: ${(error as Error).message}`;
+    throw new KernelWarehouseError('ERR_KW_SHAPE', problem, { cause: error });
+  }
+}
+
+function takesImages(model: Model, imageSize: number): boolean {
+  try {
+    model.flops(imageSize);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The least size above one that is too small; undefined when none up to 1024 will do. */
+function leastImageSize(model: Model, tooSmall: number): number | undefined {
+  let [least, most] = [tooSmall + 1, 1024];
+  if (!takesImages(model, most)) return undefined;
+  while (least < most) {
+    const middle = Math.floor((least + most) / 2);
+    if (takesImages(model, middle)) most = middle;
+    else least = middle + 1;
+  }
+  return least;
 }
 
 /** A kernel's shape with two spatial dimensions at least, as the golden file writes all of them. */

@@ -1,6 +1,4 @@
 /** What `kernel-warehouse predict` does. */
-import { existsSync } from 'node:fs';
-import { dirname } from 'node:path';
 import { readNpy, writeNpy } from '../checkpoint/npy.js';
 import { ImageLoader, type LoaderOptions } from '../data/loader.js';
 import { KernelWarehouseError } from '../errors.js';
@@ -10,6 +8,7 @@ import { validationLoaderOptions } from '../train/training.js';
 import type { DeviceFlags } from './arguments.js';
 import { formatShare } from './figures.js';
 import type { ModelFlags } from './model_flags.js';
+import { checkedOutput } from './output_path.js';
 import { Progress } from './progress.js';
 import { loadTrainedModel, openTrainedModel, type TrainedModel } from './trained_model.js';
 
@@ -36,9 +35,7 @@ interface Samples {
 const defaultImageSize = 224;
 
 export async function runPredict(images: readonly string[], flags: PredictFlags): Promise<void> {
-  if (flags.output !== undefined && !existsSync(dirname(flags.output))) {
-    throw new KernelWarehouseError('ERR_KW_DATA', `${flags.output}: there is no folder ${dirname(flags.output)} to write it to`);
-  }
+  if (flags.output !== undefined) checkedOutput(flags.output, [flags.weights, flags.input, flags.classesFrom, flags.config, ...images]);
   const samples = flags.input === undefined ? undefined : await arraySamples(flags.input, flags.batchSize);
   const imageSize = samples?.height ?? flags.imageSize ?? defaultImageSize;
   await using trained = await openTrainedModel(flags.weights, flags, imageSize);
@@ -48,7 +45,9 @@ export async function runPredict(images: readonly string[], flags: PredictFlags)
   if (flags.output !== undefined) await writeNpy(flags.output, { type: 'F32', shape: [names.length, classes], data: logits });
 
   const predictions = names.map((name, sample) => {
-    const probabilities = softmax(logits.subarray(sample * classes, (sample + 1) * classes));
+    const ofSample = logits.subarray(sample * classes, (sample + 1) * classes);
+    if (!ofSample.every(Number.isFinite)) return { name, classes: [] };
+    const probabilities = softmax(ofSample);
     return {
       name,
       classes: best(probabilities, flags.top).map((index) => ({
@@ -58,10 +57,17 @@ export async function runPredict(images: readonly string[], flags: PredictFlags)
       })),
     };
   });
+  const failed = predictions.filter((one) => one.classes.length === 0);
+  if (failed.length > 0) {
+    process.stderr.write(
+      `kernel-warehouse: the logits of ${failed.length} of ${names.length} samples are not finite, of ${failed[0]?.name} first; ` +
+        `look for NaN, infinite or huge values in the input and in ${flags.weights}\n`,
+    );
+  }
   if (flags.json) console.log(JSON.stringify(predictions, null, 2));
   else
     for (const { name, classes: found } of predictions)
-      console.log(`${name}  ${found.map((one) => `${one.name} ${formatShare(one.probability, 1)}`).join('  ')}`);
+      console.log(`${name}  ${found.map((one) => `${one.name} ${formatShare(one.probability, 1)}`).join('  ') || 'no finite logits'}`);
 }
 
 async function computeLogits(

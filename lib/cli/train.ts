@@ -45,8 +45,8 @@ export function trainCommand(): Command {
     .addHelpText(
       'after',
       `
-A configuration file gives defaults, flags come before them. Ctrl-C stops after the step in flight, writes the checkpoint and exits with 130;
---resume then goes on to the same numbers as a run that was never stopped.
+A configuration file gives defaults, flags come before them. Ctrl-C stops after the step in flight, writes the checkpoint and exits with
+130; --resume then goes on to the same numbers as a run that was never stopped.
 
 Examples:
   $ kernel-warehouse train photos/ --output runs/photos --network kw1x_resnet18 --epochs 90 --batch-size 64

@@ -1,11 +1,12 @@
 /** What `kernel-warehouse train` does. */
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { type CheckpointFile, openCheckpoint } from '../checkpoint/checkpoint_file.js';
 import { type ImageDataset, readSplitFolder, type SplitDataset } from '../data/folder.js';
 import { KernelWarehouseError } from '../errors.js';
 import { classifierNames } from '../models/fitting.js';
+import { describeMisfit } from '../models/load_report.js';
 import { imageSizeOption, Model, type ModelOptions, suitableStem } from '../models/model.js';
 import { type Selection, selectModel } from '../models/select.js';
 import { Device } from '../runtime/device.js';
@@ -58,7 +59,6 @@ export async function runTrain(folder: string, flags: TrainFlags): Promise<void>
   const data = await readSplitFolder(folder);
   await using weights = flags.weights === undefined ? undefined : await openWeights(flags.weights, flags);
   const fresh = flags.resume ? undefined : newPlan(flags, data.train, weights);
-  mkdirSync(flags.output, { recursive: true });
   using _lock = new FolderLock(flags.output);
   refuseExisting([checkpointPath, bestPath].find((path) => existsSync(path)));
   await using resumed = fresh ? undefined : await openCheckpoint(checkpointPath);
@@ -131,7 +131,10 @@ function networkOfWeights(file: CheckpointFile): Selection {
   return { config: { model: model.network }, model: options };
 }
 
-/** The network for `classes` classes that starts from weights, which may be for other ones. */
+/**
+ * The network for `classes` classes that starts from weights, which may be for other
+ * ones. Whether they fit shows before anything is made.
+ */
 function fineTuning(
   { classes: _classes, ...options }: ModelOptions,
   classes: number,
@@ -140,7 +143,14 @@ function fineTuning(
   const fitted = fitNoting(options, weights);
   const before = fitted.classes ?? classes;
   const replaced = before === classes ? [] : classifierNames(fitted, before, classes);
-  return { model: { ...fitted, classes }, start: { tensors: weights, replaced } };
+  const model = { ...fitted, classes };
+  const report = new Model(model).compare(weights);
+  const wrongShape = report.wrongShape.filter(({ name }) => !replaced.includes(name));
+  const misfit = describeMisfit({ ...report, wrongShape });
+  if (misfit !== undefined) {
+    throw new KernelWarehouseError('ERR_KW_CHECKPOINT', `${weights.path}: the weights do not fit ${model.network}: ${misfit}`);
+  }
+  return { model, start: { tensors: weights, replaced } };
 }
 
 function resumedPlan(checkpoint: Checkpoint, flags: TrainFlags, { classes }: ImageDataset): Plan {
@@ -206,7 +216,9 @@ function printOpening(
       ...(start ? { weights: `${flags.weights}${describeReplaced(start, network.classes)}` } : {}),
       device: `${device.name}, ${device.threads} threads`,
       data: `${images} of ${training.classes.length} classes`,
-      schedule: `${epochs} ${epochs === 1 ? 'epoch' : 'epochs'} in batches of ${batchSize}, ${imageSize} pixels, ${optimizer.kind}, learning rate ${learningRate}${resumed}`,
+      schedule:
+        `${epochs} ${epochs === 1 ? 'epoch' : 'epochs'} in batches of ${batchSize}, ${imageSize} pixels, ` +
+        `${optimizer.kind}, learning rate ${learningRate}${resumed}`,
       checkpoint: checkpointPath,
     }),
   );

@@ -30,7 +30,8 @@ export function openWeights(path: string, { ema }: { readonly ema?: true }): Pro
 /**
  * Opens weights and finds out which network they belong to: the file says it, or the flags, or the settings of the script that wrote it.
  * @param imageSize of the images to come; for networks with position embeddings whose shapes do not tell it
- * @throws ERR_KW_CHECKPOINT for another file; ERR_KW_INVALID_ARGUMENT when the flags are missing, or given though the file describes itself.
+ * @throws ERR_KW_CHECKPOINT for another file; ERR_KW_INVALID_ARGUMENT when the flags are missing, or given though the file describes
+ *   itself.
  */
 export async function openTrainedModel(path: string, flags: ModelFlags, imageSize?: number): Promise<TrainedModel> {
   const file = await openWeights(path, flags);

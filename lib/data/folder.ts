@@ -46,9 +46,9 @@ export async function readSplitFolder(folder: string): Promise<SplitDataset> {
 
 /**
  * The images of FOLDER/<class>/, with folders inside a class read too. Classes, and the files of a class, are in the order of their
- * names' code points, as in torchvision (so `10` comes before `2`). Hidden files and files other than .png, .jpg and .jpeg are passed over; links are followed.
- * With `knownClasses` (of another part of the same data) the classes are numbered as there. Throws ERR_KW_DATA when the folder is missing,
- * has no classes, or a class has no images.
+ * names' code points, as in torchvision (so `10` comes before `2`). Hidden files and files other than .png, .jpg and .jpeg are passed
+ * over; links are followed. With `knownClasses` (of another part of the same data) the classes are numbered as there. Throws ERR_KW_DATA
+ * when the folder is missing, has no classes, or a class has no images.
  */
 export async function readImageFolder(folder: string, knownClasses?: readonly string[]): Promise<ImageDataset> {
   if (!(await isFolder(folder))) fail(`${folder}: no such folder; ${LAYOUT}`);

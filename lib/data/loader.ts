@@ -89,9 +89,9 @@ export class ImageLoader {
   }
 
   /**
-   * The batches of an epoch (0, 1, ...) from `firstBatch` on, exactly those that a full run of the epoch has there. The next ones are prepared while one is
-   * in use. Rejects with ERR_KW_DATA, naming the file, at an image that cannot be read, and with the signal's reason when it is aborted.
-   * Leaving the loop early stops the work.
+   * The batches of an epoch (0, 1, ...) from `firstBatch` on, exactly those that a full run of the epoch has there. The next ones are
+   * prepared while one is in use. Rejects with ERR_KW_DATA, naming the file, at an image that cannot be read, and with the signal's
+   * reason when it is aborted. Leaving the loop early stops the work.
    */
   async *batches(
     epoch: number,

@@ -56,8 +56,8 @@ export const staticConvolution: ConvolutionFactory = ({ graph }, x, spec) =>
   });
 
 /**
- * x [..., I] to [..., outFeatures] with `name.weight` [O, I] and `name.bias` [O], initialised as PyTorch's Linear, or with a normal weight of
- * the given standard deviation and a bias of 0.
+ * x [..., I] to [..., outFeatures] with `name.weight` [O, I] and `name.bias` [O], initialised as PyTorch's Linear, or with a normal
+ * weight of the given standard deviation and a bias of 0.
  */
 export function linearLayer(
   { graph }: Pick<LayerContext, 'graph'>,

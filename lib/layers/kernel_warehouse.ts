@@ -1,4 +1,7 @@
-/** The KernelWarehouse convolution (paper, section 3.2): attention from the pooled input, mixtures of shared cells, sample-wise convolution. */
+/**
+ * The KernelWarehouse convolution (paper, section 3.2): attention from the pooled
+ * input, mixtures of shared cells, sample-wise convolution.
+ */
 import { KernelWarehouseError } from '../errors.js';
 import type { TensorDeclaration } from '../graph/declaration.js';
 import type { Value } from '../graph/graph.js';
@@ -35,8 +38,8 @@ function mapBasisToCells(rows: Value, fc3: Value, { local, basis, others, start 
 }
 
 /**
- * Attention [N, m, b] of each mixture's own cells as attention [N, m, n] of the warehouse's, zero for all others: mixture i owns the b cells
- * from start + i * b.
+ * Attention [N, m, b] of each mixture's own cells as attention [N, m, n] of the warehouse's, zero for all others: mixture i owns the b
+ * cells from start + i * b.
  */
 function spreadOverWarehouse(own: Value, start: number, cells: number): Value {
   const [samples, mixtures, each] = own.shape as [number, number, number];
@@ -109,7 +112,8 @@ function assembleWeight(attention: Value, cells: Value, mixing: MixAttributes, s
 
 /**
  * A factory of KernelWarehouse layers for the layers that `allocation` knows; others stay static.
- * A layer owns `name.attention.*` and shares `warehouse_manager.weights.<index>` [n, fe, ce, ...cell kernel]; linear layers are named `name.conv.*`, as the authors do.
+ * A layer owns `name.attention.*` and shares `warehouse_manager.weights.<index>` [n, fe, ce, ...cell kernel]; linear layers are named
+ * `name.conv.*`, as the authors do.
  */
 export function kernelWarehouseConvolution(allocation: Allocation): ConvolutionFactory {
   const layers = new Map(allocation.warehouses.flatMap((warehouse) => warehouse.layers.map((layer) => [layer.name, layer] as const)));
@@ -138,7 +142,8 @@ function kernelWarehouseLayer(
       `a ${kind} with a weight of [${weight.join(', ')}], groups ${groups} and ${bias ? 'a' : 'no'} bias`;
     throw new KernelWarehouseError(
       'ERR_KW_ALLOCATION',
-      `layer ${spec.name}: the allocation was made for ${describe(layer.kind, layer.weightShape, layer.groups, layer.bias)}, but the network ` +
+      `layer ${spec.name}: the allocation was made for ` +
+        `${describe(layer.kind, layer.weightShape, layer.groups, layer.bias)}, but the network ` +
         `has ${describe(spec.kind, wanted, spec.groups, spec.bias)}; allocate for the layers of this network`,
     );
   }

@@ -65,7 +65,8 @@ function appendResidual(context: DescriptionContext, x: Value, layer: ResidualDe
   if (branch.shape.join() !== shortcut.shape.join()) {
     throw new KernelWarehouseError(
       'ERR_KW_SHAPE',
-      `${label}: the layers give [${branch.shape.join(', ')}], but the shortcut ${layer.shortcut ? 'gives' : 'is the input of'} [${shortcut.shape.join(', ')}]; ` +
+      `${label}: the layers give [${branch.shape.join(', ')}], but the shortcut ` +
+        `${layer.shortcut ? 'gives' : 'is the input of'} [${shortcut.shape.join(', ')}]; ` +
         'give the residual a shortcut with the same stride and output channels as its layers',
     );
   }

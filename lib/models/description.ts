@@ -1,6 +1,7 @@
 /**
  * Convolutional networks as plain data, for JSON files and for programs that change networks. A description is a sequence of layers;
- * `describedNetwork` makes a network of it and `replaceConvolutions` chooses which of its layers are dynamic in the KernelWarehouse variant.
+ * `describedNetwork` makes a network of it and `replaceConvolutions` chooses which of its layers are dynamic in the KernelWarehouse
+ * variant.
  */
 import { z } from 'zod';
 import { KernelWarehouseError } from '../errors.js';
@@ -45,7 +46,7 @@ export interface LinearDescription {
   readonly sharingName?: string;
 }
 
-export interface NormDescription {
+interface NormDescription {
   readonly kind: 'batch_norm' | 'layer_norm';
   readonly name: string;
   /** Defaults to 1e-5. */
@@ -53,12 +54,12 @@ export interface NormDescription {
 }
 
 /** Layers without stored tensors. A name here is only for messages and tables of costs. */
-export interface ActivationDescription {
+interface ActivationDescription {
   readonly kind: 'relu' | 'relu6' | 'gelu';
   readonly name?: string;
 }
 
-export interface MaxPool2dDescription {
+interface MaxPool2dDescription {
   readonly kind: 'max_pool2d';
   readonly name?: string;
   readonly kernel: number;
@@ -69,13 +70,13 @@ export interface MaxPool2dDescription {
 }
 
 /** [N, H, W, C] to [N, C]. */
-export interface GlobalAvgPoolDescription {
+interface GlobalAvgPoolDescription {
   readonly kind: 'global_avg_pool';
   readonly name?: string;
 }
 
 /** Drops elements in training with the model's option `dropout`. */
-export interface DropoutDescription {
+interface DropoutDescription {
   readonly kind: 'dropout';
   readonly name?: string;
 }
@@ -229,6 +230,21 @@ function problemsOf(issue: z.core.$ZodIssue, value: unknown): string[] {
   });
 }
 
+/** Far more than networks have; what goes deeper than the stack would end in an error of its own. */
+const DEEPEST_RESIDUAL = 50;
+
+/** Looks level by level, without recursion, at each part of a level once: a description that holds itself ends, too. */
+function isTooDeep(value: unknown): boolean {
+  // A residual is two levels, its object and the list of its layers; so are the description and its list.
+  const most = 2 * DEEPEST_RESIDUAL + 2;
+  let level = [value].filter(isObject);
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > most) return true;
+    level = [...new Set(level.flatMap((part) => Object.values(part).filter(isObject)))];
+  }
+  return false;
+}
+
 /** Every layer, those inside residuals too, in the order in which they are built. */
 export function* everyLayer(layers: NetworkDescription['layers']): Generator<LayerDescription | StageDescription> {
   for (const layer of layers) {
@@ -256,6 +272,12 @@ function repeatedNames(layers: NetworkDescription['layers']): string[] {
  *   that is given twice. Whether the layers fit each other shows when a model is made.
  */
 export function parseDescription(value: unknown, source = 'network description'): NetworkDescription {
+  if (isTooDeep(value)) {
+    throw new KernelWarehouseError(
+      'ERR_KW_CONFIG',
+      `${source}: expected at most ${DEEPEST_RESIDUAL} residuals inside each other, but they go deeper, or without end`,
+    );
+  }
   const parsed = schema.safeParse(value);
   const problems = parsed.success
     ? repeatedNames(parsed.data.layers).map(

@@ -9,12 +9,13 @@ import { elements } from '../graph/operation.js';
 import { output } from '../graph/ops/copy.js';
 import { fuseMixing } from '../graph/passes/fuse_mixing.js';
 import { lower } from '../graph/passes/lower.js';
-import { type ControlName, controlBlock, controlBytes } from '../plan/control.js';
+import { type ControlName, controlBlock, controlBytes, controlSlots } from '../plan/control.js';
 import type { Plan } from '../plan/plan.js';
 import type { DeviceBuffer } from '../runtime/buffer.js';
 import type { Device } from '../runtime/device.js';
 import type { Program } from '../runtime/program.js';
 import { fillInitialValues } from '../warehouse/index.js';
+import { checkNames, shortly, suggestion } from './known_names.js';
 import { compareTensors, describeMisfit, type LoadReport } from './load_report.js';
 import type { Model } from './model.js';
 
@@ -28,8 +29,23 @@ export interface NamedTensor extends StoredTensor {
 export interface LoadOptions {
   /** Whether every tensor of the model must be in the source, and the other way round (the default). Shapes must fit in any case. */
   readonly strict?: boolean;
-  /** Names of tensors that may have another shape in the source, and then keep their values: the classifier, to train it for other classes. */
+  /**
+   * Names of tensors that may have another shape in the source, and then keep their
+   * values: the classifier, to train it for other classes.
+   */
   readonly replaced?: Iterable<string>;
+}
+
+/** One entry for each option, so that the compiler misses none that is added. */
+const loadOptionNames: Readonly<Record<keyof LoadOptions, true>> = { strict: true, replaced: true };
+
+/** A Map of tensors is the likeliest mistake: it has a method `has`, and tensors under the right names. */
+function checkSource(source: TensorSource): void {
+  if (typeof source?.has === 'function' && typeof source.entry === 'function' && typeof source.read === 'function') return;
+  throw new KernelWarehouseError(
+    'ERR_KW_INVALID_ARGUMENT',
+    `load: expected a source of tensors, got ${shortly(source)}; give what openCheckpoint returns, or tensorsInMemory(tensors) for a Map`,
+  );
 }
 
 export type Controls = Readonly<Partial<Record<ControlName, number>>>;
@@ -112,12 +128,16 @@ export class ModelInstance implements Disposable {
 
   /**
    * Writes the stored tensors from a checkpoint, one after the other, so that no more than one is in memory besides the device's.
-   * Throws ERR_KW_CHECKPOINT, before anything is written, naming every tensor that does not fit, or when no trained tensor would be loaded. What
-   * is not loaded keeps its values.
+   * Throws ERR_KW_CHECKPOINT, before anything is written, naming every tensor that does not fit, or when no trained tensor would be loaded;
+   * ERR_KW_INVALID_ARGUMENT for what is no source and for options that mean nothing. What is not loaded keeps its values.
    */
-  async load(source: TensorSource, { strict = true, replaced = [] }: LoadOptions = {}): Promise<LoadReport> {
+  async load(source: TensorSource, options: LoadOptions = {}): Promise<LoadReport> {
+    checkNames(options, Object.keys(loadOptionNames), 'options of load');
+    const { strict = true, replaced = [] } = options;
+    checkSource(source);
     const report = this.model.compare(source);
     const kept = new Set(replaced);
+    this.#checkStored(kept);
     const wrongShape = report.wrongShape.filter(({ name }) => !kept.has(name));
     const misfit = describeMisfit(strict ? { ...report, wrongShape } : { ...report, wrongShape, missing: [], unexpected: [] });
     const fail = (problem: string): never => {
@@ -133,8 +153,17 @@ export class ModelInstance implements Disposable {
     return report;
   }
 
-  /** Writes the whole control block: run-time scalars that are not given become 0. */
+  /**
+   * Writes the whole control block: run-time scalars that are not given become 0.
+   * Throws ERR_KW_INVALID_ARGUMENT for those that do not exist, and for values that are no finite numbers.
+   */
   async setControls(values: Controls): Promise<void> {
+    checkNames(values, Object.keys(controlSlots), 'controls');
+    for (const [name, value] of Object.entries(values)) {
+      if (!Number.isFinite(value)) {
+        throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', `controls: expected ${name} to be a finite number, got ${String(value)}`);
+      }
+    }
     await this.control.write(controlBlock(values));
   }
 
@@ -153,10 +182,11 @@ export class ModelInstance implements Disposable {
    * `Model.forwardStages`. Throws ERR_KW_INVALID_ARGUMENT for a stage that the network does not have, or that is given twice.
    */
   async stages(images: Float32Array, batch: number, height: number, width: number, stages: readonly number[]): Promise<FeatureMap[]> {
-    if (stages.length === 0 || new Set(stages).size < stages.length) {
+    if (!Array.isArray(stages) || stages.length === 0 || new Set(stages).size < stages.length) {
+      const received = Array.isArray(stages) ? `[${stages.join(', ')}]` : shortly(stages);
       throw new KernelWarehouseError(
         'ERR_KW_INVALID_ARGUMENT',
-        `expected at least one stage, and each once, but received [${stages.join(', ')}]`,
+        `expected a list of at least one stage, and each once, but received ${received}`,
       );
     }
     return this.#infer(images, [batch, height, width], `stages ${stages.join()}`, () =>
@@ -167,6 +197,15 @@ export class ModelInstance implements Disposable {
   /** Runs the plan for `wanted` on images of a size, made at its first use; the results in the order that `plan` gives. */
   async #infer(images: Float32Array, size: readonly number[], wanted: string, plan: () => [Plan, Result[]]): Promise<FeatureMap[]> {
     const expected = [...size, 3];
+    if (!size.every((one) => Number.isInteger(one) && one > 0)) {
+      throw new KernelWarehouseError(
+        'ERR_KW_INVALID_ARGUMENT',
+        `expected positive whole numbers as batch, height and width but received ${size.join(', ')}`,
+      );
+    }
+    if (!(images instanceof Float32Array)) {
+      throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', `expected images as a Float32Array but received ${shortly(images)}`);
+    }
     if (images.length !== elements(expected)) {
       throw new KernelWarehouseError('ERR_KW_SHAPE', `expected ${expected.join('x')} values but received ${images.length}`);
     }
@@ -187,6 +226,17 @@ export class ModelInstance implements Disposable {
     const places = Object.fromEntries(results.map(({ name, buffer }) => [name, buffer]));
     bindAll(program, { ...places, images, parameters: this.parameters, state: this.state, control: this.control });
     return { program, images, results, [Symbol.dispose]: () => disposeAll([program, images, ...Object.values(places)]) };
+  }
+
+  #checkStored(names: ReadonlySet<string>): void {
+    const known = new Set(this.model.declarations.map(({ name }) => name));
+    for (const name of names) {
+      if (known.has(name)) continue;
+      throw new KernelWarehouseError(
+        'ERR_KW_INVALID_ARGUMENT',
+        `options of load: replaced: ${this.model.network} has no tensor '${name}'${suggestion(name, [...known])}`,
+      );
+    }
   }
 
   #arenas(): [Arena, DeviceBuffer][] {

@@ -19,7 +19,10 @@ export interface MissingTensor {
   readonly nearest?: string;
 }
 
-/** Every name of the model is in one of `loaded`, `missing`, `wrongShape`; every name of the source in `loaded`, `wrongShape`, `unexpected`, `ignored`. */
+/**
+ * Every name of the model is in one of `loaded`, `missing`, `wrongShape`; every name of
+ * the source in `loaded`, `wrongShape`, `unexpected`, `ignored`.
+ */
 export interface LoadReport {
   readonly loaded: readonly string[];
   readonly missing: readonly MissingTensor[];

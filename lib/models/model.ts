@@ -11,8 +11,10 @@ import { staticConvolution } from '../layers/convolution.js';
 import { kernelWarehouseConvolution } from '../layers/kernel_warehouse.js';
 import { type ConvolutionFactory, layerShape, newContext } from '../layers/layer.js';
 import { type Allocation, type AllocationOptions, allocate, type LayerShape } from '../warehouse/index.js';
+import { checkNames, shortly } from './known_names.js';
 import { compareTensors, type LoadReport } from './load_report.js';
 import type { NetworkOptions, NetworkOutput, Stem } from './network.js';
+import { modelOptionFields, warehouseFields } from './options_schema.js';
 import { findNetwork, type RegisteredNetwork } from './registry.js';
 
 export interface ModelOptions extends Partial<NetworkOptions> {
@@ -72,8 +74,17 @@ export class Model {
   readonly #registered: RegisteredNetwork;
   readonly #convolution: ConvolutionFactory;
 
-  /** Throws ERR_KW_UNKNOWN_NETWORK, ERR_KW_CONFIG for options that the network does not take, ERR_KW_ALLOCATION for impossible warehouses. */
-  constructor({ network, warehouse, ...options }: ModelOptions) {
+  /**
+   * Throws ERR_KW_UNKNOWN_NETWORK, ERR_KW_CONFIG for options that the network does
+   * not take, ERR_KW_ALLOCATION for impossible warehouses.
+   */
+  constructor(given: ModelOptions) {
+    checkNames(given, Object.keys(modelOptionFields), 'options of Model', 'ERR_KW_CONFIG');
+    const { network, warehouse, ...options } = given;
+    if (typeof network !== 'string') {
+      throw new KernelWarehouseError('ERR_KW_CONFIG', `options of Model: expected network to be a name, got ${shortly(network)}`);
+    }
+    if (warehouse !== undefined) checkNames(warehouse, Object.keys(warehouseFields), 'warehouse options of Model', 'ERR_KW_CONFIG');
     this.#registered = findNetwork(network);
     const { kernelWarehouse, network: family } = this.#registered;
     this.network = network;
@@ -99,8 +110,8 @@ export class Model {
   }
 
   /**
-   * Appends the network to `graph` for images x [N, H, W, 3]; returns the feature maps [N, H, W, C] at the ends of the given stages, counted
-   * from 0, as a detection or segmentation head takes them. What only the classifier needs is not computed.
+   * Appends the network to `graph` for images x [N, H, W, 3]; returns the feature maps [N, H, W, C] at the ends of the given stages,
+   * counted from 0, as a detection or segmentation head takes them. What only the classifier needs is not computed.
    * Throws ERR_KW_INVALID_ARGUMENT for a stage that the network does not have.
    */
   forwardStages(graph: Graph, x: Value, training: boolean, stages: readonly number[]): Value[] {
@@ -135,10 +146,12 @@ export class Model {
     const naming = kernelWarehouse ? 'kernel_warehouse' : 'static';
     const built = network.build(newContext(graph, training), x, convolution, { ...this.options, naming });
     const expected = [x.shape[0], this.options.classes].join(', ');
-    if (built.logits.shape.join(', ') !== expected) {
+    const shape = (built as Partial<NetworkOutput> | undefined)?.logits?.shape;
+    if (shape?.join(', ') !== expected) {
       throw new KernelWarehouseError(
         'ERR_KW_SHAPE',
-        `'${this.network}': expected logits of shape [N, classes] = [${expected}], but its build function returned [${built.logits.shape.join(', ')}]`,
+        `'${this.network}': expected logits of shape [N, classes] = [${expected}], but its build function returned ` +
+          (shape ? `[${shape.join(', ')}]` : `${shortly(built)} without logits; return { logits }`),
       );
     }
     return built;
@@ -149,7 +162,8 @@ export class Model {
     if (layers.length > 0) return allocate(layers, options);
     throw new KernelWarehouseError(
       'ERR_KW_CONFIG',
-      `'${this.network}' has no layer that can be dynamic; make convolutions with the factory that the build function is given, and with a sharingName (replaceConvolutions gives them to a description)`,
+      `'${this.network}' has no layer that can be dynamic; make convolutions with the factory that the build function is given, ` +
+        'and with a sharingName (replaceConvolutions gives them to a description)',
     );
   }
 

@@ -28,7 +28,7 @@ export const warehouseFields = {
   odconvTemperature: z.number().exactOptional(),
 } satisfies Fields<AllocationOptions>;
 
-const modelFields = {
+export const modelOptionFields = {
   network: z.string(),
   classes: z.int().positive().optional(),
   stem: z.enum(['large', 'small']).optional(),
@@ -41,4 +41,4 @@ const modelFields = {
 } satisfies Fields<ModelOptions>;
 
 /** Form only; `Model` checks ranges and what goes together. */
-export const modelOptionsSchema = z.strictObject(modelFields);
+export const modelOptionsSchema = z.strictObject(modelOptionFields);

@@ -135,7 +135,9 @@ export const paperRows: readonly PaperRow[] = [
     tables: [7],
     millions: 26.95,
     config: 'kw1x_resnet50_same_dimension',
-    note: "a stage's first, second and third convolutions of a block share, shortcuts with the first; kernels of strictly equal shape give 26.93M",
+    note:
+      "a stage's first, second and third convolutions of a block share, shortcuts with the first; kernels of strictly " +
+      'equal shape give 26.93M',
   },
 
   { row: 'ConvNeXt-Tiny', tables: [2], millions: 28.59, config: 'convnext_tiny' },
@@ -226,7 +228,7 @@ export const paperRows: readonly PaperRow[] = [
 ];
 
 /** A row of Table 14: m and n of each warehouse. */
-export interface Table14Row {
+interface Table14Row {
   /** The configurations that it speaks of. */
   readonly configs: readonly string[];
   readonly m: readonly number[];

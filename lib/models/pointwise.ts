@@ -5,7 +5,7 @@ import { reshape } from '../graph/ops/reshape.js';
 import { type ConvolutionFactory, convolutionSpec, type LayerContext } from '../layers/layer.js';
 import type { BuildOptions } from './network.js';
 
-export interface PointwiseShape {
+interface PointwiseShape {
   readonly name: string;
   readonly outChannels: number;
   readonly sharingName: string;

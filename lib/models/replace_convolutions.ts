@@ -10,6 +10,7 @@ import {
   parseDescription,
   type StageDescription,
 } from './description.js';
+import { checkNames } from './known_names.js';
 import { nearestName } from './nearest_name.js';
 
 /** A layer that can be dynamic. */
@@ -88,6 +89,17 @@ function isReplaceable(layer: { readonly kind: string }): layer is ReplaceableLa
 
 function fail(message: string): never {
   throw new KernelWarehouseError('ERR_KW_CONFIG', `replaceConvolutions: ${message}`);
+}
+
+/** One entry for each option, so that the compiler misses none that is added. */
+const optionNames: Readonly<Record<keyof ReplaceOptions, true>> = { kinds: true, layers: true, reassign: true };
+
+function checkOptions(options: ReplaceOptions): void {
+  checkNames(options, Object.keys(optionNames), 'replaceConvolutions', 'ERR_KW_CONFIG');
+  const { kinds = [], layers = [], reassign = true } = options;
+  if (!Array.isArray(kinds) || kinds.some((kind) => !isReplaceable({ kind }))) fail('expected kinds to be a list of conv2d and linear');
+  if (!Array.isArray(layers) && typeof layers !== 'function') fail('expected layers to be a list of names, or a function');
+  if (typeof reassign !== 'boolean') fail('expected reassign to be true or false');
 }
 
 /** The names of the chosen layers. */
@@ -193,10 +205,11 @@ function withSharingName(
  * layer1.0.conv1 and layer1.0.downsample.0 to get those of `kw_resnet50`.
  *
  * The result's `warehouse.sharingRange` is set where the description has none.
- * @throws ERR_KW_CONFIG for a description that is not valid, names of layers that it does not have or that are of another kind, and when
- *   no layer is chosen.
+ * @throws ERR_KW_CONFIG for a description that is not valid, options that do not exist, names of layers that it does not have or that are
+ *   of another kind, and when no layer is chosen.
  */
 export function replaceConvolutions(description: NetworkDescription, options: ReplaceOptions = {}): NetworkDescription {
+  checkOptions(options);
   const { layers, warehouse } = parseDescription(description);
   const chosen = chooseLayers(layers, options);
   const names = sharingNames(layers, chosen, options.reassign ?? true);

@@ -11,8 +11,8 @@ import {
   readConfig,
   warehouseConfigFields,
 } from './config.js';
+import { suggestion } from './known_names.js';
 import type { ModelOptions } from './model.js';
-import { nearestName } from './nearest_name.js';
 import { findNetwork, networkNames, registrationRemedy } from './registry.js';
 
 /** The fields that `modelOptions` reads. */
@@ -48,8 +48,9 @@ export interface Selection {
 }
 
 /**
- * Finds what `name` means: the path of a JSON configuration, an official configuration (`kw1x_resnet18`), or a network with its defaults
- * (`kw_resnet18`). A path that does not exist stands for the official configuration of the same file name, as the authors' commands give it. Throws ERR_KW_UNKNOWN_NETWORK with the nearest name, or ERR_KW_CONFIG.
+ * Finds what `name` means: a network with its defaults (`kw_resnet18`), an official configuration (`kw1x_resnet18`), or the path of a JSON
+ * configuration, which has a `/` or ends in `.json`. A path that does not exist stands for the official configuration of the same file
+ * name, as the authors' commands give it. Throws ERR_KW_UNKNOWN_NETWORK with the nearest name, or ERR_KW_CONFIG.
  */
 export function selectModel(name: string): Selection {
   const official = missingOfficialFile(name);
@@ -91,15 +92,14 @@ function missingOfficialFile(path: string): string | undefined {
 }
 
 function findConfig(name: string): NetworkConfig {
-  if (name.endsWith('.json') || existsSync(name)) return readConfig(name);
   const networks = networkNames();
   if (networks.includes(name)) return { model: name };
   if (officialConfigNames().includes(name)) return officialConfig(name);
+  if (/[/\\]|\.json$/.test(name)) return readConfig(name);
   const known = [...new Set([...networks, ...officialConfigNames()])];
-  const suggestion = nearestName(name, known);
-  const hint = suggestion === undefined ? '.' : `; did you mean '${suggestion}'?`;
+  const file = existsSync(name) ? `; for the file of this name give ./${name}.` : '';
   throw new KernelWarehouseError(
     'ERR_KW_UNKNOWN_NETWORK',
-    `no network or configuration '${name}'${hint} Known: ${known.join(', ')}. ${registrationRemedy}`,
+    `no network or configuration '${name}'${file || suggestion(name, known)} ${registrationRemedy}`,
   );
 }

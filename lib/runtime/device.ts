@@ -48,7 +48,8 @@ export class Device implements Disposable {
    * Opens a device. 'auto' takes the one that the environment variable KW_DEVICE names, else 'cpu'.
    * Each call opens a device of its own, with its own thread.
    *
-   * Throws ERR_KW_INVALID_ARGUMENT (unknown name or option, threads or KW_NUM_THREADS out of range), ERR_KW_CUDA_UNAVAILABLE, ERR_KW_NATIVE_MISSING.
+   * Throws ERR_KW_INVALID_ARGUMENT (unknown name or option, threads or KW_NUM_THREADS out of range), ERR_KW_CUDA_UNAVAILABLE,
+   * ERR_KW_NATIVE_MISSING.
    */
   static open(name: DeviceName = 'auto', options: DeviceOptions = {}): Device {
     const unknown = Object.keys(options).filter((key) => key !== 'threads');

@@ -73,7 +73,10 @@ function packageRoot(): string {
   }
 }
 
-/** Loads the add-on of the package in `root`: its own build where there is one, even a broken one, else the prebuilt binary for this platform. */
+/**
+ * Loads the add-on of the package in `root`: its own build where there is one, even a
+ * broken one, else the prebuilt binary for this platform.
+ */
 export function loadFrom(root: string): NativeAddon {
   const failures: string[] = [];
   const built = join(root, 'build', 'Release', 'kernel_warehouse.node');

@@ -40,8 +40,8 @@ export class Program implements Disposable {
   }
 
   /**
-   * Binds buffers by the names that the plan gives them, for the runs queued from now on. Either all are bound or, when one is refused, none.
-   * Throws ERR_KW_INVALID_ARGUMENT: an unknown name, a buffer that is too small or belongs to another device; ERR_KW_DISPOSED.
+   * Binds buffers by the names that the plan gives them, for the runs queued from now on. Either all are bound or, when one is refused,
+   * none. Throws ERR_KW_INVALID_ARGUMENT: an unknown name, a buffer that is too small or belongs to another device; ERR_KW_DISPOSED.
    */
   bind(bindings: Readonly<Record<string, DeviceBuffer>>): this {
     const native = this.#live();

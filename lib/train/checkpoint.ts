@@ -1,4 +1,7 @@
-/** A training run's checkpoint: a safetensors file with the weights under their official names, and all that is needed to use them or go on. */
+/**
+ * A training run's checkpoint: a safetensors file with the weights under their
+ * official names, and all that is needed to use them or go on.
+ */
 import { z } from 'zod';
 import { type CheckpointFile, openCheckpoint, type TensorSource } from '../checkpoint/checkpoint_file.js';
 import { failureOf } from '../checkpoint/failure.js';

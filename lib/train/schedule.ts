@@ -10,7 +10,10 @@ export interface LearningRateSchedule {
   readonly iterationsPerEpoch: number;
 }
 
-/** The learning rate of an iteration, counted from 1: linear warm-up, then half a cosine down to the minimum (Loshchilov and Hutter, 2017). */
+/**
+ * The learning rate of an iteration, counted from 1: linear warm-up, then half a
+ * cosine down to the minimum (Loshchilov and Hutter, 2017).
+ */
 export function learningRateAt(
   iteration: number,
   { peak, minimum, warmupEpochs, epochs, iterationsPerEpoch }: LearningRateSchedule,

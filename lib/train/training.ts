@@ -170,7 +170,8 @@ class Run {
     if (!Number.isFinite(loss)) {
       throw new KernelWarehouseError(
         'ERR_KW_INVALID_ARGUMENT',
-        `the loss of iteration ${iteration} is ${loss} (gradient norm ${gradientNorm}); the last checkpoint is untouched. Try a lower learning rate than ${options.learningRate}`,
+        `the loss of iteration ${iteration} is ${loss} (gradient norm ${gradientNorm}); the last checkpoint is untouched. ` +
+          `Try a lower learning rate than ${options.learningRate}`,
       );
     }
     progress.batch = batch.index + 1;

@@ -119,7 +119,8 @@ function resolve<T>(
   if (list.length !== 1 && list.length !== groups.length) {
     throw new KernelWarehouseError(
       'ERR_KW_ALLOCATION',
-      `${option}: expected one value, or ${groups.length} for the warehouses ${groups.map(({ name }) => name).join(', ')}; got ${list.length}`,
+      `${option}: expected one value, or ${groups.length} for the warehouses ${groups.map(({ name }) => name).join(', ')}; ` +
+        `got ${list.length}`,
     );
   }
   for (const item of list) {
@@ -201,7 +202,8 @@ export function allocate(layers: readonly LayerShape[], options: AllocationOptio
     if (!cellSharing && budget < 1) {
       throw new KernelWarehouseError(
         'ERR_KW_ALLOCATION',
-        `warehouse ${group.name}: without cell sharing every mixture needs a cell of its own, but the budget is ${budget}; give a budget of 1 or more`,
+        `warehouse ${group.name}: without cell sharing every mixture needs a cell of its own, but the budget is ${budget}; ` +
+          'give a budget of 1 or more',
       );
     }
     const m = total(mixtures);

@@ -109,8 +109,9 @@ export function validateBudget(warehouse: string, mixtures: readonly number[], b
   const used = sum(mixtures.map((count) => cellsOfLayer(count, budget)));
   throw new KernelWarehouseError(
     'ERR_KW_ALLOCATION',
-    `warehouse ${warehouse}: budget ${budget} gives ${cellCount(total, budget)} cells to ${total} mixtures, but the one-to-one assignment ` +
-      `of the layers' ${mixtures.join(' + ')} mixtures needs ${used}; nearest legal budgets: ${nearestBudgets(mixtures, budget).join(', ')}` +
+    `warehouse ${warehouse}: budget ${budget} gives ${cellCount(total, budget)} cells to ${total} mixtures, but the ` +
+      `one-to-one assignment of the layers' ${mixtures.join(' + ')} mixtures needs ${used}; ` +
+      `nearest legal budgets: ${nearestBudgets(mixtures, budget).join(', ')}` +
       (budget < 1 ? ' (or cut finer cells with cellInRatio and cellOutRatio)' : ''),
   );
 }

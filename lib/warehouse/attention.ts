@@ -106,8 +106,8 @@ export function attentionShape(layer: LayerShape, mixtures: number, cells: numbe
   if (others <= 0) {
     throw new KernelWarehouseError(
       'ERR_KW_ALLOCATION',
-      `layer ${layer.name}: nonlocalBasisRatio ${options.nonlocalBasisRatio} has no cells of other layers to map to, because all ${cells} cells ` +
-        'that its mixtures see are its own; give this warehouse a ratio of 1',
+      `layer ${layer.name}: nonlocalBasisRatio ${options.nonlocalBasisRatio} has no cells of other layers to map to, ` +
+        `because all ${cells} cells that its mixtures see are its own; give this warehouse a ratio of 1`,
     );
   }
   const basis = Math.max(Math.floor(others * options.nonlocalBasisRatio), smallestBasis);

@@ -52,8 +52,9 @@ function cellChannels(group: SharingGroup, axis: 0 | 1, option: 'cellInRatio' | 
   const side = axis === 0 ? 'output' : 'input';
   throw new KernelWarehouseError(
     'ERR_KW_ALLOCATION',
-    `warehouse ${group.name}: ${option} ${ratio} gives cells of ${channels} ${side} channels, which do not divide ${divisor}, the greatest ` +
-      `common divisor of the layers' ${side} channels (${describe(group.layers, axis)}); nearest legal ratios: ${(legal.length > 0 ? legal : ['1']).join(', ')}`,
+    `warehouse ${group.name}: ${option} ${ratio} gives cells of ${channels} ${side} channels, which do not divide ` +
+      `${divisor}, the greatest common divisor of the layers' ${side} channels (${describe(group.layers, axis)}); ` +
+      `nearest legal ratios: ${(legal.length > 0 ? legal : ['1']).join(', ')}`,
   );
 }
 

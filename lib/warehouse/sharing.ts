@@ -2,7 +2,10 @@
 import { KernelWarehouseError } from '../errors.js';
 import { type LayerShape, weightShape } from './layer.js';
 
-/** Prefixes under which parts of sharing names count as equal. A string is a list of its characters, as the authors' configurations use it. */
+/**
+ * Prefixes under which parts of sharing names count as equal. A string is a list of
+ * its characters, as the authors' configurations use it.
+ */
 export type SharingRange = string | readonly string[];
 
 /**
@@ -25,8 +28,9 @@ export interface SharingGroup {
 }
 
 /**
- * Groups layers by fused sharing name and, with `sameDimensions`, by the shape of their kernels (paper, table 7). Groups are ordered by their first layer in the order of `reserved`, which is the official
- * numbering of warehouses; layers inside a group keep the list's order, in which cells are given out.
+ * Groups layers by fused sharing name and, with `sameDimensions`, by the shape of their kernels (paper, table 7). Groups are ordered by
+ * their first layer in the order of `reserved`, which is the official numbering of warehouses; layers inside a group keep the list's
+ * order, in which cells are given out.
  * @throws ERR_KW_ALLOCATION for an empty prefix, which every name starts with.
  */
 export function groupLayers(layers: readonly LayerShape[], range: SharingRange, sameDimensions = false): readonly SharingGroup[] {

@@ -57,6 +57,12 @@ test('for people: a table of warehouses and layers, or a line for each network',
   for (const name of ['resnet18', 'kw_resnet50', 'kw1d4x_resnet18']) t.regex(all.stdout, new RegExp(`^│ ${name} +│`, 'm'));
 });
 
+test('images that are too small for a network: the least size', async (t) => {
+  const { code, stderr } = await kernelWarehouse(['plan', 'convnext_tiny', '--image-size', '8']);
+  t.is(code, 1);
+  t.regex(stderr, /^kernel-warehouse: expected images of at least 32 pixels for convnext_tiny, got 8: .*a kernel of 2x2 .*\n$/);
+});
+
 test('a network that is none is named with the nearest one', async (t) => {
   const { code, stderr } = await kernelWarehouse(['plan', 'kw1x_resnet81']);
   t.is(code, 1);

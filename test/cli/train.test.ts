@@ -121,7 +121,8 @@ test.serial('predict takes images that are not square', async (t) => {
 
 test.serial('stopped by Ctrl-C in an epoch and resumed, a run comes to the same bits', async (t) => {
   const start = ['train', data, '--output', stopped, ...network, ...options];
-  const first = await kernelWarehouse(start, { signals: { when: /^checkpoint/m, names: ['SIGINT'] } });
+  // The second one at once, as `timeout -s INT` sends it.
+  const first = await kernelWarehouse(start, { signals: { when: /^checkpoint/m, names: ['SIGINT', 'SIGINT'] } });
   t.is(first.code, 130, first.stderr);
   t.regex(first.stderr, /SIGINT: stopping after this step/);
   t.regex(first.stdout, /^stopped; go on with: .* --resume --threads 1$/m);
@@ -213,6 +214,17 @@ test('train checks its data and its configuration before it makes anything', asy
   t.regex(await failure('train', join(folder, 'nothing'), '--output', output), /nothing: no such folder; expected FOLDER\/<class>/);
   t.regex(await train('--network', 'kw_resnet19'), /^no network or configuration 'kw_resnet19'; did you mean 'kw_resnet18'\?/);
   t.is(await train('--optimizer', 'adamw', '--momentum', '0.5'), '--momentum is an option of sgd, but the optimizer is adamw\n');
+
+  const file = join(folder, 'a-file');
+  writeFileSync(file, '');
+  t.regex(await failure('train', data, '--output', file), /^--output: expected a folder that can be written, got .*a-file: EEXIST/);
+  t.regex(
+    await failure('train', data, '--output', join(file, 'run')),
+    /^--output: expected a folder that can be written, got .*run: ENOTDIR/,
+  );
+  const locked = join(folder, 'locked');
+  mkdirSync(join(locked, 'train.lock'), { recursive: true });
+  t.regex(await failure('train', data, '--output', locked), /^--output: expected a folder that can be written, got .*locked: EISDIR/);
 
   const config = join(folder, 'config.json');
   const write = (fields: object) => writeFileSync(config, JSON.stringify({ model: 'kw_resnet18', ...fields }));

@@ -14,6 +14,16 @@ for (const verb of ['train', 'eval', 'predict', 'convert', 'plan', 'doctor']) {
   });
 }
 
+for (const verb of ['eval', 'predict', 'convert']) {
+  test(`${verb} --help says which weights refuse --network`, async (t) => {
+    const { stdout } = await kernelWarehouse([verb, '--help']);
+    t.regex(
+      stdout,
+      /checkpoint of train, .* describe their network themselves and refuse --network, --config, --classes,\n--stem and --temp/,
+    );
+  });
+}
+
 test('--help lists the verbs, --version is the package', async (t) => {
   const help = await kernelWarehouse(['--help']);
   t.is(help.code, 0);

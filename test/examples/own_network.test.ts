@@ -108,13 +108,15 @@ test('both entries of the package have the names that a network needs, and one r
   const required = createRequire(import.meta.url)(name) as Readonly<Record<string, unknown>>;
   const names = [
     ...['registerNetwork', 'convolutionSpec', 'staticConvolution', 'kernelWarehouseConvolution', 'linearLayer', 'batchNormLayer'],
-    ...['layerNormLayer', 'sharingName', 'stagePart', 'residualSharingName', 'invertedResidualStages', 'Graph'],
+    ...['layerNormLayer', 'sharingName', 'Graph'],
     ...['describedNetwork', 'parseDescription', 'replaceConvolutions', 'openCheckpoint', 'trainingCheckpoint'],
   ];
   for (const known of names) {
     t.is(typeof entry[known], 'function', known);
     t.is(required[known], entry[known], known);
   }
+  for (const internal of ['stagePart', 'residualSharingName', 'invertedResidualStages', 'classifierNames', 'describeMisfit'])
+    t.false(internal in entry, internal);
   const ops = [
     ...['add', 'addBias', 'concat', 'conv2d', 'dropout', 'fill', 'gelu', 'globalAvgPool', 'linear', 'matmul', 'maxPool2d', 'multiply'],
     ...['relu', 'relu6', 'reshape', 'selfAttention', 'sigmoid', 'slice', 'layerNorm', 'batchNorm', 'samplewiseConv2d', 'mixCells'],

@@ -148,6 +148,21 @@ test('what does not fit is named with its layer, what was expected and what came
   t.throws(() => describedNetwork({ layers: [] }), { code: 'ERR_KW_CONFIG' });
 });
 
+test('residuals may stand in each other, but not without end', (t) => {
+  const nested = (depth: number): unknown => {
+    let layer: unknown = { kind: 'relu' };
+    for (let level = 0; level < depth; level++) layer = { kind: 'residual', layers: [layer] };
+    return { layers: [layer] };
+  };
+  t.notThrows(() => parseDescription(nested(50)));
+  const refused = { code: 'ERR_KW_CONFIG', message: /^network description: expected at most 50 residuals inside each other/ } as const;
+  for (const depth of [51, 20_000]) t.throws(() => parseDescription(nested(depth)), refused);
+  const endless: { kind: string; layers: unknown[]; shortcut: unknown[] } = { kind: 'residual', layers: [], shortcut: [] };
+  endless.layers.push(endless, endless);
+  endless.shortcut.push(endless);
+  t.throws(() => parseDescription({ layers: [endless] }), refused);
+});
+
 test('layers that do not fit each other are named when the model is made', (t) => {
   const head = [{ kind: 'global_avg_pool' }, { kind: 'linear', name: 'fc', outFeatures: 'classes' }] as const;
   const refused = (layers: NetworkDescription['layers'], message: RegExp, prefix = '') =>

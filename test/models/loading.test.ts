@@ -1,5 +1,8 @@
 /** Weights and networks: what fits, what does not and how it is said, and what the shapes of weights tell. */
 import { createHash } from 'node:crypto';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import test from 'ava';
 import { type TensorSource, tensorsInMemory } from '../../lib/checkpoint/checkpoint_file.js';
 import type { StoredTensor } from '../../lib/checkpoint/stored_tensor.js';
@@ -132,6 +135,34 @@ test('loading: all or nothing unless told otherwise', async (t) => {
   t.is(await value(second, 'fc.weight'), Number(tensors.get('fc.weight')?.data[0]), 'kept from before, not the zeros of the file');
 });
 
+test('calls that mean nothing are refused with the nearest name', async (t) => {
+  using device = Device.open('cpu', { threads: 1 });
+  using instance = new ModelInstance(new Model(options), device);
+  const refused = (call: Promise<unknown>, message: RegExp) => t.throwsAsync(call, { code: 'ERR_KW_INVALID_ARGUMENT', message });
+  const tensors: Map<string, StoredTensor> = new Map(await instance.save());
+  const source = tensorsInMemory(tensors);
+  await refused(
+    instance.load(tensors as unknown as typeof source),
+    /^load: expected a source of tensors, got an object of class Map; give /,
+  );
+  await refused(instance.load(source, { strickt: false } as object), /unknown option 'strickt'; did you mean 'strict'\?$/);
+  await refused(
+    instance.load(source, { replaced: ['fc.wait'] }),
+    /^options of load: replaced: resnet18 has no tensor 'fc\.wait'; did you mean 'fc\.weight'\?$/,
+  );
+  await refused(instance.setControls({ temprature: 1 } as object), /^controls: unknown option 'temprature'; did you mean 'temperature'\?$/);
+  await refused(instance.setControls({ temperature: NaN }), /^controls: expected temperature to be a finite number, got NaN$/);
+  const images = new Float32Array(32 * 32 * 3);
+  await refused(
+    instance.stages(images, 1, 32, 32, undefined as unknown as number[]),
+    /^expected a list of at least one stage, .* received nothing$/,
+  );
+  const size = /^expected positive whole numbers as batch, height and width but received /;
+  await refused(instance.logits(new Float32Array(0), 0, 32), size);
+  await refused(instance.logits(images.subarray(images.length / 2), 0.5, 32), size);
+  await refused(instance.logits([...images] as unknown as Float32Array, 1, 32), /^expected images as a Float32Array but received a list$/);
+});
+
 test('half, bfloat16 and double become float32 on the device', async (t) => {
   using device = Device.open('cpu', { threads: 1 });
   using instance = new ModelInstance(new Model(options), device);
@@ -196,6 +227,23 @@ test('the path of a missing file stands for the official configuration of its na
   t.is(note, 'there is no file configs/resnet/kw1d2x_resnet18.json; using the official configuration kw1d2x_resnet18');
   t.is(selectModel('kw1d2x_resnet18').note, undefined);
   t.throws(() => selectModel('configs/mine.json'), { code: 'ERR_KW_CONFIG', message: /configs\/mine\.json: cannot read/ });
+});
+
+test.serial('a folder or file in the working directory does not hide a network; a path has a slash', (t) => {
+  const before = process.cwd();
+  const folder = mkdtempSync(join(tmpdir(), 'kernel-warehouse-select-'));
+  process.chdir(folder);
+  t.teardown(() => {
+    process.chdir(before);
+    rmSync(folder, { recursive: true });
+  });
+  mkdirSync('kw_resnet18');
+  writeFileSync('kw1x_resnet18', '{}');
+  writeFileSync('mine', '{"model": "resnet50"}');
+  t.deepEqual(selectModel('kw_resnet18').model.network, 'kw_resnet18');
+  t.deepEqual(selectModel('kw1x_resnet18').config, officialConfig('kw1x_resnet18'));
+  t.is(selectModel('./mine').model.network, 'resnet50');
+  t.throws(() => selectModel('mine'), { code: 'ERR_KW_UNKNOWN_NETWORK', message: /'mine'; for the file of this name give \.\/mine\./ });
 });
 
 test('options from a file are checked, and every configuration passes', (t) => {

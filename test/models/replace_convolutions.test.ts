@@ -158,5 +158,9 @@ test('choices that cannot be made are refused', (t) => {
   refused({ layers: [] }, none);
   refused({ layers: () => false }, none);
   refused({ kinds: ['linear'] }, none);
+  refused({ layer: ['fc'] } as ReplaceOptions, "unknown option 'layer'; did you mean 'layers'?");
+  refused({ kinds: ['conv'] } as unknown as ReplaceOptions, 'expected kinds to be a list of conv2d and linear');
+  refused({ layers: 'fc' } as unknown as ReplaceOptions, 'expected layers to be a list of names, or a function');
+  refused({ reassign: 1 } as unknown as ReplaceOptions, 'expected reassign to be true or false');
   t.throws(() => replaceConvolutions({ layers: [] }), { code: 'ERR_KW_CONFIG', message: /at least one layer/ });
 });

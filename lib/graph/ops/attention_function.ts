@@ -15,13 +15,16 @@ export const attentionFunctions: readonly AttentionFunction[] = ['contrasting', 
 
 export interface AttentionFunctionAttributes {
   readonly function: AttentionFunction;
-  /** For each of the m mixtures the cells where beta is 1; index n is the zero cell. Empty: no initial assignment, whatever the temperature. */
+  /**
+   * For each of the m mixtures the cells where beta is 1; index n is the zero cell.
+   * Empty: no initial assignment, whatever the temperature.
+   */
   readonly assignment: readonly (readonly number[])[];
   /** Keeps sums of magnitudes away from zero. */
   readonly epsilon: number;
 }
 
-export interface AttentionFunctionOptions extends Omit<AttentionFunctionAttributes, 'epsilon'> {
+interface AttentionFunctionOptions extends Omit<AttentionFunctionAttributes, 'epsilon'> {
   /** Default 0.001. */
   readonly epsilon?: number;
 }

@@ -56,7 +56,8 @@ export function convolutionSize(op: string, input: Sizes, kernel: Sizes, { strid
     if (!(output >= 1)) {
       throw shapeError(
         op,
-        `a kernel of ${kernel.join('x')} (dilation ${dilation.join('x')}) does not fit an input of ${input.join('x')} with padding ${padding.join('x')}`,
+        `a kernel of ${kernel.join('x')} (dilation ${dilation.join('x')}) does not fit an input of ${input.join('x')} ` +
+          `with padding ${padding.join('x')}`,
       );
     }
     return output;

@@ -20,7 +20,8 @@ export function mixturesOf(op: string, { outChannels, inChannels, kernel }: MixA
   if (outChannels % fe || inChannels % ce || kernel[0] % keh || kernel[1] % kew) {
     throw shapeError(
       op,
-      `cells of ${fe}x${ce} channels and ${keh}x${kew} positions do not tile a weight of ${outChannels}x${inChannels} and ${kernel.join('x')}`,
+      `cells of ${fe}x${ce} channels and ${keh}x${kew} positions do not tile a weight of ${outChannels}x${inChannels} and ` +
+        `${kernel.join('x')}`,
     );
   }
   return (outChannels / fe) * (inChannels / ce) * (kernel[0] / keh) * (kernel[1] / kew);
