@@ -79,7 +79,8 @@ test('DeiT takes images of one size', (t) => {
     [192, 224],
     [33, 33],
   ] as const) {
-    t.throws(() => model.forward(graph, graph.input('images', [1, height, width, 3]), false), { message: /--image-size 224$/ });
+    const other = new Graph();
+    t.throws(() => model.forward(other, other.input('images', [1, height, width, 3]), false), { message: /--image-size 224$/ });
   }
   t.throws(() => new Model({ network: 'deit_tiny', imageSize: 100 }), {
     code: 'ERR_KW_CONFIG',
