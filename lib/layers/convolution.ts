@@ -7,12 +7,8 @@ import { linear } from '../graph/ops/matmul.js';
 import { reshape } from '../graph/ops/reshape.js';
 import { samplewiseConv2d } from '../graph/ops/samplewise_conv2d.js';
 import { samplewiseConv3d } from '../graph/ops/samplewise_conv3d.js';
+import { kaimingDeviation } from '../warehouse/index.js';
 import type { ConvolutionFactory, ConvolutionSpec, LayerContext } from './layer.js';
-
-/** Kaiming normal, fan out, for a ReLU. */
-export function kaimingDeviation(fanOut: number): number {
-  return Math.sqrt(2 / fanOut);
-}
 
 /**
  * The convolution that `spec` describes, of x [N, ...sizes, C] with a weight whose elements are those of [O, ...kernel, C/groups] or,

@@ -11,7 +11,8 @@ import { moduleName } from './layer.js';
 const zeros: Initialization = { kind: 'zeros' };
 const ones: Initialization = { kind: 'ones' };
 
-function kaiming(fanOut: number): number {
+/** Standard deviation of Kaiming's normal initialization for a ReLU. */
+export function kaimingDeviation(fanOut: number): number {
   return Math.sqrt(2 / fanOut);
 }
 
@@ -26,7 +27,11 @@ export function cellDeclarations(allocation: Allocation): readonly TensorDeclara
     const positions = kernel.reduce((product, size) => product * size, outChannels);
     const ranges = layers
       .filter(({ startCell, endCell }) => endCell > startCell)
-      .map(({ startCell, endCell }) => ({ start: startCell, end: endCell, deviation: kaiming((endCell - startCell) * positions) }));
+      .map(({ startCell, endCell }) => ({
+        start: startCell,
+        end: endCell,
+        deviation: kaimingDeviation((endCell - startCell) * positions),
+      }));
     return { name: `warehouse_manager.weights.${index}`, shape: [n, ...cell], channelAxis: 2, initialization: { kind: 'cells', ranges } };
   });
 }
@@ -49,7 +54,7 @@ export function layerDeclarations(layer: LayerAllocation): LayerDeclarations {
     initialization,
   });
   const linear = (name: string, outputs: number, inputs: number): TensorDeclaration =>
-    declare(`attention.${name}.weight`, [outputs, inputs], { kind: 'normal', deviation: kaiming(outputs) });
+    declare(`attention.${name}.weight`, [outputs, inputs], { kind: 'normal', deviation: kaimingDeviation(outputs) });
   const withBias = (name: string, outputs: number): TensorDeclaration[] => [
     linear(name, outputs, hidden),
     declare(`attention.${name}.bias`, [outputs], zeros),
