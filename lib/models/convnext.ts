@@ -2,12 +2,12 @@
 import type { Value } from '../graph/graph.js';
 import { channels } from '../graph/operation.js';
 import { add } from '../graph/ops/add.js';
-import { dropout } from '../graph/ops/dropout.js';
 import { gelu } from '../graph/ops/gelu.js';
 import { globalAvgPool } from '../graph/ops/global_avg_pool.js';
 import { multiply } from '../graph/ops/multiply.js';
 import { reshape } from '../graph/ops/reshape.js';
 import { linearLayer } from '../layers/convolution.js';
+import { dropoutLayer, dropPathLayer } from '../layers/dropout.js';
 import { type ConvolutionFactory, convolutionSpec, type LayerContext } from '../layers/layer.js';
 import { layerNormLayer } from '../layers/normalization.js';
 import { sharingName, stagePart } from '../warehouse/index.js';
@@ -59,7 +59,7 @@ function layerScale({ graph, options: { layerScale: initial, naming } }: ConvNex
 }
 
 function block(context: ConvNextContext, x: Value, name: string, place: (convolution: string) => string, dropPath: number): Value {
-  const { graph, training, convolution, options } = context;
+  const { graph, convolution, options } = context;
   const width = channels(x);
   const depthwise = { inChannels: width, outChannels: width, kernel: 7, padding: 3, groups: width, bias: true, deviation };
   const spec = convolutionSpec({ ...depthwise, name: `${name}.dwconv`, sharingName: place('dwconv0') });
@@ -74,10 +74,7 @@ function block(context: ConvNextContext, x: Value, name: string, place: (convolu
     2,
     width,
   );
-  return graph.labelled(name, () => {
-    const scaled = layerScale(context, y, name);
-    return add(x, training ? dropout(scaled, dropPath, { perSample: true, stream: context.nextStream() }) : scaled);
-  });
+  return graph.labelled(name, () => add(x, dropPathLayer(context, layerScale(context, y, name), dropPath)));
 }
 
 /** @param isSplit whether the third stage's blocks share in three parts (paper, appendix A.3) or all together (the released code). */
@@ -99,7 +96,7 @@ function builder(isSplit: boolean): Network['build'] {
     });
     const pooled = context.graph.labelled('avgpool', () => globalAvgPool(y));
     const features = layerNormLayer(context, pooled, 'norm', epsilon);
-    const kept = context.training ? dropout(features, options.dropout, { stream: context.nextStream() }) : features;
+    const kept = dropoutLayer(context, features, options.dropout);
     return { logits: linearLayer(context, kept, 'head', options.classes, { deviation: deviation * options.headScale }), stages };
   };
 }

@@ -8,13 +8,13 @@ import { channels } from '../graph/operation.js';
 import { add } from '../graph/ops/add.js';
 import { addBias } from '../graph/ops/add_bias.js';
 import { concat } from '../graph/ops/concat.js';
-import { dropout } from '../graph/ops/dropout.js';
 import { fill } from '../graph/ops/fill.js';
 import { gelu } from '../graph/ops/gelu.js';
 import { reshape } from '../graph/ops/reshape.js';
 import { selfAttention } from '../graph/ops/self_attention.js';
 import { slice } from '../graph/ops/slice.js';
 import { linearLayer, staticConvolution } from '../layers/convolution.js';
+import { dropoutLayer, dropPathLayer } from '../layers/dropout.js';
 import { type ConvolutionFactory, convolutionSpec, type LayerContext } from '../layers/layer.js';
 import { layerNormLayer } from '../layers/normalization.js';
 import type { BuildOptions, Network } from './network.js';
@@ -94,7 +94,7 @@ function project(context: DeitContext, x: Value, name: string, place: string): [
 }
 
 function block(context: DeitContext, x: Value, index: number): Value {
-  const { graph, training, convolution, options, heads } = context;
+  const { graph, convolution, options, heads } = context;
   const name = `blocks.${index}`;
   const width = channels(x);
   const place = (linear: 0 | 1) => `group${Math.floor(index / groupSize)}_layer${index % groupSize}_linear${linear}`;
@@ -107,10 +107,7 @@ function block(context: DeitContext, x: Value, index: number): Value {
     });
   // Deeper blocks are dropped more often, from never to `dropPath`.
   const dropPath = (options.dropPath * index) / (blocks - 1);
-  const joined = (branch: Value, identity: Value) =>
-    graph.labelled(name, () =>
-      add(identity, training ? dropout(branch, dropPath, { perSample: true, stream: context.nextStream() }) : branch),
-    );
+  const joined = (branch: Value, identity: Value) => graph.labelled(name, () => add(identity, dropPathLayer(context, branch, dropPath)));
 
   const [query, key, value] = project(context, layerNormLayer(context, x, `${name}.norm1`, epsilon), `${name}.attn`, place(0));
   const attended = graph.labelled(`${name}.attn`, () => selfAttention(query, key, value, { heads }));
@@ -118,6 +115,12 @@ function block(context: DeitContext, x: Value, index: number): Value {
   const hidden = layer(layerNormLayer(context, y, `${name}.norm2`, epsilon), 'mlp.fc1', 4 * width, 0);
   const active = graph.labelled(`${name}.mlp.act`, () => gelu(hidden));
   return joined(layer(active, 'mlp.fc2', width, 1), y);
+}
+
+/** Tokens first..end of x [N, T, width], side by side: [N, (end - first) * width]. */
+function tokensOf(x: Value, first: number, end: number): Value {
+  const [samples, count, width] = x.shape as [number, number, number];
+  return slice(reshape(x, [samples, count * width]), first * width, end * width);
 }
 
 function deit(width: number, heads: number): Network {
@@ -132,20 +135,13 @@ function deit(width: number, heads: number): Network {
         y = block(context, y, index);
         if (index % groupSize < groupSize - 1) continue;
         const last = y;
-        stages.push(
-          context.graph.labelled(`blocks.${index}`, () =>
-            reshape(slice(reshape(last, [samples, (rows * rows + 1) * width]), width, (rows * rows + 1) * width), [
-              samples,
-              rows,
-              rows,
-              width,
-            ]),
-          ),
-        );
+        // All but the class token.
+        const map = () => reshape(tokensOf(last, 1, 1 + rows * rows), [samples, rows, rows, width]);
+        stages.push(context.graph.labelled(`blocks.${index}`, map));
       }
       const normalized = layerNormLayer(context, y, 'norm', epsilon);
-      const features = context.graph.labelled('norm', () => slice(reshape(normalized, [samples, (rows * rows + 1) * width]), 0, width));
-      const kept = context.training ? dropout(features, options.dropout, { stream: context.nextStream() }) : features;
+      const features = context.graph.labelled('norm', () => tokensOf(normalized, 0, 1));
+      const kept = dropoutLayer(context, features, options.dropout);
       return { logits: linearLayer(context, kept, 'head', options.classes, { deviation }), stages };
     },
     warehouse: { sharingRange: ['layer', 'linear'], attentionNorm: 'layer' },

@@ -3,12 +3,12 @@ import { KernelWarehouseError } from '../errors.js';
 import type { Value } from '../graph/graph.js';
 import { channels } from '../graph/operation.js';
 import { add } from '../graph/ops/add.js';
-import { dropout } from '../graph/ops/dropout.js';
 import { gelu } from '../graph/ops/gelu.js';
 import { globalAvgPool } from '../graph/ops/global_avg_pool.js';
 import { maxPool2d } from '../graph/ops/max_pool2d.js';
 import { relu } from '../graph/ops/relu.js';
 import { relu6 } from '../graph/ops/relu6.js';
+import { dropoutLayer, dropPathLayer } from '../layers/dropout.js';
 import { type ConvolutionFactory, convolutionSpec, type LayerContext } from '../layers/layer.js';
 import { batchNormLayer, layerNormLayer } from '../layers/normalization.js';
 import { type LayerDescription, type NetworkDescription, parseDescription, type ResidualDescription, type Width } from './description.js';
@@ -27,7 +27,7 @@ function appendSequence(context: DescriptionContext, x: Value, layers: readonly 
 }
 
 function appendLayer(context: DescriptionContext, x: Value, layer: LayerDescription, place: string): Value {
-  const { graph, training, convolution, options } = context;
+  const { graph, convolution, options } = context;
   const sizeOf = (width: Width) => (width === 'classes' ? options.classes : width);
   const label = layer.name ?? place;
   switch (layer.kind) {
@@ -52,14 +52,14 @@ function appendLayer(context: DescriptionContext, x: Value, layer: LayerDescript
     case 'global_avg_pool':
       return graph.labelled(label, () => globalAvgPool(x));
     case 'dropout':
-      return training ? graph.labelled(label, () => dropout(x, options.dropout, { stream: context.nextStream() })) : x;
+      return graph.labelled(label, () => dropoutLayer(context, x, options.dropout));
     case 'residual':
       return appendResidual(context, x, layer, label, place);
   }
 }
 
 function appendResidual(context: DescriptionContext, x: Value, layer: ResidualDescription, label: string, place: string): Value {
-  const { graph, training, options } = context;
+  const { graph, options } = context;
   const branch = appendSequence(context, x, layer.layers, `${place}.layers`);
   const shortcut = layer.shortcut ? appendSequence(context, x, layer.shortcut, `${place}.shortcut`) : x;
   if (branch.shape.join() !== shortcut.shape.join()) {
@@ -70,10 +70,7 @@ function appendResidual(context: DescriptionContext, x: Value, layer: ResidualDe
         'give the residual a shortcut with the same stride and output channels as its layers',
     );
   }
-  return graph.labelled(label, () => {
-    const kept = training ? dropout(branch, options.dropPath, { perSample: true, stream: context.nextStream() }) : branch;
-    return add(shortcut, kept);
-  });
+  return graph.labelled(label, () => add(shortcut, dropPathLayer(context, branch, options.dropPath)));
 }
 
 function featureMap(y: Value, place: string): Value {

@@ -2,10 +2,10 @@
 import type { Value } from '../graph/graph.js';
 import { channels } from '../graph/operation.js';
 import { add } from '../graph/ops/add.js';
-import { dropout } from '../graph/ops/dropout.js';
 import { globalAvgPool } from '../graph/ops/global_avg_pool.js';
 import { relu6 } from '../graph/ops/relu6.js';
 import { linearLayer } from '../layers/convolution.js';
+import { dropoutLayer, dropPathLayer } from '../layers/dropout.js';
 import { type ConvolutionFactory, type ConvolutionSpecOptions, convolutionSpec, type LayerContext } from '../layers/layer.js';
 import { batchNormLayer } from '../layers/normalization.js';
 import { invertedResidualStages, sharingName } from '../warehouse/index.js';
@@ -87,8 +87,7 @@ function invertedResidual(context: MobileNetContext, x: Value, name: string, blo
   });
   y = convolutionNorm(context, y, [`${name}.${index}`, `${name}.${index + 1}`], { outChannels, ...pointwise('pwconv1') });
   if (stride > 1 || channels(x) !== outChannels) return y;
-  const { graph, training } = context;
-  return graph.labelled(name, () => add(x, training ? dropout(y, dropPath, { perSample: true, stream: context.nextStream() }) : y));
+  return context.graph.labelled(name, () => add(x, dropPathLayer(context, y, dropPath)));
 }
 
 /** The classifier: a plain linear layer, or in the 1/2x network one that takes part in warehouses. */
@@ -129,7 +128,7 @@ function builder(width: number, isHalf: boolean): Network['build'] {
     });
     stages.push(y);
     const pooled = context.graph.labelled('avgpool', () => globalAvgPool(y));
-    const kept = context.training ? dropout(pooled, options.dropout, { stream: context.nextStream() }) : pooled;
+    const kept = dropoutLayer(context, pooled, options.dropout);
     return { logits: classifier(context, kept, options, isHalf), stages };
   };
 }

@@ -2,11 +2,11 @@
 import type { Value } from '../graph/graph.js';
 import { channels } from '../graph/operation.js';
 import { add } from '../graph/ops/add.js';
-import { dropout } from '../graph/ops/dropout.js';
 import { globalAvgPool } from '../graph/ops/global_avg_pool.js';
 import { maxPool2d } from '../graph/ops/max_pool2d.js';
 import { relu } from '../graph/ops/relu.js';
 import { linearLayer, staticConvolution } from '../layers/convolution.js';
+import { dropoutLayer, dropPathLayer } from '../layers/dropout.js';
 import { type ConvolutionFactory, type ConvolutionSpec, convolutionSpec, type LayerContext } from '../layers/layer.js';
 import { batchNormLayer } from '../layers/normalization.js';
 import { residualSharingName } from '../warehouse/index.js';
@@ -54,7 +54,7 @@ function shortcut(context: BlockContext, x: Value, outChannels: number, stride: 
 
 /** The convolutions of a block, with a ReLU between them, joined with its shortcut. */
 function residual(context: BlockContext, x: Value, shapes: readonly ConvolutionShape[], stride: number): Value {
-  const { graph, name, training, dropPath } = context;
+  const { graph, name, dropPath } = context;
   let y = x;
   shapes.forEach((shape, index) => {
     const norm = `${name}.bn${index + 1}`;
@@ -62,10 +62,7 @@ function residual(context: BlockContext, x: Value, shapes: readonly ConvolutionS
     if (index < shapes.length - 1) y = graph.labelled(norm, () => relu(y));
   });
   const identity = shortcut(context, x, channels(y), stride);
-  return graph.labelled(name, () => {
-    const kept = training ? dropout(y, dropPath, { perSample: true, stream: context.nextStream() }) : y;
-    return relu(add(identity, kept));
-  });
+  return graph.labelled(name, () => relu(add(identity, dropPathLayer(context, y, dropPath))));
 }
 
 const basicBlock: Block = {
@@ -126,7 +123,7 @@ function resnet(block: Block, blocks: readonly number[]): Network['build'] {
       stages.push(y);
     });
     const features = context.graph.labelled('avgpool', () => globalAvgPool(y));
-    const kept = context.training ? dropout(features, options.dropout, { stream: context.nextStream() }) : features;
+    const kept = dropoutLayer(context, features, options.dropout);
     return { logits: linearLayer(context, kept, 'fc', options.classes), stages };
   };
 }
