@@ -31,8 +31,8 @@ export { type ErrorCode, KernelWarehouseError } from './errors.js';
 
 export { type NetworkConfig, officialConfig, officialConfigNames, parseConfig, readConfig } from './models/config.js';
 export { fitOptions } from './models/fitting.js';
-export { type Controls, type FeatureMap, inferencePlan, type LoadOptions, ModelInstance, type NamedTensor } from './models/instance.js';
-export type { LoadReport, MissingTensor, WrongShape } from './models/load_report.js';
+export { type Controls, type FeatureMap, inferencePlan, ModelInstance, type NamedTensor } from './models/instance.js';
+export type { LoadOptions, LoadReport, MissingTensor, WrongShape } from './models/load_report.js';
 export { Model, type ModelOptions } from './models/model.js';
 export { networkNames, registerNetwork } from './models/registry.js';
 export { modelOptions, type Selection, selectModel } from './models/select.js';

@@ -2,7 +2,7 @@
 import type { CheckpointFile } from '../checkpoint/checkpoint_file.js';
 import { convertCheckpoint } from '../checkpoint/convert.js';
 import { KernelWarehouseError } from '../errors.js';
-import { describeMisfit } from '../models/load_report.js';
+import { optimizerPrefix } from '../models/load_report.js';
 import { Model } from '../models/model.js';
 import { type Description, descriptionMetadata, readDescription } from '../train/checkpoint.js';
 import { formatBytes, formatCount, formatFields } from './figures.js';
@@ -13,9 +13,6 @@ import { describeWeights, needsNetwork, openWeights } from './trained_model.js';
 export interface ConvertFlags extends DescriptionFlags {
   readonly ema?: true;
 }
-
-/** The optimizer's state in a checkpoint of `train`: only to go on training, for which the checkpoint itself is there. */
-const OPTIMIZER = /^optimizer\./;
 
 export async function runConvert(input: string, output: string, flags: ConvertFlags): Promise<void> {
   const target = checkedOutput(output, [flags.classesFrom, flags.config]);
@@ -30,7 +27,8 @@ export async function runConvert(input: string, output: string, flags: ConvertFl
   checkedOutput(output, [input]);
   await using file = await openWeights(input, flags);
   const description = checkedDescription(file, flags);
-  const kept = file.names.filter((name) => !OPTIMIZER.test(name));
+  // The optimizer's state serves to go on training, for which the training checkpoint itself is there.
+  const kept = file.names.filter((name) => !name.startsWith(optimizerPrefix));
   const { tensors, bytes } = await convertCheckpoint(file, output, description ? descriptionMetadata(description) : {}, kept);
   const dropped = file.names.length - kept.length;
   console.log(
@@ -63,10 +61,7 @@ function checkedDescription(file: CheckpointFile, flags: ConvertFlags): Descript
 function fittingDescription(file: CheckpointFile, flags: ConvertFlags): Description | undefined {
   const found = describeWeights(file, flags);
   if (found === undefined) return undefined;
-  const misfit = describeMisfit(new Model(found.model).compare(file));
-  if (misfit !== undefined) {
-    throw new KernelWarehouseError('ERR_KW_CHECKPOINT', `${file.path}: the weights do not fit ${found.model.network}: ${misfit}`);
-  }
+  new Model(found.model).checkFit(file);
   // Without the optimizer's state there is no run to go on with.
   const { progress: _progress, ...description } = found;
   return description;

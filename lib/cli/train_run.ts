@@ -6,7 +6,6 @@ import { type CheckpointFile, openCheckpoint } from '../checkpoint/checkpoint_fi
 import { type ImageDataset, readSplitFolder, type SplitDataset } from '../data/folder.js';
 import { KernelWarehouseError } from '../errors.js';
 import { classifierNames } from '../models/fitting.js';
-import { describeMisfit } from '../models/load_report.js';
 import { imageSizeOption, Model, type ModelOptions, suitableStem } from '../models/model.js';
 import { type Selection, selectModel } from '../models/select.js';
 import { Device } from '../runtime/device.js';
@@ -144,12 +143,7 @@ function fineTuning(
   const before = fitted.classes ?? classes;
   const replaced = before === classes ? [] : classifierNames(fitted, before, classes);
   const model = { ...fitted, classes };
-  const report = new Model(model).compare(weights);
-  const wrongShape = report.wrongShape.filter(({ name }) => !replaced.includes(name));
-  const misfit = describeMisfit({ ...report, wrongShape });
-  if (misfit !== undefined) {
-    throw new KernelWarehouseError('ERR_KW_CHECKPOINT', `${weights.path}: the weights do not fit ${model.network}: ${misfit}`);
-  }
+  new Model(model).checkFit(weights, { replaced });
   return { model, start: { tensors: weights, replaced } };
 }
 

@@ -16,7 +16,7 @@ import type { Device } from '../runtime/device.js';
 import type { Program } from '../runtime/program.js';
 import { fillInitialValues } from '../warehouse/index.js';
 import { checkNames, shortly, suggestion } from './known_names.js';
-import { compareTensors, describeMisfit, type LoadReport } from './load_report.js';
+import { compareTensors, describeMisfit, type LoadOptions, type LoadReport } from './load_report.js';
 import type { Model } from './model.js';
 
 /** A tensor in PyTorch's order under its official name. */
@@ -24,16 +24,6 @@ export interface NamedTensor extends StoredTensor {
   readonly type: 'F32';
   readonly shape: readonly number[];
   readonly data: Float32Array;
-}
-
-export interface LoadOptions {
-  /** Whether every tensor of the model must be in the source, and the other way round (the default). Shapes must fit in any case. */
-  readonly strict?: boolean;
-  /**
-   * Names of tensors that may have another shape in the source, and then keep their
-   * values: the classifier, to train it for other classes.
-   */
-  readonly replaced?: Iterable<string>;
 }
 
 /** One entry for each option, so that the compiler misses none that is added. */
@@ -133,22 +123,11 @@ export class ModelInstance implements Disposable {
    */
   async load(source: TensorSource, options: LoadOptions = {}): Promise<LoadReport> {
     checkNames(options, Object.keys(loadOptionNames), 'options of load');
-    const { strict = true, replaced = [] } = options;
     checkSource(source);
-    const report = this.model.compare(source);
-    const kept = new Set(replaced);
-    this.#checkStored(kept);
-    const wrongShape = report.wrongShape.filter(({ name }) => !kept.has(name));
-    const misfit = describeMisfit(strict ? { ...report, wrongShape } : { ...report, wrongShape, missing: [], unexpected: [] });
-    const fail = (problem: string): never => {
-      const place = source.path === undefined ? '' : `${source.path}: `;
-      throw new KernelWarehouseError('ERR_KW_CHECKPOINT', `${place}the weights do not fit ${this.model.network}: ${problem}`);
-    };
-    if (misfit !== undefined) fail(misfit);
+    const replaced = new Set<string>(options.replaced);
+    this.#checkStored(replaced);
+    const report = this.model.checkFit(source, { ...options, replaced });
     const names = new Set(report.loaded);
-    if (!this.model.parameters.entries.some(({ declaration }) => names.has(declaration.name))) {
-      fail(`they have none of its trained tensors; choose the network that they belong to; ${describeMisfit(report)}`);
-    }
     for (const [arena, buffer] of this.#arenas()) await writeArena(arena, buffer, source, names);
     return report;
   }

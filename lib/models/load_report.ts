@@ -33,7 +33,23 @@ export interface LoadReport {
   readonly ignored: readonly string[];
 }
 
-const IGNORED = /(^|\.)num_batches_tracked$|^optimizer\./;
+export interface LoadOptions {
+  /** Whether every tensor of the model must be in the source, and the other way round (the default). Shapes must fit in any case. */
+  readonly strict?: boolean;
+  /**
+   * Names of tensors that may have another shape in the source, and then keep their
+   * values: the classifier, to train it for other classes.
+   */
+  readonly replaced?: Iterable<string>;
+}
+
+/** What the names of an optimizer's tensors begin with in a training checkpoint. */
+export const optimizerPrefix = 'optimizer.';
+
+function isIgnored(name: string): boolean {
+  return name.startsWith(optimizerPrefix) || /(^|\.)num_batches_tracked$/.test(name);
+}
+
 const SHOWN_NAMES = 5;
 /** Comparing names takes time that grows with their number and length, and a foreign file may have any. */
 const COMPARED_NAMES = 2000;
@@ -55,13 +71,13 @@ export function compareTensors(declarations: Iterable<TensorDeclaration>, source
     else wrongShape.push({ name, expected: shape, found });
   }
   const others = source.names.filter((name) => !known.has(name));
-  const unexpected = others.filter((name) => !IGNORED.test(name));
+  const unexpected = others.filter((name) => !isIgnored(name));
   return {
     loaded,
     missing: withNearest(missing, unexpected, source),
     wrongShape,
     unexpected,
-    ignored: others.filter((name) => IGNORED.test(name)),
+    ignored: others.filter(isIgnored),
   };
 }
 

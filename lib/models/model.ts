@@ -12,7 +12,7 @@ import { kernelWarehouseConvolution } from '../layers/kernel_warehouse.js';
 import { type ConvolutionFactory, layerShape, newContext } from '../layers/layer.js';
 import { type Allocation, type AllocationOptions, allocate, type LayerShape } from '../warehouse/index.js';
 import { checkNames, shortly } from './known_names.js';
-import { compareTensors, type LoadReport } from './load_report.js';
+import { compareTensors, describeMisfit, type LoadOptions, type LoadReport } from './load_report.js';
 import type { NetworkOptions, NetworkOutput, Stem } from './network.js';
 import { modelOptionFields, warehouseFields } from './options_schema.js';
 import { findNetwork, type RegisteredNetwork } from './registry.js';
@@ -132,6 +132,27 @@ export class Model {
   /** How the tensors of a checkpoint fit this model, by name and shape; nothing is read. */
   compare(source: TensorSource): LoadReport {
     return compareTensors(this.declarations, source);
+  }
+
+  /**
+   * The same report; throws ERR_KW_CHECKPOINT, naming every tensor that does not fit, unless the source can be loaded with these options,
+   * and when it has no trained tensor of this model.
+   */
+  checkFit(source: TensorSource, { strict = true, replaced = [] }: LoadOptions = {}): LoadReport {
+    const report = this.compare(source);
+    const kept = new Set(replaced);
+    const wrongShape = report.wrongShape.filter(({ name }) => !kept.has(name));
+    const misfit = describeMisfit(strict ? { ...report, wrongShape } : { ...report, wrongShape, missing: [], unexpected: [] });
+    const fail = (problem: string): never => {
+      const place = source.path === undefined ? '' : `${source.path}: `;
+      throw new KernelWarehouseError('ERR_KW_CHECKPOINT', `${place}the weights do not fit ${this.network}: ${problem}`);
+    };
+    if (misfit !== undefined) fail(misfit);
+    const loaded = new Set(report.loaded);
+    if (!this.parameters.entries.some(({ declaration }) => loaded.has(declaration.name))) {
+      fail(`they have none of its trained tensors; choose the network that they belong to; ${describeMisfit(report)}`);
+    }
+    return report;
   }
 
   /** Floating-point operations of one image's inference: convolutions, mixing, and everything else. */

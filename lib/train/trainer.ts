@@ -12,6 +12,7 @@ import {
   readArena,
   writeArena,
 } from '../models/instance.js';
+import { optimizerPrefix } from '../models/load_report.js';
 import { type OptimizerOptions, optimizerArenas, trainingPlan } from '../models/training_plan.js';
 import type { DeviceBuffer } from '../runtime/buffer.js';
 import type { Program } from '../runtime/program.js';
@@ -76,7 +77,7 @@ export class Trainer implements Disposable {
     const tensors = new Map<string, NamedTensor>();
     for (const arena of optimizerArenas(this.options.optimizer)) {
       for (const [name, tensor] of await readArena(this.instance.model.parameters, this.#arena(arena)))
-        tensors.set(`optimizer.${arena}.${name}`, tensor);
+        tensors.set(`${optimizerPrefix}${arena}.${name}`, tensor);
     }
     return tensors;
   }
@@ -85,10 +86,10 @@ export class Trainer implements Disposable {
   async load(source: TensorSource): Promise<void> {
     const layout = this.instance.model.parameters;
     for (const arena of optimizerArenas(this.options.optimizer)) {
-      const own = withoutPrefix(source, `optimizer.${arena}.`);
+      const own = withoutPrefix(source, `${optimizerPrefix}${arena}.`);
       const misfit = describeArenaMisfit(layout, own);
       if (misfit !== undefined) {
-        throw new KernelWarehouseError('ERR_KW_CHECKPOINT', `the optimizer's state does not fit: optimizer.${arena}: ${misfit}`);
+        throw new KernelWarehouseError('ERR_KW_CHECKPOINT', `the optimizer's state does not fit: ${optimizerPrefix}${arena}: ${misfit}`);
       }
       await writeArena(layout, this.#arena(arena), own);
     }
