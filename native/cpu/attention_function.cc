@@ -1,7 +1,6 @@
 // From logits to attentions (KernelWarehouse, section 3.3): alpha = (1-t) f(z) + t beta, each row of n+1 logits z being one mixture. f is
 // the contrasting function of equation 3 or one of those that the paper compares it with (Table 8). The last logit belongs to the zero
 // cell: it counts in f's sums and has no output.
-#include <algorithm>
 #include <array>
 #include <cmath>
 #include <string>
@@ -79,24 +78,6 @@ KW_WIDE void sigmoid_backward(const float* g, const float* z, int64_t cells, flo
     dz[j] = (1.0f - t) * g[j] * f * (1.0f - f);
   }
   dz[cells] = 0.0f;
-}
-
-[[gnu::always_inline]] inline float largest_of(const float* z, int64_t count) {
-  float largest = z[0];
-#pragma omp simd reduction(max : largest)
-  for (int64_t j = 0; j < count; ++j) largest = std::max(largest, z[j]);
-  return largest;
-}
-
-// powers[j] = exp(z[j] - largest) for count elements; returns their sum.
-[[gnu::always_inline]] inline float exponentials(const float* z, int64_t count, float largest, float* powers) {
-  float sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t j = 0; j < count; ++j) {
-    powers[j] = exponential(z[j] - largest);
-    sum += powers[j];
-  }
-  return sum;
 }
 
 KW_WIDE void softmax(const float* z, const float* beta, int64_t cells, float t, float, float* alpha) {

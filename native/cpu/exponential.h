@@ -1,6 +1,8 @@
-// exp in float, without branches or calls, so that `omp simd` vectorises the loops that use it; the library's is one call for each element.
+// exp in float and sums of it, without branches or calls, so that `omp simd` vectorises the loops that use them; the library calls a
+// function for each element.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <limits>
@@ -31,5 +33,23 @@ namespace kw::cpu {
 }
 
 [[gnu::always_inline]] inline float logistic(float x) { return 1.0f / (1.0f + exponential(-x)); }
+
+[[gnu::always_inline]] inline float largest_of(const float* z, int64_t count) {
+  float largest = z[0];
+#pragma omp simd reduction(max : largest)
+  for (int64_t j = 0; j < count; ++j) largest = std::max(largest, z[j]);
+  return largest;
+}
+
+// powers[j] = exp(z[j] - largest) for count elements, which may take z's place; returns their sum.
+[[gnu::always_inline]] inline float exponentials(const float* z, int64_t count, float largest, float* powers) {
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t j = 0; j < count; ++j) {
+    powers[j] = exponential(z[j] - largest);
+    sum += powers[j];
+  }
+  return sum;
+}
 
 }  // namespace kw::cpu

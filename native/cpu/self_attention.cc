@@ -53,15 +53,8 @@ dnnl_status_t product(int64_t rows, int64_t columns, int64_t inner, float alpha,
 KW_WIDE void softmax_rows(float* scores, int64_t rows, int64_t tokens, float* log_sums) {
   for (int64_t row = 0; row < rows; ++row) {
     float* p = scores + row * tokens;
-    float largest = p[0];
-#pragma omp simd reduction(max : largest)
-    for (int64_t j = 0; j < tokens; ++j) largest = std::max(largest, p[j]);
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j < tokens; ++j) {
-      p[j] = exponential(p[j] - largest);
-      sum += p[j];
-    }
+    const float largest = largest_of(p, tokens);
+    const float sum = exponentials(p, tokens, largest, p);
     log_sums[row] = largest + std::log(sum);
     const float inverse = 1.0f / sum;
 #pragma omp simd
