@@ -1,6 +1,6 @@
 /** What a primitive op is: its shape rule, gradient, cost and memory behaviour, side by side. One file of `ops/` defines each. */
 import { KernelWarehouseError } from '../errors.js';
-import type { DataType } from '../plan/plan.js';
+import { type DataType, elementBytes } from '../plan/plan.js';
 import type { Node, Value } from './graph.js';
 
 export type Attributes = Readonly<Record<string, unknown>>;
@@ -90,7 +90,7 @@ export function elements(shape: readonly number[]): number {
 }
 
 export function bytesOf(value: TensorType): number {
-  return 4 * elements(value.shape);
+  return elementBytes[value.type] * elements(value.shape);
 }
 
 /** The last axis: channels. */

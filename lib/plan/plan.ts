@@ -1,5 +1,8 @@
 /** The plan: a flat list of steps over a few buffers, plain JSON. docs/ARCHITECTURE.md describes it; native/runtime/plan.h reads it. */
-export type DataType = 'float32' | 'int32';
+export type DataType = 'float32' | 'int32' | 'bfloat16';
+
+/** Bytes of one element. */
+export const elementBytes: Readonly<Record<DataType, number>> = { float32: 4, int32: 4, bfloat16: 2 };
 
 export interface PlanTensor {
   readonly type: DataType;

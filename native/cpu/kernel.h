@@ -40,7 +40,7 @@ inline int64_t product(const std::vector<int64_t>& shape) {
 // Refuses a tensor of another type than expected (invalid_plan).
 inline void expect_type(const StepContext& context, const char* name, const Tensor& tensor, DataType type = DataType::float32) {
   if (tensor.type != type) {
-    context.fail(std::string("expected ") + name + " to be " + (type == DataType::float32 ? "float32" : "int32"));
+    context.fail(std::string("expected ") + name + " to be " + name_of(type) + " but received " + name_of(tensor.type));
   }
 }
 

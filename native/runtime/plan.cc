@@ -1,5 +1,7 @@
 #include "runtime/plan.h"
 
+#include <algorithm>
+#include <iterator>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -16,8 +18,9 @@ constexpr size_t kMaximumText = size_t{64} << 20;  // a ResNet-50 training plan 
 constexpr int kMaximumDepth = 32;                  // attributes nest lists of lists; nothing needs more
 constexpr int64_t kMaximumBytes = int64_t{1} << 48;
 constexpr size_t kMaximumRank = 8;
-constexpr int64_t kElementBytes = 4;  // both data types
+constexpr int64_t kLargestElement = 4;
 constexpr int64_t kWorkspaceAlignment = 64;
+constexpr DataType kDataTypes[] = {DataType::float32, DataType::int32, DataType::bfloat16};
 
 [[noreturn]] void fail(const std::string& message) { throw Error(ErrorCode::invalid_plan, "Invalid plan: " + message); }
 
@@ -101,23 +104,19 @@ Tensor read_tensor(const json& value, const std::string& where, const std::vecto
   object_at(value, where);
   Tensor tensor;
   const std::string type = string_of(value, "type", where);
-  if (type == "float32") {
-    tensor.type = DataType::float32;
-  } else if (type == "int32") {
-    tensor.type = DataType::int32;
-  } else {
-    fail(where + ".type must be 'float32' or 'int32', not '" + type + "'");
-  }
+  const auto known = std::find_if(std::begin(kDataTypes), std::end(kDataTypes), [&](DataType each) { return type == name_of(each); });
+  if (known == std::end(kDataTypes)) fail(where + ".type must be 'float32', 'int32' or 'bfloat16', not '" + type + "'");
+  tensor.type = *known;
   int64_t elements = 1;
   for (const json& size : array_of(value, "shape", where)) {
     if (tensor.shape.size() == kMaximumRank) fail(where + ".shape has more than " + std::to_string(kMaximumRank) + " axes");
     tensor.shape.push_back(integer_at(size, 1, kMaximumBytes, at(where + ".shape", tensor.shape.size())));
-    if (tensor.shape.back() > kMaximumBytes / kElementBytes / elements) fail(where + ".shape has too many elements");
+    if (tensor.shape.back() > kMaximumBytes / kLargestElement / elements) fail(where + ".shape has too many elements");
     elements *= tensor.shape.back();
   }
   tensor.buffer = static_cast<int>(integer_of(value, "buffer", 0, static_cast<int64_t>(buffers.size()) - 1, where));
   tensor.offset = integer_of(value, "offset", 0, kMaximumBytes, where);
-  const int64_t alignment = tensor.buffer == 0 ? kWorkspaceAlignment : kElementBytes;
+  const int64_t alignment = tensor.buffer == 0 ? kWorkspaceAlignment : element_bytes(tensor.type);
   if (tensor.offset % alignment != 0) {
     fail(where + ".offset " + std::to_string(tensor.offset) + " is not a multiple of " + std::to_string(alignment));
   }
@@ -147,13 +146,27 @@ Step read_step(const json& value, const std::string& where, size_t tensors) {
 
 }  // namespace
 
+int64_t element_bytes(DataType type) { return type == DataType::bfloat16 ? 2 : 4; }
+
+const char* name_of(DataType type) {
+  switch (type) {
+    case DataType::float32:
+      return "float32";
+    case DataType::int32:
+      return "int32";
+    case DataType::bfloat16:
+      return "bfloat16";
+  }
+  return "unknown";
+}
+
 int64_t Tensor::elements() const {
   int64_t elements = 1;
   for (const int64_t size : shape) elements *= size;
   return elements;
 }
 
-int64_t Tensor::bytes() const { return elements() * kElementBytes; }
+int64_t Tensor::bytes() const { return elements() * element_bytes(type); }
 
 Plan parse_plan(std::string_view text) {
   const json root = parse_text(text);

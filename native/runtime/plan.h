@@ -10,7 +10,10 @@
 
 namespace kw {
 
-enum class DataType { float32, int32 };
+enum class DataType { float32, int32, bfloat16 };
+
+int64_t element_bytes(DataType type);
+const char* name_of(DataType type);
 
 struct Tensor {
   DataType type = DataType::float32;
