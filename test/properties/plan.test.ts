@@ -13,10 +13,11 @@ import { globalAvgPool } from '../../lib/graph/ops/global_avg_pool.js';
 import { maxPool2d } from '../../lib/graph/ops/max_pool2d.js';
 import { sgd } from '../../lib/graph/ops/optimizers.js';
 import { relu } from '../../lib/graph/ops/relu.js';
+import { relu6 } from '../../lib/graph/ops/relu6.js';
 import { reshape } from '../../lib/graph/ops/reshape.js';
 import { slice } from '../../lib/graph/ops/slice.js';
 import { sumOfSquares } from '../../lib/graph/ops/sum_of_squares.js';
-import { fuseMixing } from '../../lib/graph/passes/fuse_mixing.js';
+import { fuseTraining } from '../../lib/graph/passes/fuse_training.js';
 import { lower } from '../../lib/graph/passes/lower.js';
 import { linearLayer } from '../../lib/layers/convolution.js';
 import { kernelWarehouseConvolution } from '../../lib/layers/kernel_warehouse.js';
@@ -56,7 +57,7 @@ function randomTrainingGraph(draw: Draw): Graph {
   for (const spec of specs) {
     const branch = batchNormLayer(context, convolution(context, y, spec), `${spec.name}.bn`);
     const joined = draw.boolean() ? add(branch, y) : branch;
-    const active = draw.boolean() ? relu(joined) : joined;
+    const active = draw.choice([relu, relu6, (value: Value) => value])(joined);
     y = draw.boolean() ? dropout(active, 0.3, { perSample: draw.boolean(), stream: context.nextStream() }) : active;
   }
   if (draw.boolean()) y = maxPool2d(y, 3, 2, 1);
@@ -206,7 +207,7 @@ test('fused graph and lowered plan compute what the graph computes', (t) => {
       const graph = randomTrainingGraph(draw);
       const leaves = drawLeaves(draw, graph);
       const expected = interpretGraph(graph, leaves);
-      const fused = fuseMixing(graph);
+      const fused = fuseTraining(graph);
       if (fused.nodes.some(({ op }) => op.name.startsWith('mix_cells'))) throw new Error('an assembled weight was left in the fused graph');
       expectSame('fused graph', expected, interpretGraph(fused, leaves));
       for (const [what, from] of [
