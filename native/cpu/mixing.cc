@@ -4,6 +4,7 @@
 #include <cstring>
 #include <numeric>
 #include <span>
+#include <type_traits>
 
 #include "cpu/kernel.h"
 #include "cpu/parallel.h"
@@ -114,8 +115,14 @@ struct CellMixing::Panels {
   AlignedFloats data;
 };
 
-CellMixing::CellMixing(const StepContext& context, const CellGrid& grid, const CellPlacement& placement, int64_t samples)
-    : grid_(grid), threads_(context.threads), mixtures_(grid.mixtures()), samples_(samples), mixture_offsets_(placement.mixtures) {
+CellMixing::CellMixing(const StepContext& context, const CellGrid& grid, const CellPlacement& placement, int64_t samples,
+                       DataType weights)
+    : grid_(grid),
+      threads_(context.threads),
+      weights_(weights),
+      mixtures_(grid.mixtures()),
+      samples_(samples),
+      mixture_offsets_(placement.mixtures) {
   const int64_t elements = grid.cell_elements();
   if (elements > INT32_MAX) context.fail("a cell of more than 2^31 elements");
   panel_count_ = blocks(elements, mixing_kernels().panel);
@@ -158,19 +165,20 @@ void CellMixing::cut_into_pieces(const std::vector<int64_t>& offsets) {
   }
 }
 
-void CellMixing::keep_cells(const StepContext& context, size_t input) {
+void CellMixing::keep_cells(const StepContext& context, size_t input, Use) {
   const std::string key = "cells " + std::to_string(context.step.inputs[input]) + " " + std::to_string(fingerprint(order_));
   kept_ = context.shared<Panels>(key, [&] {
-    context.resources.prepared_bytes += panel_bytes();
-    return new Panels(context, context.input(input), panel_bytes());
+    context.resources.prepared_bytes += dcell_panel_bytes();
+    return new Panels(context, context.input(input), dcell_panel_bytes());
   });
 }
 
-size_t CellMixing::panel_bytes() const { return float_bytes(panel_count_ * grid_.cells * mixing_kernels().panel); }
+size_t CellMixing::dcell_panel_bytes() const { return float_bytes(panel_count_ * grid_.cells * mixing_kernels().panel); }
 
-const float* CellMixing::cell_panels(const Memory& memory) {
+const std::byte* CellMixing::cell_panels(const Memory& memory) {
   float* panels = kept_->data.data();
-  if (!kept_->state.outdated(memory)) return panels;
+  const auto* bytes = reinterpret_cast<const std::byte*>(panels);
+  if (!kept_->state.outdated(memory)) return bytes;
   const float* cells = memory.data<float>(kept_->tensor);
   const int64_t panel = mixing_kernels().panel;
   const int64_t elements = grid_.cell_elements();
@@ -181,7 +189,7 @@ const float* CellMixing::cell_panels(const Memory& memory) {
     for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = from[order[lane]];
     for (int64_t lane = lanes; lane < panel; ++lane) to[lane] = 0;
   });
-  return panels;
+  return bytes;
 }
 
 void CellMixing::unpack(const float* panels, bool accumulate, float* cells) const {
@@ -228,34 +236,45 @@ size_t CellMixing::mix_scratch_bytes() const {
   return float_bytes(blocks(samples_ * mixtures_, row_block) * row_block * grid_.cells);
 }
 
-void CellMixing::mix(const float* attention, int64_t samples, const float* cell_panels, float* weights, int64_t weight_stride,
+void CellMixing::mix(const float* attention, int64_t samples, const std::byte* cell_panels, void* weights, int64_t weight_stride,
                      std::byte* scratch) const {
   const int64_t rows = samples * mixtures_;
   auto* coefficients = reinterpret_cast<float*>(scratch);
   pack_coefficients(attention, rows, grid_.cells, grid_.cells, 1, mixing_kernels().row_block, coefficients);
   parallel_for(threads_for(samples), static_cast<int64_t>(pieces_.size()), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t piece = begin; piece < end; ++piece) {
-      mix_piece(pieces_[static_cast<size_t>(piece)], coefficients, rows, cell_panels, weights, weight_stride);
+    for (int64_t index = begin; index < end; ++index) {
+      const Piece& piece = pieces_[static_cast<size_t>(index)];
+      const auto* panels = reinterpret_cast<const float*>(cell_panels);
+      if (weights_ == DataType::bfloat16) {
+        mix_piece(piece, coefficients, rows, panels, static_cast<uint16_t*>(weights), weight_stride);
+      } else {
+        mix_piece(piece, coefficients, rows, panels, static_cast<float*>(weights), weight_stride);
+      }
     }
   });
 }
 
-void CellMixing::mix_piece(const Piece& piece, const float* coefficients, int64_t rows, const float* cell_panels, float* weights,
+template <class Weight>
+void CellMixing::mix_piece(const Piece& piece, const float* coefficients, int64_t rows, const float* cell_panels, Weight* weights,
                            int64_t weight_stride) const {
   const auto& kernels = mixing_kernels();
   const int64_t panel = kernels.panel;
   const int64_t row_block = kernels.row_block;
   const float* panels = cell_panels + piece.first_panel * grid_.cells * panel;
-  float* targets[kMostRowBlock];
-  alignas(64) float mixed[kMostRowBlock * kMostPanel];
+  Weight* targets[kMostRowBlock];
+  alignas(64) Weight mixed[kMostRowBlock * kMostPanel];
   for (int64_t first = 0; first < rows; first += row_block) {
     const int64_t count = std::min(row_block, rows - first);
     const float* block = coefficients + first * grid_.cells;
     const auto target = [&](int64_t row) { return weights + row / mixtures_ * weight_stride + mixture_offsets_[row % mixtures_]; };
     for (int64_t r = 0; r < count; ++r) targets[r] = piece.runs ? mixed + r * panel : target(first + r) + piece.offset;
-    kernels.combine(block, count, grid_.cells, panels, piece.panels, targets, panel, false);
+    if constexpr (std::is_same_v<Weight, uint16_t>) {
+      kernels.combine_to_bfloat16(block, count, grid_.cells, panels, piece.panels, targets, panel);
+    } else {
+      kernels.combine(block, count, grid_.cells, panels, piece.panels, targets, panel, false);
+    }
     for (int64_t r = 0; r < count && piece.runs; ++r) {
-      float* to = target(first + r);
+      Weight* to = target(first + r);
       for (const Run& run : std::span(runs_).subspan(piece.first_run, piece.runs)) {
         for (int32_t lane = 0; lane < run.length; ++lane) to[run.offset + lane] = mixed[r * panel + run.lane + lane];
       }
@@ -289,7 +308,7 @@ size_t CellMixing::backward_scratch_bytes() const {
   return coefficients + static_cast<size_t>(threads_) * (gathered + float_bytes(rows * grid_.cells * kernels.lanes));
 }
 
-void CellMixing::backward(const float* attention, int64_t samples, const float* cell_panels, const float* dweights, int64_t weight_stride,
+void CellMixing::backward(const float* attention, int64_t samples, const std::byte* cell_panels, const float* dweights, int64_t weight_stride,
                           const Gradients& gradients, std::byte* scratch) const {
   const auto& kernels = mixing_kernels();
   const int64_t panel = kernels.panel;
@@ -297,6 +316,7 @@ void CellMixing::backward(const float* attention, int64_t samples, const float* 
   const int64_t rows = samples * mixtures_;
   const int64_t n = grid_.cells;
   const int threads = threads_for(samples);
+  const auto* cells = reinterpret_cast<const float*>(cell_panels);
 
   auto* coefficients = reinterpret_cast<float*>(scratch);
   scratch += float_bytes(blocks(n, row_block) * row_block * rows);
@@ -313,20 +333,20 @@ void CellMixing::backward(const float* attention, int64_t samples, const float* 
     auto* gathered = reinterpret_cast<float*>(scratch + gathered_bytes * static_cast<size_t>(part));
     float* products = products_of(part);
     if (gradients.dattention) std::fill(products, products + rows * n * kernels.lanes, 0.0f);
-    const auto count = static_cast<int64_t>(pieces_.size());
-    for (int64_t index = range_begin(count, threads, part); index < range_begin(count, threads, part + 1); ++index) {
+    const auto pieces = static_cast<int64_t>(pieces_.size());
+    for (int64_t index = range_begin(pieces, threads, part); index < range_begin(pieces, threads, part + 1); ++index) {
       const Piece& piece = pieces_[static_cast<size_t>(index)];
       const int64_t first = piece.first_panel * n * panel;
       gather_piece(piece, rows, dweights, weight_stride, gathered);
       for (int64_t p = 0; p < piece.panels && gradients.dattention; p += kCorrelatedPanels) {
-        kernels.correlate(gathered + p * rows * panel, rows, cell_panels + first + p * n * panel, n,
+        kernels.correlate(gathered + p * rows * panel, rows, cells + first + p * n * panel, n,
                           std::min(kCorrelatedPanels, piece.panels - p), products);
       }
       for (int64_t j = 0; j < n && gradients.dcell_panels; j += row_block) {
         float* targets[kMostRowBlock];
-        const int64_t cells = std::min(row_block, n - j);
-        for (int64_t cell = 0; cell < cells; ++cell) targets[cell] = gradients.dcell_panels + first + (j + cell) * panel;
-        kernels.combine(coefficients + j * rows, cells, rows, gathered, piece.panels, targets, n * panel, gradients.accumulate);
+        const int64_t count = std::min(row_block, n - j);
+        for (int64_t cell = 0; cell < count; ++cell) targets[cell] = gradients.dcell_panels + first + (j + cell) * panel;
+        kernels.combine(coefficients + j * rows, count, rows, gathered, piece.panels, targets, n * panel, gradients.accumulate);
       }
     }
   }

@@ -41,17 +41,21 @@ std::optional<CellPlacement> place_cells(const CellGrid& grid, const WeightOffse
 // simd/mixing_kernels.h) whose columns follow the weight layout, so that what is adjacent in a panel is mostly adjacent in the weight.
 class CellMixing {
  public:
-  // `samples` is the most that one call will take.
-  CellMixing(const StepContext& context, const CellGrid& grid, const CellPlacement& placement, int64_t samples);
+  // `samples` is the most that one call will take. `weights` is the type that `mix` writes: bfloat16 weights are rounded once, from sums in
+  // float32. Attention, weight gradients and all other gradients are float32.
+  CellMixing(const StepContext& context, const CellGrid& grid, const CellPlacement& placement, int64_t samples,
+             DataType weights = DataType::float32);
 
-  // A copy of the cells in panels. Steps whose layers order the elements alike share one.
-  void keep_cells(const StepContext& context, size_t input);
-  // The copy, brought up to date.
-  const float* cell_panels(const Memory& memory);
-  size_t panel_bytes() const;
+  // What a copy of the cells is for.
+  enum class Use { mix, backward };
+  // A copy of the cells (float32) in panels. Steps whose layers order the elements alike share one.
+  void keep_cells(const StepContext& context, size_t input, Use use);
+  // The copy, brought up to date: what `mix` or `backward` take.
+  const std::byte* cell_panels(const Memory& memory);
 
-  // weights[b] at `weights + b * weight_stride`: sum over j of attention[b,i,j] * cells[j] for every mixture i; attention [samples,m,n].
-  void mix(const float* attention, int64_t samples, const float* cell_panels, float* weights, int64_t weight_stride,
+  // weights[b] at `weights + b * weight_stride` elements: sum over j of attention[b,i,j] * cells[j] for every mixture i; attention
+  // [samples,m,n].
+  void mix(const float* attention, int64_t samples, const std::byte* cell_panels, void* weights, int64_t weight_stride,
            std::byte* scratch) const;
   size_t mix_scratch_bytes() const;
 
@@ -62,9 +66,10 @@ class CellMixing {
     float* dcell_panels = nullptr;
     bool accumulate = false;  // in dcell_panels
   };
-  void backward(const float* attention, int64_t samples, const float* cell_panels, const float* dweights, int64_t weight_stride,
+  void backward(const float* attention, int64_t samples, const std::byte* cell_panels, const float* dweights, int64_t weight_stride,
                 const Gradients& gradients, std::byte* scratch) const;
   size_t backward_scratch_bytes() const;
+  size_t dcell_panel_bytes() const;
 
   // cells [n,fe,keh,kew,ce] = panels, or += with `accumulate`.
   void unpack(const float* panels, bool accumulate, float* cells) const;
@@ -86,12 +91,14 @@ class CellMixing {
   void for_each_strip(const Visit& visit) const;
   void cut_into_pieces(const std::vector<int64_t>& sorted_offsets);
   int threads_for(int64_t samples) const;
-  void mix_piece(const Piece& piece, const float* coefficients, int64_t rows, const float* cell_panels, float* weights,
+  template <class Weight>
+  void mix_piece(const Piece& piece, const float* coefficients, int64_t rows, const float* cell_panels, Weight* weights,
                  int64_t weight_stride) const;
   void gather_piece(const Piece& piece, int64_t rows, const float* dweights, int64_t weight_stride, float* panels) const;
 
   CellGrid grid_;
   int threads_;
+  DataType weights_;
   int64_t mixtures_, samples_;
   int64_t panel_count_;
   int64_t most_panels_ = 1;  // of a piece

@@ -15,6 +15,10 @@ struct MixingKernels {
   void (*combine)(const float* coefficients, int64_t row_count, int64_t terms, const float* panels, int64_t panel_count, float* const* rows,
                   int64_t step, bool accumulate);
 
+  // rows[r][p * step + c] = the same sum rounded to bfloat16 (whose bits a uint16_t is), nothing added.
+  void (*combine_to_bfloat16)(const float* coefficients, int64_t row_count, int64_t terms, const float* panels, int64_t panel_count,
+                              uint16_t* const* rows, int64_t step);
+
   // products[r][j][l] += sum over p and c = l, l + lanes, ... of a[p][r][c] * b[p][j][c]: the products of the rows of two matrices in
   // panels, one partial sum for each lane; products [a_rows, b_rows, lanes].
   void (*correlate)(const float* a, int64_t a_rows, const float* b, int64_t b_rows, int64_t panel_count, float* products);
