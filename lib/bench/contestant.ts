@@ -1,68 +1,89 @@
-/** What a benchmark times: a network's inference or training step, or a large matrix product as the machine's own rate. */
+/** What a benchmark times: a network's inference or training step, and the machine's own rates, as matrix product and as copy. */
 import { Graph } from '../graph/graph.js';
-import { nodeCost } from '../graph/operation.js';
-import { output } from '../graph/ops/copy.js';
+import { assign, output } from '../graph/ops/copy.js';
 import { matmul } from '../graph/ops/matmul.js';
-import { fuseTraining } from '../graph/passes/fuse_training.js';
 import { lower } from '../graph/passes/lower.js';
 import { bindAll, disposeAll, inferencePlan, ModelInstance } from '../models/instance.js';
 import { Model, type ModelOptions } from '../models/model.js';
-import { trainingGraph, trainingPlan } from '../models/training_plan.js';
+import { trainingPlan } from '../models/training_plan.js';
 import { controlBlock } from '../plan/control.js';
 import type { Plan } from '../plan/plan.js';
 import { RandomStream } from '../random.js';
 import type { DeviceBuffer } from '../runtime/buffer.js';
 import type { Device } from '../runtime/device.js';
-import type { StepTime } from '../runtime/program.js';
+import { type StepCost, stepCosts } from './step_costs.js';
+
+/** The precisions that a network and the matrix product can be asked for. A new one is named here and means something in `networkPlan`. */
+export const precisions = ['float32'] as const;
+export type Precision = (typeof precisions)[number];
+
+export const modes = ['inference', 'training'] as const;
+export type Mode = (typeof modes)[number];
+
+/** One network as it is to be timed. All of it can be written as JSON. */
+export interface NetworkCase {
+  /** What the user calls the network. */
+  readonly name: string;
+  readonly model: ModelOptions;
+  readonly mode: Mode;
+  readonly precision: Precision;
+  readonly batch: number;
+  /** Height and width in pixels. */
+  readonly imageSize: number;
+}
 
 export interface Contestant extends Disposable {
   readonly name: string;
   /** Images of one run; 0 where that has no meaning. */
   readonly images: number;
-  /** Floating-point operations of one run; a multiply-add counts as two. */
-  readonly flops: number;
-  /** Bytes on the device, all buffers included. */
+  /** What each step computes and moves, in the plan's order. */
+  readonly steps: readonly StepCost[];
+  /** Bytes on the device as planned: all buffers, the largest scratch area, and converted copies of parameters. */
   readonly bytes: number;
   /** One run, to its end. */
   run(): Promise<void>;
-  /** Time of each step of the last run, in the plan's order. */
-  stepTimes(): readonly StepTime[];
+  /** Nanoseconds of each step of the last run, in the plan's order. */
+  stepNanoseconds(): readonly number[];
 }
 
 interface Prepared {
   readonly name: string;
   readonly images: number;
-  readonly flops: number;
   readonly plan: Plan;
   /** What the plan reads besides zeros, by buffer name. */
   readonly contents: Readonly<Record<string, ArrayBufferView>>;
   /** Buffers that exist already. */
   readonly existing?: Readonly<Record<string, DeviceBuffer>>;
-  readonly owned?: Disposable;
 }
 
-async function prepare(device: Device, { name, images, flops, plan, contents, existing = {}, owned }: Prepared): Promise<Contestant> {
-  const program = device.prepare(plan);
-  const places: Record<string, DeviceBuffer> = { ...existing };
-  const allocated: DeviceBuffer[] = [];
-  for (const { name: buffer, bytes } of plan.buffers.slice(1)) {
-    if (places[buffer]) continue;
-    const place = device.allocate(bytes);
-    allocated.push(place);
-    places[buffer] = place;
+async function prepare(device: Device, { name, images, plan, contents, existing = {} }: Prepared): Promise<Contestant> {
+  const resources: Disposable[] = [];
+  try {
+    const program = device.prepare(plan);
+    resources.push(program);
+    const places: Record<string, DeviceBuffer> = { ...existing };
+    for (const { name: buffer, bytes } of plan.buffers.slice(1)) {
+      if (places[buffer]) continue;
+      const place = device.allocate(bytes);
+      resources.push(place);
+      places[buffer] = place;
+    }
+    for (const [buffer, values] of Object.entries(contents)) await places[buffer]?.write(values);
+    bindAll(program, places);
+    const { workspace, scratch, prepared } = program.memory;
+    return {
+      name,
+      images,
+      steps: stepCosts(plan),
+      bytes: workspace + scratch + prepared + Object.values(places).reduce((sum, place) => sum + place.bytes, 0),
+      run: () => program.run(),
+      stepNanoseconds: () => program.stepTimes().map(({ nanoseconds }) => nanoseconds),
+      [Symbol.dispose]: () => disposeAll(resources),
+    };
+  } catch (error) {
+    disposeAll(resources);
+    throw error;
   }
-  for (const [buffer, values] of Object.entries(contents)) await places[buffer]?.write(values);
-  bindAll(program, places);
-  const { workspace, scratch, prepared } = program.memory;
-  return {
-    name,
-    images,
-    flops,
-    bytes: workspace + scratch + prepared + Object.values(places).reduce((sum, place) => sum + place.bytes, 0),
-    run: () => program.run(),
-    stepTimes: () => program.stepTimes(),
-    [Symbol.dispose]: () => disposeAll([program, ...allocated, ...(owned ? [owned] : [])]),
-  };
 }
 
 function randomValues(count: number, name: string): Float32Array {
@@ -72,49 +93,69 @@ function randomValues(count: number, name: string): Float32Array {
 
 const gemmSize = 2048;
 
-/** A float32 matrix product of 2048 x 2048 x 2048: what the machine does at its best. */
-export function gemmContestant(device: Device): Promise<Contestant> {
+/** A matrix product of 2048 x 2048 x 2048: what the machine does at its best in a precision. */
+export function gemmContestant(device: Device, precision: Precision): Promise<Contestant> {
   const graph = new Graph();
   const shape = [gemmSize, gemmSize];
   output('c', matmul(graph.input('a', shape), graph.input('b', shape)));
   const values = randomValues(gemmSize * gemmSize, 'gemm');
   return prepare(device, {
-    name: `GEMM ${gemmSize}`,
+    name: `${precision} matrix product`,
     images: 0,
-    flops: 2 * gemmSize ** 3,
     plan: lower(graph, { name: 'gemm' }),
     contents: { a: values, b: values },
   });
 }
 
-export interface NetworkContestant {
-  readonly name: string;
-  readonly model: ModelOptions;
-  readonly batch: number;
-  readonly imageSize: number;
-  readonly training: boolean;
+/** More than the caches hold; read once and written once. */
+const copiedBytes = 2 ** 28;
+
+/** A copy of 256 MiB: what memory gives and takes at its best. */
+export function copyContestant(device: Device): Promise<Contestant> {
+  const graph = new Graph();
+  const [source, destination] = ['source', 'destination'].map((name) => graph.input(name, [copiedBytes / 4]));
+  if (source && destination) assign(destination, source);
+  return prepare(device, {
+    name: 'copy',
+    images: 0,
+    plan: lower(graph, { name: 'copy' }),
+    contents: { source: new Float32Array(copiedBytes / 4).fill(1) },
+  });
 }
 
-/** A network's inference, or its training step by SGD with a learning rate of 0 (the work is the same, the weights stay sane). */
-export async function networkContestant(
-  device: Device,
-  { name, model: options, batch, imageSize, training }: NetworkContestant,
-): Promise<Contestant> {
-  const instance = new ModelInstance(new Model(options), device);
-  await instance.initialize(0);
-  const { model, parameters, state, control } = instance;
-  const trainingOptions = { batch, imageSize, optimizer: { kind: 'sgd', momentum: 0.9, nesterov: false }, labelSmoothing: 0.1 } as const;
-  const plan = training ? trainingPlan(model, trainingOptions) : inferencePlan(model, batch, imageSize);
-  const flops = training
-    ? fuseTraining(trainingGraph(model, trainingOptions)).nodes.reduce((sum, node) => sum + nodeCost(node).flops, 0)
-    : batch * model.flops(imageSize);
-  return prepare(device, {
-    name,
-    images: batch,
-    flops,
-    plan,
-    contents: { images: randomValues(batch * imageSize * imageSize * 3, 'images'), control: controlBlock({ step: 1 }) },
-    existing: { parameters, state, control },
-    owned: instance,
-  });
+/** The plan that is timed; a training step is SGD's. */
+export function networkPlan(model: Model, { mode, batch, imageSize }: NetworkCase): Plan {
+  if (mode === 'inference') return inferencePlan(model, batch, imageSize);
+  return trainingPlan(model, { batch, imageSize, optimizer: { kind: 'sgd', momentum: 0.9, nesterov: false }, labelSmoothing: 0.1 });
+}
+
+/** Bytes of the plan's buffers; kernels may add scratch areas and converted copies. Nothing is allocated to know it. */
+export function leastBytes(network: NetworkCase): number {
+  return networkPlan(new Model(network.model), network).buffers.reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
+/**
+ * Prepares a network. In training the learning rate is 0: the work is the same, the weights stay sane.
+ * Throws ERR_KW_SHAPE for images that are too small, ERR_KW_OUT_OF_MEMORY, and what `Model` throws.
+ */
+export async function networkContestant(device: Device, network: NetworkCase): Promise<Contestant> {
+  const { name, batch, imageSize } = network;
+  const model = new Model(network.model);
+  const plan = networkPlan(model, network);
+  const instance = new ModelInstance(model, device);
+  try {
+    await instance.initialize(0);
+    const { parameters, state, control } = instance;
+    const contestant = await prepare(device, {
+      name,
+      images: batch,
+      plan,
+      contents: { images: randomValues(batch * imageSize * imageSize * 3, 'images'), control: controlBlock({ step: 1 }) },
+      existing: { parameters, state, control },
+    });
+    return { ...contestant, [Symbol.dispose]: () => disposeAll([contestant, instance]) };
+  } catch (error) {
+    instance.dispose();
+    throw error;
+  }
 }

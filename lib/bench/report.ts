@@ -1,76 +1,167 @@
-/** A benchmark's figures, all from one run. */
-import { cpus, release } from 'node:os';
-import type { Device } from '../runtime/device.js';
-import { median, type Timing } from './rounds.js';
+/** A benchmark's figures, all from one run. Names carry the units; `docs/benchmarks.md` says what each figure contains. */
+import type { NetworkCase, Precision } from './contestant.js';
+import type { MemoryFigures } from './memory.js';
+import { type Profile, profile } from './profile.js';
+import type { Timing } from './rounds.js';
+import { median, type Spread, spread } from './spread.js';
 
-export interface LayerFigures {
-  readonly label: string;
-  readonly op: string;
-  readonly milliseconds: number;
-  /** Of the whole run's time. */
-  readonly share: number;
+/** A network, and what was found out about it; `timing` is missing where it was not timed. */
+export interface CaseOutcome {
+  readonly network: NetworkCase;
+  readonly timing?: Timing;
+  readonly memory?: MemoryFigures;
+  /** The static network of the same mode, precision and batch, in the same rounds. */
+  readonly against?: CaseOutcome;
+  /** Why it was not timed, in words. */
+  readonly problem?: string;
 }
 
-export interface Figures {
-  readonly name: string;
-  /** Images of one run. */
-  readonly batch: number;
-  readonly milliseconds: { readonly median: number; readonly minimum: number; readonly maximum: number };
-  readonly imagesPerSecond: number;
+export interface Setting {
+  readonly network: string;
+  readonly mode: NetworkCase['mode'];
+  readonly precision: Precision;
+  readonly batchSize: number;
+}
+
+export interface Result extends Setting {
+  readonly imagesPerSecond: Spread;
+  readonly millisecondsPerRun: Spread;
+  /** Of each counted round, in order: a run's mean. */
+  readonly millisecondsOfRounds: readonly number[];
   readonly gigaflopPerImage: number;
   readonly gigaflopPerSecond: number;
-  /** To the matrix product's rate, round by round; the median. */
-  readonly ofGemm: number;
-  readonly megabytes: number;
-  readonly steps: readonly LayerFigures[];
+  /** Its floating-point rate to the matrix product's in the same precision, round by round. */
+  readonly ratioToMatrixProduct: Spread;
+  /** Its images per second to those of another network, round by round. */
+  readonly ratioToOther?: { readonly network: string } & Spread;
+  /** Bytes on the device: all buffers, the largest scratch area, converted copies of parameters. */
+  readonly plannedBytes: number;
+  /** What the resident memory of a process of its own grew by; undefined where it was not measured. */
+  readonly measuredBytes?: number;
+  readonly profile?: Profile;
 }
 
-export interface BenchReport {
+export interface Unmeasured extends Setting {
+  readonly problem: string;
+}
+
+export interface MachineFacts {
   readonly machine: {
-    readonly cpu: string;
-    readonly threads: number;
+    readonly processor: string;
+    readonly processors: number;
+    readonly instructions: readonly string[];
+    readonly memoryBytes: number;
     readonly system: string;
+    readonly device: string;
+    readonly threads: number;
+    readonly physicalCores: number;
+  };
+  readonly versions: {
+    readonly kernelWarehouse: string;
     readonly node: string;
-    readonly date: string;
+    /** The library's file name, which carries its version. */
+    readonly oneDnn: string | undefined;
   };
   readonly command: string;
-  /** The matrix product's rate. */
-  readonly gemmGigaflopPerSecond: number;
+  /** When the figures were complete, ISO 8601. */
+  readonly date: string;
+}
+
+export interface BenchReport extends MachineFacts {
+  /** Whether the run was stopped before all rounds were done. */
+  readonly partial: boolean;
+  readonly imageSizePixels: number;
+  /** Counted ones, after the warm-up. */
   readonly rounds: number;
-  readonly results: readonly Figures[];
+  /** Each network's least time in each round. */
+  readonly secondsPerRound: number;
+  readonly matrixProducts: readonly { readonly precision: Precision; readonly gigaflopPerSecond: Spread }[];
+  /** Undefined unless the layers were asked for. */
+  readonly copyGigabytesPerSecond?: Spread;
+  readonly results: readonly Result[];
+  readonly unmeasured: readonly Unmeasured[];
 }
 
-function figures({ contestant, seconds, stepTimes }: Timing, gemmRates: readonly number[]): Figures {
-  const { name, images, flops, bytes } = contestant;
-  const middle = median(seconds);
-  const total = stepTimes.reduce((sum, { nanoseconds }) => sum + nanoseconds, 0);
+export interface Measured {
+  readonly facts: MachineFacts;
+  readonly partial: boolean;
+  readonly imageSize: number;
+  readonly rounds: number;
+  readonly secondsPerRound: number;
+  /** The matrix product's timing in each precision that occurs, float32 always. */
+  readonly gemm: ReadonlyMap<Precision, Timing>;
+  /** The copy's timing, where a profile is wanted. */
+  readonly copy?: Timing;
+  readonly cases: readonly CaseOutcome[];
+}
+
+export function benchReport({ facts, partial, imageSize, rounds, secondsPerRound, gemm, copy, cases }: Measured): BenchReport {
+  const gemmRates = new Map([...gemm].map(([precision, timing]) => [precision, ratesOf(timing, flopsOf(timing))]));
+  const copyRates = copy && ratesOf(copy, bytesOf(copy));
+  const results: Result[] = [];
+  const unmeasured: Unmeasured[] = [];
+  for (const outcome of cases) {
+    const { network, timing, problem } = outcome;
+    const gemmRate = gemmRates.get(network.precision);
+    if (timing && timing.seconds.length > 0 && gemmRate) results.push(result(outcome, timing, gemmRate, copyRates));
+    else unmeasured.push({ ...setting(network), problem: problem ?? 'stopped before its first counted round' });
+  }
+  const giga = (rates: readonly number[]): Spread => spread(rates.map((rate) => rate / 1e9));
   return {
-    name,
-    batch: images,
-    milliseconds: { median: 1000 * middle, minimum: 1000 * Math.min(...seconds), maximum: 1000 * Math.max(...seconds) },
-    imagesPerSecond: images / middle,
-    gigaflopPerImage: flops / images / 1e9,
-    gigaflopPerSecond: flops / middle / 1e9,
-    ofGemm: median(seconds.map((value, round) => flops / value / (gemmRates[round] as number))),
-    megabytes: bytes / 1e6,
-    steps: stepTimes.map(({ op, label, nanoseconds }) => ({ op, label, milliseconds: nanoseconds / 1e6, share: nanoseconds / total })),
+    ...facts,
+    partial,
+    imageSizePixels: imageSize,
+    rounds,
+    secondsPerRound,
+    matrixProducts: [...gemmRates].flatMap(([precision, rates]) =>
+      rates.length > 0 ? [{ precision, gigaflopPerSecond: giga(rates) }] : [],
+    ),
+    ...(copyRates && copyRates.length > 0 ? { copyGigabytesPerSecond: giga(copyRates) } : {}),
+    results,
+    unmeasured,
   };
 }
 
-/** `gemm` is the timing of the matrix product that ran in the same rounds. */
-export function benchReport(device: Device, command: string, gemm: Timing, networks: readonly Timing[]): BenchReport {
-  const rates = gemm.seconds.map((seconds) => gemm.contestant.flops / seconds);
+function result(
+  { network, memory, against }: CaseOutcome,
+  timing: Timing,
+  gemmRates: readonly number[],
+  copyRates?: readonly number[],
+): Result {
+  const { contestant, seconds, steps } = timing;
+  const flops = flopsOf(timing);
+  const milliseconds = seconds.map((one) => 1000 * one);
+  const other = against?.timing?.seconds;
   return {
-    machine: {
-      cpu: cpus()[0]?.model.trim() ?? 'unknown',
-      threads: device.threads,
-      system: `${process.platform} ${process.arch} ${release()}`,
-      node: process.version,
-      date: new Date().toISOString(),
-    },
-    command,
-    gemmGigaflopPerSecond: median(rates) / 1e9,
-    rounds: gemm.seconds.length,
-    results: networks.map((timing) => figures(timing, rates)),
+    ...setting(network),
+    imagesPerSecond: spread(seconds.map((one) => contestant.images / one)),
+    millisecondsPerRun: spread(milliseconds),
+    millisecondsOfRounds: milliseconds,
+    gigaflopPerImage: flops / contestant.images / 1e9,
+    gigaflopPerSecond: flops / median(seconds) / 1e9,
+    ratioToMatrixProduct: spread(seconds.map((one, round) => flops / one / (gemmRates[round] as number))),
+    ...(against && other
+      ? { ratioToOther: { network: against.network.name, ...spread(seconds.map((one, round) => (other[round] as number) / one)) } }
+      : {}),
+    plannedBytes: contestant.bytes,
+    ...(memory ? { measuredBytes: memory.measured } : {}),
+    ...(steps.length > 0 && copyRates ? { profile: profile(timing, { gemm: median(gemmRates), copy: median(copyRates) }) } : {}),
   };
+}
+
+function setting({ name, mode, precision, batch }: NetworkCase): Setting {
+  return { network: name, mode, precision, batchSize: batch };
+}
+
+/** The amount of one run in each round's time. */
+function ratesOf({ seconds }: Timing, amount: number): number[] {
+  return seconds.map((one) => amount / one);
+}
+
+function flopsOf({ contestant }: Timing): number {
+  return contestant.steps.reduce((sum, { flops }) => sum + flops, 0);
+}
+
+function bytesOf({ contestant }: Timing): number {
+  return contestant.steps.reduce((sum, { bytes }) => sum + bytes, 0);
 }

@@ -1,54 +1,73 @@
 /** Interleaved timing: every contestant runs in every round, so that a machine whose speed drifts treats all alike. */
-import type { StepTime } from '../runtime/program.js';
 import type { Contestant } from './contestant.js';
 
 export interface RoundOptions {
-  /** Counted rounds, after one that is not. */
+  /** Counted rounds, after one that is not: in it one-time conversions happen and the clock settles. */
   readonly rounds: number;
-  /** A contestant runs at least once and at least this long in each round. */
+  /** A contestant runs at least once (uncounted: twice) and at least this long in each round. */
   readonly secondsPerRound: number;
-  readonly onRun?: (contestant: Contestant, round: number) => void;
+  /** Keep the time of each step too. Default false. */
+  readonly steps?: boolean;
+  /** Ends the rounds after the run that is on; the round that it cuts short does not count, for any contestant. */
+  readonly signal?: AbortSignal;
+  /** Before each turn of a contestant; round 0 does not count. */
+  readonly onTurn?: (contestant: Contestant, round: number) => void;
 }
 
 export interface Timing {
   readonly contestant: Contestant;
-  /** Seconds of one run, the mean of each round. */
+  /** Seconds of one run, the mean of each counted round. */
   readonly seconds: readonly number[];
-  /** Of the contestant's fastest run. */
-  readonly stepTimes: readonly StepTime[];
+  /** Nanoseconds of each step, the mean of each counted round: [round][step]; empty unless they were asked for. */
+  readonly steps: readonly (readonly number[])[];
 }
 
-export async function runRounds(contestants: readonly Contestant[], { rounds, secondsPerRound, onRun }: RoundOptions): Promise<Timing[]> {
-  const timings = contestants.map((contestant) => ({
-    contestant,
-    seconds: [] as number[],
-    stepTimes: [] as readonly StepTime[],
-    fastest: Infinity,
-  }));
+/** About what performance.now can tell apart: a run that seems to take no time took less than this. */
+const CLOCK_STEP_SECONDS = 1e-6;
+
+interface Turn {
+  readonly seconds: number;
+  readonly steps: readonly number[];
+}
+
+/** Counted rounds that all contestants finished: as many as asked for, or fewer when the signal came. */
+export async function runRounds(contestants: readonly Contestant[], options: RoundOptions): Promise<Timing[]> {
+  const { rounds, signal, onTurn } = options;
+  const counted: Turn[][] = [];
   for (let round = 0; round <= rounds; round++) {
-    for (const timing of timings) {
-      onRun?.(timing.contestant, round);
-      const begun = performance.now();
-      let runs = 0;
-      let now = begun;
-      do {
-        const before = now;
-        await timing.contestant.run();
-        now = performance.now();
-        runs++;
-        if (now - before < timing.fastest) {
-          timing.fastest = now - before;
-          timing.stepTimes = timing.contestant.stepTimes();
-        }
-      } while (now - begun < 1000 * secondsPerRound);
-      if (round > 0) timing.seconds.push((now - begun) / 1000 / runs);
+    const turns: Turn[] = [];
+    for (const contestant of contestants) {
+      onTurn?.(contestant, round);
+      const turn = await takeTurn(contestant, round === 0 ? 2 : 1, options);
+      if (signal?.aborted) return timings(contestants, counted);
+      turns.push(turn);
     }
+    if (round > 0) counted.push(turns);
   }
-  return timings;
+  return timings(contestants, counted);
 }
 
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = Math.floor(sorted.length / 2);
-  return sorted.length % 2 ? (sorted[middle] as number) : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2;
+async function takeTurn(contestant: Contestant, leastRuns: number, { secondsPerRound, steps, signal }: RoundOptions): Promise<Turn> {
+  let runs = 0;
+  let milliseconds = 0;
+  let sums: number[] = [];
+  while (!signal?.aborted && (runs < leastRuns || milliseconds < 1000 * secondsPerRound)) {
+    const before = performance.now();
+    await contestant.run();
+    milliseconds += Math.max(performance.now() - before, 1000 * CLOCK_STEP_SECONDS);
+    runs++;
+    if (steps) sums = contestant.stepNanoseconds().map((nanoseconds, index) => nanoseconds + (sums[index] ?? 0));
+  }
+  return { seconds: milliseconds / 1000 / runs, steps: sums.map((sum) => sum / runs) };
+}
+
+function timings(contestants: readonly Contestant[], counted: readonly (readonly Turn[])[]): Timing[] {
+  return contestants.map((contestant, index) => {
+    const turns = counted.map((round) => round[index] as Turn);
+    return {
+      contestant,
+      seconds: turns.map(({ seconds }) => seconds),
+      steps: turns.map(({ steps }) => steps).filter((steps) => steps.length > 0),
+    };
+  });
 }

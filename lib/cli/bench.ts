@@ -1,20 +1,53 @@
 /** `kernel-warehouse bench`: its command line. bench_run.ts does the work. */
-import { Command } from 'commander';
+import { Command, InvalidArgumentError } from 'commander';
+import { precisions } from '../bench/contestant.js';
 import { addDeviceOptions, decimalNumber, wholeNumber } from './arguments.js';
 import type { BenchFlags } from './bench_run.js';
 
+/** A parser of lists with commas; what is given twice counts once. */
+function listOf<T>(parse: (text: string) => T): (text: string) => T[] {
+  return (text) => [...new Set(text.split(',').map((part) => parse(part.trim())))];
+}
+
+function precision(text: string): (typeof precisions)[number] {
+  const found = precisions.find((one) => one === text);
+  if (found === undefined) throw new InvalidArgumentError(`Allowed choices are ${precisions.join(', ')}.`);
+  return found;
+}
+
 export function benchCommand(): Command {
   const command = new Command('bench')
-    .description('Time networks in interleaved rounds; the ratio is to a large float32 matrix product timed in the same rounds.')
-    .argument('[networks...]', 'networks, official configurations or configuration files', ['resnet18', 'kw1x_resnet18'])
-    .option('--batch-size <n>', 'images of one run', wholeNumber(1), 8)
-    .option('--image-size <pixels>', 'height and width', wholeNumber(1), 224)
-    .option('--training', 'a training step instead of inference', false)
-    .option('--rounds <n>', 'counted rounds, after one that is not', wholeNumber(1), 5)
+    .summary('measure how fast networks are here')
+    .description(
+      'Time networks, all in one run: each of its rounds times every one of them in turn, so that a machine whose speed drifts treats all\n' +
+        'alike. Dynamic networks are compared with their static one, and all with a large matrix product that is timed in the same rounds.',
+    )
+    .argument('[networks...]', 'networks, official configurations or JSON configuration files', ['resnet18', 'kw1x_resnet18'])
+    .option('--batch-size <list>', 'images of one run; several with commas', listOf(wholeNumber(1, 65_536)), [8])
+    .option('--precision <list>', `of ${precisions.join(', ')}`, listOf(precision), [precisions[0]])
+    .option('--inference', 'time inference (default)')
+    .option('--training', 'time a training step; with --inference both, else that instead of inference')
+    .option('--image-size <pixels>', 'height and width', wholeNumber(1, 4096), 224)
+    .option('--against <network>', 'what all are compared with (default: the static network of each, added where it is missing)')
+    .option('--rounds <count>', 'counted rounds, after one that is not', wholeNumber(1, 10_000), 5)
     .option('--seconds <s>', 'least time of each network in each round', decimalNumber({ above: 0 }), 1)
-    .option('--layers', 'list where the time goes, step by step', false)
-    .option('--json [file]', 'print the figures as JSON, or write them to a file')
-    .addHelpText('after', '\nExample:\n  kernel-warehouse bench resnet18 kw1x_resnet18 --batch-size 8 --layers')
+    .option('--layers', 'list where the time goes: the slowest steps beside what they could take, and sums by op')
+    .option('--rows <count>', 'rows of each list of steps; --json has all', wholeNumber(1), 15)
+    .option('--no-memory', 'do not measure the memory, for which each network runs once more, in a process of its own')
+    .option('--json [file]', 'print all figures as JSON instead of tables, or write them to a file')
+    .option('--chart <file>', 'draw images per second as SVG')
+    .addHelpText(
+      'after',
+      `
+Figures are medians of the rounds, with quartiles. Ctrl-C ends with the figures of the rounds that are complete. Give --seconds and --rounds
+more where the quartiles lie far apart. docs/benchmarks.md says what each figure contains.
+
+Examples:
+  $ kernel-warehouse bench kw1x_resnet18
+  $ kernel-warehouse bench kw1x_resnet18 kw4x_resnet18 --batch-size 1,8,32 --chart speed.svg --json speed.json
+  $ kernel-warehouse bench kw1x_resnet50 --inference --training
+  $ kernel-warehouse bench kw1x_mobilenetv2_100 --layers`,
+    )
     .action(async (networks: string[], flags: BenchFlags) => {
       const { runBench } = await import('./bench_run.js');
       await runBench(networks, flags);

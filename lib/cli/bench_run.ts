@@ -1,99 +1,245 @@
-/** What `kernel-warehouse bench` does: networks in interleaved rounds beside the machine's own matrix product. */
-import { writeFile } from 'node:fs/promises';
-import Table from 'cli-table3';
-import { type Contestant, gemmContestant, networkContestant } from '../bench/contestant.js';
-import { type BenchReport, benchReport, type Figures } from '../bench/report.js';
+/** What `kernel-warehouse bench` does: networks in interleaved rounds beside the machine's own rates. */
+import { accessSync, constants, existsSync, statSync } from 'node:fs';
+import { release } from 'node:os';
+import { dirname } from 'node:path';
+import { chart } from '../bench/chart.js';
+import { type Contestant, copyContestant, gemmContestant, networkContestant, type Precision } from '../bench/contestant.js';
+import { type MemoryFigures, measureMemory } from '../bench/memory.js';
+import { type BenchReport, benchReport, type CaseOutcome, type MachineFacts, type Measured } from '../bench/report.js';
 import { runRounds, type Timing } from '../bench/rounds.js';
-import { imageSizeOption } from '../models/model.js';
-import { Device } from '../runtime/device.js';
-import type { DeviceFlags } from './arguments.js';
-import { selectNoting } from './network_choice.js';
+import { writeFileAtomically } from '../checkpoint/atomic_file.js';
+import { KernelWarehouseError } from '../errors.js';
+import { officialConfigNames } from '../models/config.js';
+import { networkNames } from '../models/registry.js';
+import { availableCores, type Device } from '../runtime/device.js';
+import { describeProcessor, loadedOneDnn, packageVersion } from '../runtime/machine.js';
+import { type DeviceFlags, quoted } from './arguments.js';
+import { type CaseFlags, excessiveCases, type PlannedCase, planCases } from './bench_cases.js';
+import { benchTables } from './bench_tables.js';
+import { Interruption } from './interruption.js';
+import { openDevice } from './open_device.js';
+import { checkedOutput } from './output_path.js';
+import { Progress } from './progress.js';
 
-export interface BenchFlags extends DeviceFlags {
-  readonly batchSize: number;
-  readonly imageSize: number;
-  readonly training: boolean;
+export interface BenchFlags extends DeviceFlags, CaseFlags {
   readonly rounds: number;
   readonly seconds: number;
-  readonly layers: boolean;
+  readonly layers?: true;
+  readonly rows: number;
+  readonly memory: boolean;
   readonly json?: string | true;
+  readonly chart?: string;
 }
 
 export async function runBench(names: readonly string[], flags: BenchFlags): Promise<void> {
-  using device = Device.open(flags.device, flags.threads === undefined ? {} : { threads: flags.threads });
-  const contestants: Contestant[] = [];
-  try {
-    const gemm = await gemmContestant(device);
-    contestants.push(gemm);
-    for (const name of names) {
-      const { batchSize: batch, imageSize, training } = flags;
-      const { model } = selectNoting(name);
-      const options = { ...model, ...imageSizeOption(model.network, imageSize) };
-      contestants.push(await networkContestant(device, { name, model: options, batch, imageSize, training }));
-    }
-    const onRun = (contestant: Contestant, round: number) => {
-      if (process.stderr.isTTY) process.stderr.write(`\r\x1b[Kround ${round} of ${flags.rounds}: ${contestant.name}`);
-    };
-    const [gemmTiming, ...timings] = (await runRounds(contestants, { rounds: flags.rounds, secondsPerRound: flags.seconds, onRun })) as [
-      Timing,
-      ...Timing[],
-    ];
-    if (process.stderr.isTTY) process.stderr.write('\r\x1b[K');
-    const command = ['kernel-warehouse', ...process.argv.slice(2)].join(' ');
-    await show(benchReport(device, command, gemmTiming, timings), flags);
-  } finally {
-    for (const contestant of contestants) contestant[Symbol.dispose]();
-  }
-}
-
-async function show(report: BenchReport, { json, layers, training }: BenchFlags): Promise<void> {
-  if (json === true) {
-    process.stdout.write(`${JSON.stringify(report, undefined, 2)}\n`);
+  const outputs = checkedOutputs(flags, names);
+  const cases = planCases(names, flags);
+  using device = openDevice(flags);
+  using interruption = new Interruption((signal) => {
+    process.stderr.write(`\n${signal}: stopping after this run, with the rounds that are complete (once more to end at once)\n`);
+  });
+  const measured = await measure(cases, flags, device, interruption.signal);
+  if (measured.partial) process.exitCode = interruption.exitStatus;
+  if (measured.rounds === 0) {
+    process.stderr.write('kernel-warehouse: stopped before the first counted round was complete: there are no figures\n');
     return;
   }
-  if (json) await writeFile(json, `${JSON.stringify(report, undefined, 2)}\n`);
-  const { machine, gemmGigaflopPerSecond, results, rounds } = report;
-  const lines = [
-    `${machine.cpu}, ${machine.threads} threads, Node ${machine.node}; ${training ? 'training' : 'inference'}, float32, ` +
-      `medians of ${rounds} rounds`,
-    `Large matrix product: ${gemmGigaflopPerSecond.toFixed(0)} GFLOP/s`,
-    overview(results),
-    ...(layers ? results.map(layerTable) : []),
-  ];
-  process.stdout.write(`${lines.join('\n')}\n`);
+  await publish(benchReport(measured), flags, outputs);
 }
 
-function overview(results: readonly Figures[]): string {
-  const head = ['network', 'batch', 'images/s', 'ms (least - most)', 'GFLOP/image', 'GFLOP/s', 'of matrix product', 'MB'];
-  const table = new Table({ head, style: { head: [], border: [] } });
-  for (const { name, batch, milliseconds, imagesPerSecond, gigaflopPerImage, gigaflopPerSecond, ofGemm, megabytes } of results) {
-    const { median, minimum, maximum } = milliseconds;
-    table.push([
-      name,
-      batch,
-      imagesPerSecond.toFixed(1),
-      `${median.toFixed(1)} (${minimum.toFixed(1)} - ${maximum.toFixed(1)})`,
-      gigaflopPerImage.toFixed(2),
-      gigaflopPerSecond.toFixed(0),
-      `${(100 * ofGemm).toFixed(0)} %`,
-      megabytes.toFixed(0),
-    ]);
-  }
-  return table.toString();
+interface Outputs {
+  readonly json?: string;
+  readonly chart?: string;
 }
 
-function layerTable({ name, steps }: Figures): string {
-  const table = new Table({ head: ['step', 'op', 'ms', 'share'], style: { head: [], border: [] } });
-  for (const { label, op, milliseconds, share } of steps) {
-    if (share >= 0.002) table.push([label, op, milliseconds.toFixed(2), `${(100 * share).toFixed(1)} %`]);
+/** Where the figures will be written, checked before they are measured. */
+function checkedOutputs({ json, chart: drawing }: BenchFlags, names: readonly string[]): Outputs {
+  if (typeof json === 'string' && [...networkNames(), ...officialConfigNames()].includes(json)) {
+    invalid(`--json took the network ${json} for a file; put --json last, or write --json=./${json}`);
   }
-  const rest = steps.filter(({ share }) => share < 0.002);
-  const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
-  table.push([
-    `${rest.length} smaller steps`,
-    '',
-    sum(rest.map((step) => step.milliseconds)).toFixed(2),
-    `${(100 * sum(rest.map((step) => step.share))).toFixed(1)} %`,
-  ]);
-  return `\n${name}, its fastest run\n${table.toString()}`;
+  const outputs: Outputs = {
+    ...(typeof json === 'string' ? { json: writableFile(json, names) } : {}),
+    ...(drawing === undefined ? {} : { chart: writableFile(drawing, names) }),
+  };
+  if (outputs.json !== undefined && outputs.json === outputs.chart) invalid(`--json and --chart cannot both write to ${outputs.json}`);
+  return outputs;
+}
+
+function writableFile(path: string, inputs: readonly string[]): string {
+  const target = checkedOutput(path, inputs);
+  if (existsSync(target) && !statSync(target).isFile()) invalid(`${path}: expected a file to write, but it is none`);
+  try {
+    accessSync(dirname(target), constants.W_OK);
+  } catch {
+    invalid(`${path}: the folder ${dirname(target)} cannot be written to`);
+  }
+  return target;
+}
+
+function invalid(problem: string): never {
+  throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', problem);
+}
+
+async function measure(cases: readonly PlannedCase[], flags: BenchFlags, device: Device, signal: AbortSignal): Promise<Measured> {
+  const problems = excessiveCases(cases, process.availableMemory());
+  const memory = new Map<PlannedCase, MemoryFigures>();
+  if (flags.memory) await measureAll(cases, flags, device, problems, memory, signal);
+
+  const gemm = new Map<Precision, Contestant>();
+  const timed = new Map<PlannedCase, Contestant>();
+  const disposable: Contestant[] = [];
+  const own = (contestant: Contestant): Contestant => {
+    disposable.push(contestant);
+    return contestant;
+  };
+  try {
+    for (const precision of new Set<Precision>(['float32', ...flags.precision])) {
+      if (!signal.aborted) gemm.set(precision, own(await gemmContestant(device, precision)));
+    }
+    const copy = flags.layers && !signal.aborted ? own(await copyContestant(device)) : undefined;
+    {
+      using progress = new Progress({ label: 'preparing', total: cases.length, unit: 'networks', transient: true });
+      for (const [index, one] of cases.entries()) {
+        progress.update(index, { network: caseName(one) });
+        await breath();
+        if (signal.aborted) break;
+        if (problems.has(one)) continue;
+        await noting(one, problems, async () => timed.set(one, own(await networkContestant(device, one.network))));
+      }
+    }
+    const timings = signal.aborted ? [] : await timeAll(disposable, flags, signal);
+    const timingOf = (contestant: Contestant | undefined): Timing | undefined => timings.find((timing) => timing.contestant === contestant);
+    const copyTiming = timingOf(copy);
+    return {
+      facts: await machineFacts(device),
+      partial: signal.aborted,
+      imageSize: flags.imageSize,
+      rounds: timings[0]?.seconds.length ?? 0,
+      secondsPerRound: flags.seconds,
+      gemm: new Map(
+        [...gemm].flatMap(([precision, contestant]) => {
+          const timing = timingOf(contestant);
+          return timing ? [[precision, timing] as const] : [];
+        }),
+      ),
+      ...(copyTiming ? { copy: copyTiming } : {}),
+      cases: outcomes(cases, (one) => timingOf(timed.get(one)), memory, problems),
+    };
+  } finally {
+    for (const contestant of disposable) contestant[Symbol.dispose]();
+  }
+}
+
+/** The memory of each case, one process after the other; what does not fit or fails is noted among the problems. */
+async function measureAll(
+  cases: readonly PlannedCase[],
+  flags: BenchFlags,
+  { threads }: Device,
+  problems: Map<PlannedCase, string>,
+  memory: Map<PlannedCase, MemoryFigures>,
+  signal: AbortSignal,
+): Promise<void> {
+  using progress = new Progress({ label: 'measuring memory', total: cases.length, unit: 'networks', transient: true });
+  for (const [index, one] of cases.entries()) {
+    progress.update(index, { network: caseName(one) });
+    if (signal.aborted) return;
+    if (problems.has(one)) continue;
+    await noting(one, problems, async () => {
+      try {
+        memory.set(one, await measureMemory({ network: one.network, device: flags.device, threads }, signal));
+      } catch (error) {
+        if (!signal.aborted) throw error;
+      }
+    });
+  }
+}
+
+/** Does the work; running out of memory is a problem of this case alone. */
+async function noting(one: PlannedCase, problems: Map<PlannedCase, string>, work: () => Promise<unknown>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    if (!(error instanceof KernelWarehouseError && error.code === 'ERR_KW_OUT_OF_MEMORY')) throw error;
+    problems.set(one, error.message);
+  }
+}
+
+async function timeAll(
+  contestants: readonly Contestant[],
+  { rounds, seconds, layers }: BenchFlags,
+  signal: AbortSignal,
+): Promise<Timing[]> {
+  using progress = new Progress({ label: 'timing', total: (rounds + 1) * contestants.length, unit: 'turns', transient: true });
+  let turn = 0;
+  return runRounds(contestants, {
+    rounds,
+    secondsPerRound: seconds,
+    steps: layers ?? false,
+    signal,
+    onTurn: ({ name, images }, round) => {
+      const network = images > 0 ? `${name} x ${images}` : name;
+      progress.update(turn++, { round: round === 0 ? 'warm-up' : `${round}/${rounds}`, now: network });
+    },
+  });
+}
+
+/** Lets signals and the bar in between preparations, which hold the JavaScript thread. */
+function breath(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+function caseName({ network: { name, mode, batch } }: PlannedCase): string {
+  return `${name} ${mode} ${batch}`;
+}
+
+function outcomes(
+  cases: readonly PlannedCase[],
+  timingOf: (one: PlannedCase) => Timing | undefined,
+  memory: ReadonlyMap<PlannedCase, MemoryFigures>,
+  problems: ReadonlyMap<PlannedCase, string>,
+): CaseOutcome[] {
+  const made = new Map<PlannedCase, CaseOutcome>();
+  for (const one of cases) {
+    const timing = timingOf(one);
+    const figures = memory.get(one);
+    const problem = problems.get(one);
+    const against = one.against && made.get(one.against);
+    made.set(one, {
+      network: one.network,
+      ...(timing ? { timing } : {}),
+      ...(figures ? { memory: figures } : {}),
+      ...(problem === undefined ? {} : { problem }),
+      ...(against ? { against } : {}),
+    });
+  }
+  return [...made.values()];
+}
+
+async function machineFacts(device: Device): Promise<MachineFacts> {
+  const { model, count, instructions, memory } = describeProcessor();
+  return {
+    machine: {
+      processor: model,
+      processors: count,
+      instructions,
+      memoryBytes: memory,
+      system: `${process.platform} ${process.arch} ${release()}`,
+      device: device.name,
+      threads: device.threads,
+      physicalCores: availableCores(),
+    },
+    versions: { kernelWarehouse: packageVersion(), node: process.version, oneDnn: loadedOneDnn() },
+    command: ['kernel-warehouse', ...process.argv.slice(2).map(quoted)].join(' '),
+    date: new Date().toISOString(),
+  };
+}
+
+/** Tables first: a full disk must not cost the figures. */
+async function publish(report: BenchReport, { json, layers, rows }: BenchFlags, outputs: Outputs): Promise<void> {
+  const text = `${JSON.stringify(report, undefined, 2)}\n`;
+  const width = process.stdout.isTTY ? process.stdout.columns : undefined;
+  process.stdout.write(json === true ? text : `${benchTables(report, layers ? rows : 0, width)}\n`);
+  const write = (path: string, contents: string) => writeFileAtomically(path, async (file) => file.writeFile(contents));
+  if (outputs.json !== undefined) await write(outputs.json, text);
+  if (outputs.chart !== undefined) await write(outputs.chart, chart(report));
 }

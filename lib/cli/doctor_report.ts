@@ -1,13 +1,11 @@
 /** What `kernel-warehouse doctor` finds out. */
-import { readFileSync, realpathSync } from 'node:fs';
-import { cpus, totalmem } from 'node:os';
-import { basename } from 'node:path';
 import { Graph } from '../graph/graph.js';
 import { conv2d } from '../graph/ops/conv2d.js';
 import { output } from '../graph/ops/copy.js';
 import { relu } from '../graph/ops/relu.js';
 import { lower } from '../graph/passes/lower.js';
 import { Device } from '../runtime/device.js';
+import { describeProcessor, loadedLibraries, loadedOneDnn, type Processor, packageVersion } from '../runtime/machine.js';
 import { loadNative } from '../runtime/native.js';
 import { RUNTIME_FAILURE } from './failure.js';
 import { formatBytes, formatFields } from './figures.js';
@@ -18,7 +16,7 @@ interface Report {
   readonly platform: string;
   /** Undefined where the C library is another one. */
   readonly glibc: string | undefined;
-  readonly processor: { readonly model: string; readonly count: number; readonly instructions: readonly string[]; readonly memory: number };
+  readonly processor: Processor;
   readonly native: { readonly path: string | undefined; readonly abiVersion: number | undefined; readonly oneDnn: string | undefined };
   readonly cpu: { readonly works: boolean; readonly threads: number | undefined; readonly problem: string | undefined };
   readonly cuda: string;
@@ -27,8 +25,6 @@ interface Report {
   readonly environment: Readonly<Record<string, string>>;
 }
 
-/** Instruction sets that oneDNN chooses its kernels by, as Linux names them. */
-const interesting = /^(sse4_2|avx|avx2|fma|f16c|avx512(f|bw|vl|_vnni|_bf16|_fp16)|avx_vnni|amx_(tile|int8|bf16)|asimd|sve)$/;
 const variables = /^(KW_|DNNL_|ONEDNN_)|^(OMP_NUM_THREADS|UV_THREADPOOL_SIZE)$/;
 
 /** Prints the report; the exit status tells whether the CPU backend works. */
@@ -40,16 +36,15 @@ export async function runDoctor(json: boolean): Promise<void> {
 
 async function examine(): Promise<Report> {
   const cpu = await tryCpu();
-  const { glibc, libraries } = processReport();
-  const native = libraries.find((path) => /kernel[-_]warehouse.*\.node$/.test(path));
-  const processors = cpus();
+  const { glibc, paths } = loadedLibraries();
+  const native = paths.find((path) => /kernel[-_]warehouse.*\.node$/.test(path));
   return {
-    version: readVersion(new URL('../../../package.json', import.meta.url)),
+    version: packageVersion(),
     node: process.version,
     platform: `${process.platform}-${process.arch}`,
     glibc,
-    processor: { model: processors[0]?.model ?? 'unknown', count: processors.length, instructions: instructionSets(), memory: totalmem() },
-    native: { path: native, abiVersion: native === undefined ? undefined : loadNative().abiVersion, oneDnn: findOneDnn(libraries) },
+    processor: describeProcessor(),
+    native: { path: native, abiVersion: native === undefined ? undefined : loadNative().abiVersion, oneDnn: loadedOneDnn(paths) },
     cpu,
     cuda: 'no plug-in in this version; nothing was searched',
     images: await trySharp(),
@@ -98,39 +93,6 @@ async function trySharp(): Promise<string> {
   } catch (error) {
     return `sharp does not load (only .npy input works): ${(error as Error).message}`;
   }
-}
-
-interface ProcessReport {
-  readonly header: { readonly glibcVersionRuntime?: string };
-  readonly sharedObjects: readonly string[];
-}
-
-/** What Node knows of this process: the C library and everything that is loaded now. */
-function processReport(): { glibc: string | undefined; libraries: readonly string[] } {
-  // Network interfaces and handles would have their names looked up, which takes seconds without a network; Node 20's types lack the
-  // switch.
-  Object.assign(process.report, { excludeNetwork: true });
-  const { header, sharedObjects } = process.report.getReport() as unknown as ProcessReport;
-  return { glibc: header.glibcVersionRuntime, libraries: sharedObjects };
-}
-
-/** The library's full name carries its version, such as libdnnl.so.2.6. Undefined when it is not loaded on its own. */
-function findOneDnn(libraries: readonly string[]): string | undefined {
-  const path = libraries.find((candidate) => /^libdnnl\./.test(basename(candidate)));
-  return path === undefined ? undefined : realpathSync(path);
-}
-
-function instructionSets(): string[] {
-  try {
-    const flags = /^(?:flags|Features)\s*:\s*(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1] ?? '';
-    return flags.split(' ').filter((flag) => interesting.test(flag));
-  } catch {
-    return []; // not Linux
-  }
-}
-
-function readVersion(file: URL): string {
-  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
 }
 
 function describe({ version, node, platform, glibc, processor, native, cpu, cuda, images, environment }: Report): string {

@@ -5,13 +5,13 @@ import { type ImageDataset, readSplitFolder } from '../data/folder.js';
 import { ImageLoader } from '../data/loader.js';
 import { KernelWarehouseError } from '../errors.js';
 import type { Model } from '../models/model.js';
-import { Device } from '../runtime/device.js';
 import { evaluate } from '../train/evaluate.js';
 import { defaultTrainingOptions } from '../train/options.js';
 import { validationLoaderOptions } from '../train/training.js';
 import type { DeviceFlags } from './arguments.js';
 import { formatCount, formatFields, formatShare } from './figures.js';
 import type { ModelFlags } from './model_flags.js';
+import { openDevice } from './open_device.js';
 import { formatRate, Progress } from './progress.js';
 import { loadTrainedModel, openTrainedModel } from './trained_model.js';
 
@@ -33,7 +33,7 @@ export async function runEval(folder: string, flags: EvalFlags): Promise<void> {
   const { imageSize = trained.options?.imageSize ?? model.options.imageSize, cropRatio = preparation.cropRatio } = flags;
   const loader = new ImageLoader(dataset, { ...preparation, imageSize, ...(cropRatio === undefined ? {} : { cropRatio }) });
 
-  using device = Device.open(flags.device, flags.threads === undefined ? {} : { threads: flags.threads });
+  using device = openDevice(flags);
   using instance = await loadTrainedModel(trained, device);
   const images = dataset.samples.length;
   const begun = performance.now();

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The command `kernel-warehouse`. Each verb is one file, which imports what it needs only when it runs, so that --help is quick. */
-import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { packageVersion } from '../runtime/machine.js';
 import { benchCommand } from './bench.js';
 import { convertCommand } from './convert.js';
 import { doctorCommand } from './doctor.js';
@@ -12,10 +12,6 @@ import { predictCommand } from './predict.js';
 import { trainCommand } from './train.js';
 
 const verbs = [trainCommand, evalCommand, predictCommand, convertCommand, planCommand, benchCommand, doctorCommand];
-
-function packageVersion(): string {
-  return (JSON.parse(readFileSync(new URL('../../../package.json', import.meta.url), 'utf8')) as { version: string }).version;
-}
 
 function buildProgram(): Command {
   const program = new Command('kernel-warehouse')

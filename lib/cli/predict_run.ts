@@ -3,11 +3,11 @@ import { readNpy, writeNpy } from '../checkpoint/npy.js';
 import { ImageLoader, type LoaderOptions } from '../data/loader.js';
 import { KernelWarehouseError } from '../errors.js';
 import { toPhysical } from '../graph/declaration.js';
-import { Device } from '../runtime/device.js';
 import { validationLoaderOptions } from '../train/training.js';
 import type { DeviceFlags } from './arguments.js';
 import { formatShare } from './figures.js';
 import type { ModelFlags } from './model_flags.js';
+import { openDevice } from './open_device.js';
 import { checkedOutput } from './output_path.js';
 import { Progress } from './progress.js';
 import { loadTrainedModel, openTrainedModel, type TrainedModel } from './trained_model.js';
@@ -75,7 +75,7 @@ async function computeLogits(
   { names, height, width, batches }: Samples,
   flags: PredictFlags,
 ): Promise<Float32Array> {
-  using device = Device.open(flags.device, flags.threads === undefined ? {} : { threads: flags.threads });
+  using device = openDevice(flags);
   using instance = await loadTrainedModel(trained, device);
   await instance.setControls({ temperature: trained.temperature });
   const classes = trained.model.options.classes;

@@ -8,7 +8,7 @@ import { KernelWarehouseError } from '../errors.js';
 import { classifierNames } from '../models/fitting.js';
 import { imageSizeOption, Model, type ModelOptions, suitableStem } from '../models/model.js';
 import { type Selection, selectModel } from '../models/select.js';
-import { Device } from '../runtime/device.js';
+import type { Device } from '../runtime/device.js';
 import { type Checkpoint, readDescription, trainingCheckpoint } from '../train/checkpoint.js';
 import type { TrainingOptions } from '../train/options.js';
 import { type StartingPoint, train } from '../train/training.js';
@@ -18,6 +18,7 @@ import { FolderLock } from './folder_lock.js';
 import { Interruption } from './interruption.js';
 import type { NetworkFlags } from './model_flags.js';
 import { chosenNetwork, fitNoting, networkOfSettings } from './network_choice.js';
+import { openDevice } from './open_device.js';
 import { needsNetwork, openWeights } from './trained_model.js';
 import { formatOutcome, TrainingDisplay } from './training_display.js';
 import { configTraining, differences, type FlatOptions, newRunOptions } from './training_options.js';
@@ -63,7 +64,7 @@ export async function runTrain(folder: string, flags: TrainFlags): Promise<void>
   await using resumed = fresh ? undefined : await openCheckpoint(checkpointPath);
   const plan = fresh ?? resumedPlan(trainingCheckpoint(resumed as CheckpointFile), flags, data.train);
 
-  using device = Device.open(flags.device, flags.threads === undefined ? {} : { threads: flags.threads });
+  using device = openDevice(flags);
   using interruption = new Interruption((signal) => {
     process.stderr.write(`\n${signal}: stopping after this step, then writing ${checkpointPath} (once more to end at once)\n`);
   });

@@ -23,9 +23,10 @@ export interface GradientContext<A> {
   readonly wanted: readonly boolean[];
 }
 
+/** Costs follow from types alone, so that the steps of a plan have them too. */
 export interface CostContext<A> {
-  readonly inputs: Inputs;
-  readonly outputs: readonly Value[];
+  readonly inputs: readonly (TensorType | undefined)[];
+  readonly outputs: readonly TensorType[];
   readonly attributes: A;
 }
 
@@ -81,7 +82,7 @@ export function expectRank(op: string, name: string, value: Value, rank: number,
 }
 
 /** The shape of the value at `position`; empty when it is absent. */
-export function shapeOf(values: Inputs, position: number): readonly number[] {
+export function shapeOf(values: readonly (TensorType | undefined)[], position: number): readonly number[] {
   return values[position]?.shape ?? [];
 }
 
@@ -102,10 +103,18 @@ export function float32(shape: readonly number[]): TensorType {
   return { type: 'float32', shape };
 }
 
-export function nodeCost(node: Node): { flops: number; bytes: number } {
-  const present = node.inputs.filter((value) => value !== undefined);
-  return {
-    flops: node.op.flops(node),
-    bytes: [...present, ...node.outputs].reduce((sum, value) => sum + bytesOf(value), 0),
-  };
+export interface Cost {
+  /** Floating-point operations; a multiply-add counts as two. */
+  readonly flops: number;
+  /** Of all inputs and outputs, each once: the least that has to be moved. */
+  readonly bytes: number;
+}
+
+export function nodeCost({ op, inputs, outputs, attributes }: Node): Cost {
+  return operationCost(op, { inputs, outputs, attributes });
+}
+
+export function operationCost(op: Operation, context: CostContext<Attributes>): Cost {
+  const present = context.inputs.filter((value) => value !== undefined);
+  return { flops: op.flops(context), bytes: [...present, ...context.outputs].reduce((sum, value) => sum + bytesOf(value), 0) };
 }

@@ -21,6 +21,11 @@ export interface DeviceMemory {
   readonly programs: number;
 }
 
+/** Physical cores that this process may use, at least 1. Throws ERR_KW_NATIVE_MISSING. */
+export function availableCores(): number {
+  return loadNative().availableCores;
+}
+
 const names: readonly string[] = ['auto', 'cpu', 'cuda'];
 
 /**

@@ -35,6 +35,8 @@ export interface NativeProgram {
 /** The whole native surface. Arguments are checked by the classes of this folder, not again below. */
 export interface NativeAddon {
   readonly abiVersion: number;
+  /** Physical cores that this process may use. */
+  readonly availableCores: number;
   /** `threads` 0: the default. */
   readonly Device: new (
     name: string,

@@ -7,6 +7,7 @@
 #include "cpu/cpu_backend.h"
 #include "kernel_warehouse.h"
 #include "runtime/device.h"
+#include "runtime/processors.h"
 
 struct kw_device {
   std::shared_ptr<kw::Device> device;
@@ -99,6 +100,8 @@ const kw::KernelRegistry& find_backend(const std::string& name) {
 extern "C" {
 
 uint32_t kw_abi_version(void) { return KW_ABI_VERSION; }
+
+int32_t kw_available_cores(void) { return kw::available_cores(); }
 
 const char* kw_last_error(void) { return last_error.c_str(); }
 

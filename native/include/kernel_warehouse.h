@@ -61,6 +61,9 @@ KW_API const char* kw_last_error(void);
 /* "KW_OK", "KW_INVALID_PLAN", ...; "unknown status" for other values. */
 KW_API const char* kw_status_name(kw_status status);
 
+/* The physical cores that this process may use, at least 1: a device that computes with more threads is slower, not faster. */
+KW_API int32_t kw_available_cores(void);
+
 /* ---- Device ---- */
 
 typedef struct kw_device_options {

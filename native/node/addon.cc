@@ -257,6 +257,7 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new Environment(env));
   exports.Set("abiVersion", Napi::Number::New(env, kw_abi_version()));
+  exports.Set("availableCores", Napi::Number::New(env, kw_available_cores()));
   exports.Set("Device", DeviceObject::define(env));
   exports.Set("Buffer", BufferObject::define(env));
   exports.Set("Program", ProgramObject::define(env));

@@ -1,0 +1,108 @@
+/** A report as a drawing: a bar of images per second for each network, grouped by what they have in common. SVG, no scripts, no fonts. */
+import type { BenchReport, Result } from './report.js';
+
+const WIDTH = 760;
+const MARGIN = 16;
+const BAR = 18;
+const ROW = 28;
+const HEADING = 30;
+/** About what a letter of 13 pixels takes; names are measured with it, as no font is at hand. */
+const LETTER = 7.5;
+/** Room behind the longest bar for its figure. */
+const FIGURE = 190;
+
+// The page's own colours cannot be known, so the drawing brings a background, and follows the reader's choice of light or dark.
+const STYLE = `
+  .page { fill: #ffffff } text { fill: #1f2328; font: 13px system-ui, sans-serif } .heading { font-weight: 600 } .quiet { fill: #59636e; font-size: 12px }
+  .dynamic { fill: #0969da } .static { fill: #818b98 } .spread { stroke: #1f2328; stroke-width: 1.5; fill: none }
+  @media (prefers-color-scheme: dark) {
+    .page { fill: #0d1117 } text { fill: #f0f6fc } .quiet { fill: #9198a1 }
+    .dynamic { fill: #4493f8 } .static { fill: #656c76 } .spread { stroke: #f0f6fc }
+  }`;
+
+/** An SVG document. Bars are medians on one scale; the line on each spans its rounds' quartiles. */
+export function chart(report: BenchReport): string {
+  const groups = groupsOf(report.results);
+  const nameWidth = Math.max(0, ...report.results.map(({ network }) => network.length)) * LETTER + MARGIN;
+  const left = MARGIN + nameWidth;
+  const scale =
+    (WIDTH - left - FIGURE) / Math.max(...report.results.map(({ imagesPerSecond }) => imagesPerSecond.upperQuartile), Number.MIN_VALUE);
+  const parts: string[] = [];
+  let y = MARGIN;
+  for (const [heading, results] of groups) {
+    parts.push(text(MARGIN, y + 16, heading, 'heading'));
+    y += HEADING;
+    for (const result of results) {
+      parts.push(bar(result, left, y, scale));
+      y += ROW;
+    }
+    y += 6;
+  }
+  const notes = [
+    ...report.unmeasured.map(
+      ({ network, mode, precision, batchSize, problem }) => `${network}, ${mode}, ${precision}, batch ${batchSize}: ${problem}`,
+    ),
+    `${report.machine.processor}, ${report.machine.threads} threads; ${report.imageSizePixels} pixels; medians and quartiles of ${report.rounds} rounds${report.partial ? ', stopped early' : ''}`,
+  ];
+  for (const note of notes) {
+    for (const line of wrapped(note, Math.floor((WIDTH - 2 * MARGIN) / (LETTER - 0.5)))) {
+      parts.push(text(MARGIN, y + 14, line, 'quiet'));
+      y += 18;
+    }
+  }
+  const height = y + MARGIN;
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" viewBox="0 0 ${WIDTH} ${height}" role="img">`,
+    `<title>Images per second</title><style>${STYLE}</style>`,
+    `<rect class="page" width="${WIDTH}" height="${height}"/>`,
+    ...parts,
+    '</svg>\n',
+  ].join('\n');
+}
+
+/** What the bars of a group share, and the bars. */
+function groupsOf(results: readonly Result[]): Map<string, Result[]> {
+  const groups = new Map<string, Result[]>();
+  for (const result of results) {
+    const heading = `${result.mode}, ${result.precision}, batch ${result.batchSize}: images/s`;
+    groups.set(heading, [...(groups.get(heading) ?? []), result]);
+  }
+  return groups;
+}
+
+function bar({ network, imagesPerSecond, ratioToOther }: Result, left: number, top: number, scale: number): string {
+  const { median, lowerQuartile, upperQuartile } = imagesPerSecond;
+  const [end, from, to] = [median, lowerQuartile, upperQuartile].map((value) => round(left + scale * value));
+  const middle = top + BAR / 2;
+  const figure = `${readable(median)}${ratioToOther ? ` (${ratioToOther.median.toFixed(2)} of ${ratioToOther.network})` : ''}`;
+  return [
+    text(left - 8, middle + 4.5, network, 'name', 'end'),
+    `<rect class="${ratioToOther ? 'dynamic' : 'static'}" x="${left}" y="${top}" width="${round(scale * median)}" height="${BAR}" rx="2"/>`,
+    `<path class="spread" d="M${from} ${middle - 4}v8m0-4H${to}m0-4v8"/>`,
+    text(Math.max(end as number, to as number) + 8, middle + 4.5, figure, 'figure'),
+  ].join('\n');
+}
+
+function text(x: number, y: number, words: string, kind: string, anchor = 'start'): string {
+  const escaped = words.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
+  return `<text class="${kind}" x="${x}" y="${y}" text-anchor="${anchor}">${escaped}</text>`;
+}
+
+function wrapped(words: string, width: number): string[] {
+  const lines: string[] = [''];
+  for (const word of words.split(' ')) {
+    const line = lines.at(-1) ?? '';
+    if (line !== '' && line.length + 1 + word.length > width) lines.push(word);
+    else lines[lines.length - 1] = line === '' ? word : `${line} ${word}`;
+  }
+  return lines;
+}
+
+function round(value: number): number {
+  return Math.round(10 * value) / 10;
+}
+
+/** Three digits at least. */
+function readable(value: number): string {
+  return value < 10 ? value.toFixed(2) : value < 100 ? value.toFixed(1) : value.toFixed(0);
+}

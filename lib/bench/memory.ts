@@ -1,0 +1,56 @@
+/** How much memory a network takes, measured in a process of its own: one process with several networks cannot tell them apart. */
+import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { KernelWarehouseError } from '../errors.js';
+import type { NetworkCase } from './contestant.js';
+
+export interface MemoryFigures {
+  /** Bytes that the plan and its kernels ask for. */
+  readonly planned: number;
+  /** Bytes that the process's resident memory grew by at its peak. */
+  readonly measured: number;
+}
+
+/** What the process is given, as JSON; see memory_probe.ts. */
+export interface MemoryQuestion {
+  readonly network: NetworkCase;
+  readonly device: 'auto' | 'cpu' | 'cuda';
+  readonly threads: number;
+}
+
+/**
+ * Prepares the network in a process of its own, runs it, and gives the process's figures.
+ * Throws ERR_KW_OUT_OF_MEMORY when the process was refused memory or killed for it, the signal's reason when that comes first, and
+ * ERR_KW_INTERNAL, with what the process wrote, for anything else.
+ */
+export async function measureMemory(question: MemoryQuestion, signal?: AbortSignal): Promise<MemoryFigures> {
+  const probe = fileURLToPath(new URL('./memory_probe.js', import.meta.url));
+  const child = spawn(process.execPath, [probe, JSON.stringify(question)], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const kill = (): void => void child.kill('SIGKILL');
+  signal?.addEventListener('abort', kill, { once: true });
+  let answer = '';
+  let complaint = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    answer += text;
+  });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    complaint += text;
+  });
+  const { code, killed } = await new Promise<{ code: number | null; killed: NodeJS.Signals | null }>((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (status, by) => resolve({ code: status, killed: by }));
+  });
+  signal?.removeEventListener('abort', kill);
+  signal?.throwIfAborted();
+  if (code === 0) return JSON.parse(answer) as MemoryFigures;
+  const { name, batch } = question.network;
+  if (killed === 'SIGKILL' || complaint.includes('ERR_KW_OUT_OF_MEMORY')) {
+    const reason = killed ? 'the system ended its process for want of memory' : complaint.trim();
+    throw new KernelWarehouseError('ERR_KW_OUT_OF_MEMORY', `${name}, batch ${batch}: ${reason}`);
+  }
+  const end = killed === null ? `exit status ${code}` : `signal ${killed}`;
+  throw new KernelWarehouseError(
+    'ERR_KW_INTERNAL',
+    `measuring the memory of ${name}, batch ${batch}: the process ended with ${end}: ${complaint.trim()}`,
+  );
+}

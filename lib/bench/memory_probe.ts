@@ -1,0 +1,43 @@
+/** The program of memory.ts: prepares one network, runs it twice, and writes how much the resident memory grew, as JSON. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { KernelWarehouseError } from '../errors.js';
+import { Device } from '../runtime/device.js';
+import { networkContestant } from './contestant.js';
+import type { MemoryFigures, MemoryQuestion } from './memory.js';
+
+/** Bytes: the largest resident size since the last reset, where the system resets it, else since the start. */
+function peak(): number {
+  try {
+    const kibibytes = /^VmHWM:\s*(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1];
+    if (kibibytes !== undefined) return 1024 * Number(kibibytes);
+  } catch {
+    // not Linux
+  }
+  return 1024 * process.resourceUsage().maxRSS;
+}
+
+/** Makes the peak of now the resident size of now; a system that cannot leaves it, and the growth comes out smaller. */
+function resetPeak(): void {
+  try {
+    writeFileSync('/proc/self/clear_refs', '5');
+  } catch {
+    // not Linux, or not allowed here
+  }
+}
+
+async function measure({ network, device: name, threads }: MemoryQuestion): Promise<MemoryFigures> {
+  using device = Device.open(name, { threads });
+  resetPeak();
+  const before = peak();
+  using contestant = await networkContestant(device, network);
+  for (let run = 0; run < 2; run++) await contestant.run();
+  return { planned: contestant.bytes, measured: Math.max(0, peak() - before) };
+}
+
+try {
+  process.stdout.write(JSON.stringify(await measure(JSON.parse(process.argv[2] ?? '') as MemoryQuestion)));
+} catch (error) {
+  const code = error instanceof KernelWarehouseError ? `${error.code}: ` : '';
+  process.stderr.write(`${code}${(error as Error).message}\n`);
+  process.exitCode = 1;
+}

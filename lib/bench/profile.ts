@@ -1,0 +1,100 @@
+/** Where a network's time goes, step by step, beside the least that each step could take on this machine. */
+import type { Timing } from './rounds.js';
+import { median } from './spread.js';
+
+/** What the machine does at its best, measured in the same rounds. */
+export interface Rates {
+  /** Floating-point operations per second of the matrix product in a precision. */
+  readonly gemm: number;
+  /** Bytes read and written per second by a copy. */
+  readonly copy: number;
+}
+
+export interface StepFigures {
+  readonly label: string;
+  readonly op: string;
+  /** Median of the rounds. */
+  readonly milliseconds: number;
+  /** Of all steps' time. */
+  readonly share: number;
+  readonly gigaflop: number;
+  readonly gigaflopPerSecond: number;
+  /** Of all inputs and outputs, each once: the least that is moved. */
+  readonly bytes: number;
+  readonly gigabytesPerSecond: number;
+  /** The least time at the measured rates of matrix product and copy: the longer of the two. */
+  readonly boundMilliseconds: number;
+  readonly boundBy: 'arithmetic' | 'memory';
+}
+
+/** The steps of one op together. */
+export interface OpFigures {
+  readonly op: string;
+  readonly steps: number;
+  readonly milliseconds: number;
+  readonly share: number;
+  readonly gigaflopPerSecond: number;
+  readonly gigabytesPerSecond: number;
+  /** The sum of its steps' bounds. */
+  readonly boundMilliseconds: number;
+}
+
+export interface Profile {
+  /** In the plan's order. */
+  readonly steps: readonly StepFigures[];
+  /** The longest first. */
+  readonly ops: readonly OpFigures[];
+  /** The whole run's time less that of its steps: queueing, and what the JavaScript side takes. */
+  readonly outsideMilliseconds: number;
+}
+
+export function profile({ contestant, seconds, steps }: Timing, { gemm, copy }: Rates): Profile {
+  const times = contestant.steps.map((_, index) => median(steps.map((round) => round[index] ?? 0)) / 1e6);
+  const total = sum(times);
+  const figures = contestant.steps.map(({ op, label, flops, bytes }, index): StepFigures => {
+    const milliseconds = times[index] as number;
+    const arithmetic = (1000 * flops) / gemm;
+    const memory = (1000 * bytes) / copy;
+    return {
+      label,
+      op,
+      milliseconds,
+      share: ratio(milliseconds, total),
+      gigaflop: flops / 1e9,
+      gigaflopPerSecond: ratio(flops / 1e6, milliseconds),
+      bytes,
+      gigabytesPerSecond: ratio(bytes / 1e6, milliseconds),
+      boundMilliseconds: Math.max(arithmetic, memory),
+      boundBy: arithmetic >= memory ? 'arithmetic' : 'memory',
+    };
+  });
+  return { steps: figures, ops: byOp(figures), outsideMilliseconds: Math.max(0, 1000 * median(seconds) - total) };
+}
+
+function byOp(steps: readonly StepFigures[]): OpFigures[] {
+  const groups = new Map<string, StepFigures[]>();
+  for (const step of steps) groups.set(step.op, [...(groups.get(step.op) ?? []), step]);
+  const figures = [...groups].map(([op, members]): OpFigures => {
+    const total = (field: (step: StepFigures) => number) => sum(members.map(field));
+    const milliseconds = total((step) => step.milliseconds);
+    return {
+      op,
+      steps: members.length,
+      milliseconds,
+      share: total((step) => step.share),
+      gigaflopPerSecond: ratio(1000 * total((step) => step.gigaflop), milliseconds),
+      gigabytesPerSecond: ratio(total((step) => step.bytes) / 1e6, milliseconds),
+      boundMilliseconds: total((step) => step.boundMilliseconds),
+    };
+  });
+  return figures.sort((a, b) => b.milliseconds - a.milliseconds);
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}
+
+/** 0 where there is nothing to divide by: a step that took no measurable time has no rate. */
+function ratio(part: number, whole: number): number {
+  return whole > 0 ? part / whole : 0;
+}

@@ -1,0 +1,160 @@
+/** A benchmark's report as text: tables that fit a terminal of 80 columns. */
+import Table from 'cli-table3';
+import type { Profile, StepFigures } from '../bench/profile.js';
+import type { BenchReport, Result, Setting } from '../bench/report.js';
+import type { Spread } from '../bench/spread.js';
+import { formatBytes, formatShare } from './figures.js';
+import { formatRate } from './progress.js';
+
+/**
+ * @param rows of each list of steps; 0 for no lists
+ * @param columns of the terminal; longer lines of text are wrapped, names in tables too
+ */
+export function benchTables(report: BenchReport, rows: number, columns = Number.POSITIVE_INFINITY): string {
+  const { machine, versions, results, unmeasured, partial, rounds, imageSizePixels } = report;
+  const count = `${partial ? 'stopped after' : 'medians of'} ${rounds} round${rounds === 1 ? '' : 's'}`;
+  const rates = report.matrixProducts.map(({ precision, gigaflopPerSecond }) => `${precision} ${rate(gigaflopPerSecond)} GFLOP/s`);
+  const { copyGigabytesPerSecond: copy } = report;
+  const lines = [
+    ...wrapped(`${machine.processor}, ${machine.threads} threads; Node ${versions.node}; ${imageSizePixels} pixels; ${count}`, columns),
+    ...wrapped(`matrix product ${rates.join(', ')}${copy ? `; copy ${rate(copy)} GB/s` : ''}`, columns),
+  ];
+  for (const [heading, group] of settings([...results, ...unmeasured])) {
+    lines.push('', heading);
+    const measured = group.filter((one): one is Result => 'imagesPerSecond' in one);
+    if (measured.length > 0) lines.push(overview(measured, columns));
+    for (const one of group) if ('problem' in one) lines.push(...wrapped(`${one.network}: ${one.problem}`, columns));
+  }
+  if (rows > 0) for (const result of results) if (result.profile) lines.push('', ...layers(result, result.profile, rows, columns));
+  return lines.join('\n');
+}
+
+/** What belongs together, under what it has in common. */
+function settings<T extends Setting>(entries: readonly T[]): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const entry of entries) {
+    const heading = settingWords(entry);
+    groups.set(heading, [...(groups.get(heading) ?? []), entry]);
+  }
+  return groups;
+}
+
+function settingWords({ mode, precision, batchSize }: Setting): string {
+  return `${mode}, ${precision}, batch ${batchSize}`;
+}
+
+function overview(results: readonly Result[], columns: number): string {
+  const others = new Set(results.flatMap(({ ratioToOther }) => (ratioToOther ? [ratioToOther.network] : [])));
+  const ratio = others.size === 1 ? `of ${[...others]}` : 'of\nstatic';
+  const head = ['network', 'images/s', 'quartiles', ratio, 'of matrix\nproduct', 'memory\nplanned', 'memory\npeak'];
+  const rows = results.map((result) => [
+    result.network,
+    formatRate(result.imagesPerSecond.median),
+    quartiles(result.imagesPerSecond),
+    result.ratioToOther ? result.ratioToOther.median.toFixed(2) : '-',
+    percent(result.ratioToMatrixProduct.median),
+    formatBytes(result.plannedBytes),
+    result.measuredBytes === undefined ? '-' : formatBytes(result.measuredBytes),
+  ]);
+  return table(head, rows, columns);
+}
+
+function layers(result: Result, figures: Profile, rows: number, columns: number): string[] {
+  const { steps, ops, outsideMilliseconds } = figures;
+  const slowest = [...steps].sort((a, b) => b.milliseconds - a.milliseconds).slice(0, rows);
+  const total = steps.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
+  const shown = slowest.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
+  const left = steps.length - slowest.length;
+  const rest = `${left} more step${left === 1 ? '' : 's'}`;
+  const head = ['ms', 'share', 'GFLOP/s', 'GB/s', 'bound ms', 'bound by'];
+  const stepRow = ({ label, op, milliseconds, share, gigaflopPerSecond, gigabytesPerSecond, boundMilliseconds, boundBy }: StepFigures) => [
+    `${label} ${op}`,
+    milliseconds.toFixed(2),
+    percent(share, 1),
+    whole(gigaflopPerSecond),
+    gigabytesPerSecond.toFixed(1),
+    boundMilliseconds.toFixed(2),
+    boundBy,
+  ];
+  return [
+    `${result.network}, ${settingWords(result)}: the slowest of ${steps.length} steps`,
+    table(
+      ['layer, op', ...head],
+      [
+        ...slowest.map(stepRow),
+        ...(left > 0 ? [[rest, (total - shown).toFixed(2), formatShare(total - shown, total), '', '', '', '']] : []),
+      ],
+      columns,
+    ),
+    `${result.network}, ${settingWords(result)}: sums by op`,
+    table(
+      ['op', 'steps', 'ms', 'share', 'GFLOP/s', 'GB/s', 'bound ms'],
+      [
+        ...ops.map(({ op, steps: number, milliseconds, share, gigaflopPerSecond, gigabytesPerSecond, boundMilliseconds }) => [
+          op,
+          String(number),
+          milliseconds.toFixed(2),
+          percent(share, 1),
+          whole(gigaflopPerSecond),
+          gigabytesPerSecond.toFixed(1),
+          boundMilliseconds.toFixed(2),
+        ]),
+        ['outside of steps', '', outsideMilliseconds.toFixed(2), '', '', '', ''],
+      ],
+      columns,
+    ),
+  ];
+}
+
+/** Without lines, so that it is narrow; the first column on the left, numbers on the right. The first is wrapped where it has to be. */
+function table(head: readonly string[], rows: readonly (readonly string[])[], columns: number): string {
+  const width = (column: number) =>
+    Math.max(...[head, ...rows].flatMap((row) => (row[column] ?? '').split('\n').map(({ length }) => length)));
+  const gap = 2;
+  const others = head.slice(1).reduce((sum, _, index) => sum + gap + width(index + 1), 0);
+  const first = Math.max(12, Math.min(width(0), columns - others));
+  const none = ['top', 'top-mid', 'top-left', 'top-right', 'bottom', 'bottom-mid', 'bottom-left', 'bottom-right'];
+  const lines = ['left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid'];
+  const drawn = new Table({
+    head: [...head],
+    chars: { ...Object.fromEntries([...none, ...lines].map((name) => [name, ''])), middle: ' '.repeat(gap) },
+    style: { head: [], border: [], compact: true, 'padding-left': 0, 'padding-right': 0 },
+    colAligns: head.map((_, column) => (column === 0 ? 'left' : 'right')),
+    colWidths: [first],
+    wordWrap: true,
+    wrapOnWordBoundary: rows.every((row) => (row[0] ?? '').split(' ').every((word) => word.length <= first)),
+  });
+  drawn.push(...rows.map((row) => [...row]));
+  return drawn
+    .toString()
+    .split('\n')
+    .map((line) => line.trimEnd())
+    .join('\n');
+}
+
+/** A paragraph in lines of at most `columns`. */
+function wrapped(paragraph: string, columns: number): string[] {
+  const lines: string[] = [];
+  for (const word of paragraph.split(' ')) {
+    const line = lines.at(-1);
+    if (line === undefined || line.length + 1 + word.length > columns) lines.push(word);
+    else lines[lines.length - 1] = `${line} ${word}`;
+  }
+  return lines;
+}
+
+function rate({ median, lowerQuartile, upperQuartile }: Spread): string {
+  return `${formatRate(median)} (${formatRate(lowerQuartile)} - ${formatRate(upperQuartile)})`;
+}
+
+function quartiles({ lowerQuartile, upperQuartile }: Spread): string {
+  return `${formatRate(lowerQuartile)} - ${formatRate(upperQuartile)}`;
+}
+
+function percent(part: number, digits = 0): string {
+  return `${(100 * part).toFixed(digits)} %`;
+}
+
+function whole(value: number): string {
+  return value.toFixed(0);
+}
