@@ -1,6 +1,8 @@
 // From logits to attentions (KernelWarehouse, section 3.3): alpha = (1-t) f(z) + t beta, each row of n+1 logits z being one mixture. f is
 // the contrasting function of equation 3 or one of those that the paper compares it with (Table 8). The last logit belongs to the zero
 // cell: it counts in f's sums and has no output.
+#include "cpu/attention_function.h"
+
 #include <array>
 #include <cmath>
 #include <string>
@@ -15,8 +17,6 @@
 namespace kw::cpu {
 namespace {
 
-// A row of z [cells + 1] to alpha [cells], with its row of beta [cells].
-using ForwardRow = void (*)(const float* z, const float* beta, int64_t cells, float t, float epsilon, float* alpha);
 // A row of dalpha [cells] and z [cells + 1] to dz [cells + 1].
 using BackwardRow = void (*)(const float* dalpha, const float* z, int64_t cells, float t, float epsilon, float* dz);
 
@@ -102,7 +102,7 @@ KW_WIDE void softmax_backward(const float* g, const float* z, int64_t cells, flo
 
 struct Function {
   const char* name;
-  ForwardRow forward;
+  AttentionRow forward;
   BackwardRow backward;
 };
 
@@ -133,37 +133,10 @@ AttentionShape check_shapes(const StepContext& context, const Tensor& logits, co
   return {samples * mixtures, mixtures, cells};
 }
 
-// The attribute `assignment`; when it is empty the temperature counts as 0.
-struct Assignment {
-  bool present;
-  std::vector<float> beta;  // [m, n]
-};
-
-// For each mixture the cells whose beta is 1; n stands for the zero cell, which has no output.
-Assignment read_assignment(const StepContext& context, int64_t mixtures, int64_t cells) {
-  const std::vector<std::vector<int64_t>> assignment = context.integer_lists("assignment");
-  std::vector<float> beta(static_cast<size_t>(mixtures * cells), 0.0f);
-  if (assignment.empty()) return {false, beta};
-  if (assignment.size() != static_cast<size_t>(mixtures)) {
-    context.fail("expected attribute assignment with " + std::to_string(mixtures) + " lists, or none, but received " +
-                 std::to_string(assignment.size()));
-  }
-  for (int64_t mixture = 0; mixture < mixtures; ++mixture) {
-    for (const int64_t cell : assignment[static_cast<size_t>(mixture)]) {
-      if (cell < 0 || cell > cells) {
-        context.fail("expected cell indices in 0.." + std::to_string(cells) + " but assignment of mixture " + std::to_string(mixture) +
-                     " holds " + std::to_string(cell));
-      }
-      if (cell < cells) beta[static_cast<size_t>(mixture * cells + cell)] = 1.0f;
-    }
-  }
-  return {true, beta};
-}
-
 std::unique_ptr<Kernel> prepare_attention_function(const StepContext& context) {
   const Tensor &logits = context.input(0), &temperature = context.input(1), &attention = context.output(0);
   const AttentionShape shape = check_shapes(context, logits, temperature, attention);
-  const ForwardRow forward = read_function(context).forward;
+  const AttentionRow forward = attention_row(context);
   const float epsilon = static_cast<float>(context.number("epsilon"));
   return make_kernel([&, shape, forward, epsilon, assignment = read_assignment(context, shape.mixtures, shape.cells),
                       threads = context.threads](const Memory& memory) {
@@ -201,6 +174,29 @@ std::unique_ptr<Kernel> prepare_attention_function_backward(const StepContext& c
 }
 
 }  // namespace
+
+AttentionRow attention_row(const StepContext& context) { return read_function(context).forward; }
+
+// For each mixture the cells whose beta is 1; n stands for the zero cell, which has no output.
+Assignment read_assignment(const StepContext& context, int64_t mixtures, int64_t cells) {
+  const std::vector<std::vector<int64_t>> assignment = context.integer_lists("assignment");
+  std::vector<float> beta(static_cast<size_t>(mixtures * cells), 0.0f);
+  if (assignment.empty()) return {false, beta};
+  if (assignment.size() != static_cast<size_t>(mixtures)) {
+    context.fail("expected attribute assignment with " + std::to_string(mixtures) + " lists, or none, but received " +
+                 std::to_string(assignment.size()));
+  }
+  for (int64_t mixture = 0; mixture < mixtures; ++mixture) {
+    for (const int64_t cell : assignment[static_cast<size_t>(mixture)]) {
+      if (cell < 0 || cell > cells) {
+        context.fail("expected cell indices in 0.." + std::to_string(cells) + " but assignment of mixture " + std::to_string(mixture) +
+                     " holds " + std::to_string(cell));
+      }
+      if (cell < cells) beta[static_cast<size_t>(mixture * cells + cell)] = 1.0f;
+    }
+  }
+  return {true, beta};
+}
 
 void add_attention_function(KernelRegistry& registry) {
   registry.add("attention_function", prepare_attention_function);

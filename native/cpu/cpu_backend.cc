@@ -7,6 +7,7 @@ const KernelRegistry& registry() {
     KernelRegistry ops;
     add_activations(ops);
     add_attention_function(ops);
+    add_attention_module(ops);
     add_batch_norm(ops);
     add_convolution(ops);
     add_cross_entropy(ops);

@@ -9,6 +9,7 @@ const KernelRegistry& registry();  // all of the below
 
 void add_activations(KernelRegistry&);             // activation.cc: relu, relu6, gelu, sigmoid
 void add_attention_function(KernelRegistry&);      // attention_function.cc
+void add_attention_module(KernelRegistry&);        // attention_module.cc
 void add_batch_norm(KernelRegistry&);              // batch_norm.cc
 void add_convolution(KernelRegistry&);             // static_convolution.cc, oneDNN
 void add_cross_entropy(KernelRegistry&);           // cross_entropy.cc

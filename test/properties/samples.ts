@@ -125,6 +125,25 @@ function attentionFunctionBackward(draw: Draw): Sample {
   return { inputs: [draw.tensor([samples, m, n]), draw.awayFromZero([samples, m, n + 1]), temperature], attributes };
 }
 
+/** With a normalization of either kind, with and without the first bias. */
+function attentionModule(draw: Draw): Sample {
+  const { samples, m, n, attributes, temperature } = drawAttention(draw);
+  const [channels, hidden, batchNorm] = [draw.channels(), draw.choice([2, 7, 16, 17]), draw.boolean()];
+  const statistics = batchNorm ? [draw.tensor([hidden]), draw.tensor([hidden], 0.5, 2)] : [undefined, undefined];
+  const inputs = [
+    draw.tensor([samples, channels]),
+    draw.tensor([hidden, channels]),
+    draw.boolean() ? draw.tensor([hidden]) : undefined,
+    draw.tensor([hidden]),
+    draw.tensor([hidden]),
+    ...statistics,
+    draw.tensor([m * (n + 1), hidden]),
+    draw.awayFromZero([m * (n + 1)]),
+    temperature,
+  ];
+  return { inputs, attributes: { ...attributes, mixtures: m, normEpsilon: 1e-2 } };
+}
+
 function drawTokens(draw: Draw) {
   const [heads, width] = [draw.integer(1, 3), draw.channels()];
   return { shape: [draw.integer(1, 2), draw.choice([1, 2, 5, 9]), heads * width], attributes: { heads } };
@@ -235,6 +254,7 @@ export const samples: Readonly<Record<string, (draw: Draw) => Sample>> = {
   ...normalizationSamples,
   attention_function: attentionFunction,
   attention_function_backward: attentionFunctionBackward,
+  attention_module: attentionModule,
   self_attention: selfAttention,
   self_attention_backward: selfAttentionBackward,
   slice,

@@ -57,10 +57,13 @@ function normalizedGradient(name: string, z: Float64Array, gradient: Float64Arra
   }
 }
 
-/** attention = (1 - t) f(z) + t beta, without the zero cell's column. */
 export function attentionFunction(args: Arguments): Tensor[] {
-  const logits = args.input(0);
-  const t = assignedShare(args, args.scalar(1));
+  return [blended(args, args.input(0), args.scalar(1))];
+}
+
+/** attention = (1 - t) f(z) + t beta, without the zero cell's column. */
+export function blended(args: Arguments, logits: Tensor, temperature: number): Tensor {
+  const t = assignedShare(args, temperature);
   const [batch, m, width] = logits.shape as [number, number, number];
   const beta = assignmentMatrix(args, m, width);
   const attention = zeros([batch, m, width - 1]);
@@ -70,7 +73,7 @@ export function attentionFunction(args: Arguments): Tensor[] {
       attention.data[row * (width - 1) + j] = (1 - t) * f[j]! + t * beta[(row % m) * width + j]!;
     }
   }
-  return [attention];
+  return attention;
 }
 
 export function attentionFunctionBackward(args: Arguments): Tensor[] {

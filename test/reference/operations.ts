@@ -1,6 +1,7 @@
 /** Every op of docs/ARCHITECTURE.md once more: plain and in float64. The op's own file in lib/graph/ops shares no code with this. */
 import { gelu, geluBackward, relu6, relu6Backward, sigmoid, sigmoidBackward } from './activation.js';
 import { attentionFunction, attentionFunctionBackward } from './attention_function.js';
+import { attentionModule } from './attention_module.js';
 import { convolution, convolutionBackwardInput, convolutionBackwardWeight } from './convolution.js';
 import { crossEntropy, crossEntropyBackward } from './cross_entropy.js';
 import { dropout } from './dropout.js';
@@ -90,6 +91,7 @@ export const referenceOperations: Readonly<Record<string, ReferenceOperation>> =
   layer_norm_backward: layerNormBackward,
   attention_function: attentionFunction,
   attention_function_backward: attentionFunctionBackward,
+  attention_module: attentionModule,
   self_attention: selfAttention,
   self_attention_backward: selfAttentionBackward,
   slice,

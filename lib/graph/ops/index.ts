@@ -3,6 +3,7 @@ import type { Operation } from '../operation.js';
 import { addOperation } from './add.js';
 import { addBiasOperations } from './add_bias.js';
 import { attentionFunctionOperations } from './attention_function.js';
+import { attentionModuleOperation } from './attention_module.js';
 import { batchNormOperations } from './batch_norm.js';
 import { concatOperations } from './concat.js';
 import { conv2dOperations } from './conv2d.js';
@@ -39,6 +40,7 @@ export const operations: ReadonlyMap<string, Operation> = new Map(
     reshapeOperation,
     addOperation,
     copyOperation,
+    attentionModuleOperation,
     ...addBiasOperations,
     ...attentionFunctionOperations,
     ...batchNormOperations,

@@ -1,0 +1,48 @@
+/** Makes one step of each layer's attention in an inference graph: fully connected, normalization, ReLU, fully connected, attention function. */
+import type { Graph, Node, Value } from '../graph.js';
+import type { Inputs } from '../operation.js';
+import type { AttentionFunctionAttributes } from '../ops/attention_function.js';
+import { attentionModuleOperation } from '../ops/attention_module.js';
+import { rewrite, usesOf } from './rewrite.js';
+
+interface Module {
+  readonly inputs: Inputs;
+  readonly normEpsilon: number;
+}
+
+/** The module that ends in this attention function, if nothing else reads what lies between. */
+function moduleOf(node: Node, usedOnce: (value: Value) => boolean): Module | undefined {
+  /** The node that made input `position` of `from`, if it is one of these ops and made it for `from` alone. */
+  const before = (from: Node | undefined, position: number, ...ops: readonly string[]): Node | undefined => {
+    const value = from?.inputs[position];
+    return value && ops.includes(value.node.op.name) && usedOnce(value) ? value.node : undefined;
+  };
+  const second = before(before(node, 0, 'reshape'), 0, 'matmul');
+  const norm = before(before(second, 0, 'relu'), 0, 'batch_norm_inference', 'layer_norm');
+  const first = before(norm, 0, 'matmul');
+  if (!second || !norm || !first) return undefined;
+  const product = ({ inputs, attributes }: Node) => attributes.transposeB === true && attributes.transposeA === false && inputs;
+  const [a, b] = [product(first), product(second)];
+  if (!a || !b || !b[2]) return undefined;
+  const [, scale, shift, mean, variance] = norm.inputs;
+  return {
+    inputs: [a[0], a[1], a[2], scale, shift, mean, variance, b[1], b[2], node.inputs[1]],
+    normEpsilon: norm.attributes.epsilon as number,
+  };
+}
+
+export function fuseAttention(graph: Graph): Graph {
+  const uses = usesOf(graph);
+  const usedOnce = (value: Value) => uses.get(value)?.length === 1;
+  return rewrite(graph, (node, { graph: result, mapped }) => {
+    const module = node.op.name === 'attention_function' ? moduleOf(node, usedOnce) : undefined;
+    if (!module) return undefined;
+    const attributes = node.attributes as unknown as AttentionFunctionAttributes;
+    return result.append(
+      attentionModuleOperation,
+      module.inputs.map((value) => value && mapped(value)),
+      { ...attributes, normEpsilon: module.normEpsilon, mixtures: node.outputs[0]?.shape[1] },
+      node.label,
+    );
+  });
+}
