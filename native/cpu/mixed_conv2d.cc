@@ -65,7 +65,8 @@ class MixedConvolution : public Kernel {
     weight_stride_ = weight_bytes / element_bytes(convolution_->weight_type());
     chunk_ = samples_of_chunk(geometry.batch, weight_bytes, context.threads);
     mixing_.emplace(context, grid_, *placement, chunk_);
-    mixing_->keep_cells(context, tensors.cells);
+    mixing_->keep_cells(context, tensors.cells,
+                        pass == ConvolutionPass::backward_weight ? CellMixing::Use::backward : CellMixing::Use::mix);
   }
 
   size_t weight_bytes() const { return static_cast<size_t>(chunk_ * weight_stride_ * element_bytes(convolution_->weight_type())); }
@@ -112,7 +113,7 @@ class MixThenConvolve final : public MixedConvolution {
   }
 
   void run(const Memory& memory) override {
-    const float* cells = mixing_->cell_panels(memory);
+    const std::byte* cells = mixing_->cell_panels(memory);
     auto* weights = reinterpret_cast<float*>(memory.scratch());
     std::byte* scratch = memory.scratch() + weight_bytes();
     SamplewiseConvolution::Finish finish{};
@@ -191,15 +192,15 @@ class MixedBackwardMixing final : public MixedConvolution {
         context.fail("expected dcells in the accumulator's memory");
       }
     }
-    context.reserve_scratch(weight_bytes() + mixing_->panel_bytes() +
+    context.reserve_scratch(weight_bytes() + mixing_->dcell_panel_bytes() +
                             std::max(mixing_->backward_scratch_bytes(), convolution_->scratch_bytes()));
   }
 
   void run(const Memory& memory) override {
-    const float* cells = mixing_->cell_panels(memory);
+    const std::byte* cells = mixing_->cell_panels(memory);
     auto* dweights = reinterpret_cast<float*>(memory.scratch());
     auto* dcell_panels = reinterpret_cast<float*>(memory.scratch() + weight_bytes());
-    std::byte* scratch = memory.scratch() + weight_bytes() + mixing_->panel_bytes();
+    std::byte* scratch = memory.scratch() + weight_bytes() + mixing_->dcell_panel_bytes();
     const int64_t attention_stride = grid_.mixtures() * grid_.cells;
     for_each_chunk([&](int64_t first, int64_t samples) {
       convolution_->run(

@@ -2,7 +2,6 @@
 // threads that do and do not divide each other.
 #include <array>
 
-#include "cpu/simd/mixing_kernels.h"
 #include "op_runner.h"
 
 namespace kw::test {
@@ -321,56 +320,6 @@ TEST_CASE("matmul") {
       }
     }
   }
-}
-
-void check_kernels(const cpu::MixingKernels& kernels) {
-  const int64_t panel = kernels.panel, panels = 3;
-  for (const int64_t terms : {1, 7, 40}) {
-    for (int64_t rows = 1; rows <= kernels.row_block; ++rows) {
-      const Floats coefficients = random_floats(terms * kernels.row_block, 1), matrix = random_floats(panels * terms * panel, 2);
-      Floats actual = random_floats(panels * rows * panel, 3);
-      Doubles expected = widen(actual);
-      std::vector<float*> targets;
-      for (int64_t r = 0; r < rows; ++r) targets.push_back(&actual[r * panel]);
-      for (const bool accumulate : {true, false}) {
-        for (int64_t p = 0; p < panels; ++p) {
-          for (int64_t r = 0; r < rows; ++r) {
-            for (int64_t c = 0; c < panel; ++c) {
-              double& sum = expected[(p * rows + r) * panel + c];
-              if (!accumulate) sum = 0;
-              for (int64_t t = 0; t < terms; ++t)
-                sum += double{coefficients[t * kernels.row_block + r]} * matrix[(p * terms + t) * panel + c];
-            }
-          }
-        }
-        kernels.combine(coefficients.data(), rows, terms, matrix.data(), panels, targets.data(), rows * panel, accumulate);
-        check_near(actual, expected);
-      }
-      Floats products = random_floats(rows * terms * kernels.lanes, 4), summed(rows * terms);
-      Doubles wanted(rows * terms);
-      for (size_t i = 0; i < products.size(); ++i) wanted[i / kernels.lanes] += products[i];
-      for (int64_t r = 0; r < rows; ++r) {
-        for (int64_t t = 0; t < terms; ++t) {
-          for (int64_t p = 0; p < panels; ++p) {
-            for (int64_t c = 0; c < panel; ++c) {
-              wanted[r * terms + t] += double{actual[(p * rows + r) * panel + c]} * matrix[(p * terms + t) * panel + c];
-            }
-          }
-        }
-      }
-      kernels.correlate(actual.data(), rows, matrix.data(), terms, panels, products.data());
-      for (size_t i = 0; i < products.size(); ++i) summed[i / kernels.lanes] += products[i];
-      check_near(summed, wanted);
-    }
-  }
-}
-
-TEST_CASE("mixing kernels of every instruction set that this machine has") {
-  check_kernels(cpu::baseline::mixing_kernels());
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) check_kernels(cpu::avx2::mixing_kernels());
-  if (__builtin_cpu_supports("avx512f")) check_kernels(cpu::avx512::mixing_kernels());
-#endif
 }
 
 }  // namespace
