@@ -53,9 +53,7 @@ class MixedConvolution : public Kernel {
     expect_type(context, "cells", context.input(tensors.cells));
     convolution_.emplace(geometry, pass, context.threads, options);
     const auto offsets = weight_offsets(convolution_->weight_desc(), geometry);
-    // Mixing writes float32; bfloat16 weights are converted from that.
-    const bool direct = offsets && convolution_->weight_type() == DataType::float32;
-    auto placement = direct ? place_cells(grid_, *offsets) : std::nullopt;
+    auto placement = offsets ? place_cells(grid_, *offsets) : std::nullopt;
     if (!placement) {
       options.weights = Options::Weights::plain;
       convolution_.emplace(geometry, pass, context.threads, options);
@@ -64,9 +62,10 @@ class MixedConvolution : public Kernel {
     const auto weight_bytes = static_cast<int64_t>((convolution_->weight_bytes() + 63) / 64 * 64);
     weight_stride_ = weight_bytes / element_bytes(convolution_->weight_type());
     chunk_ = samples_of_chunk(geometry.batch, weight_bytes, context.threads);
-    mixing_.emplace(context, grid_, *placement, chunk_);
+    const bool backward = pass == ConvolutionPass::backward_weight;
+    mixing_.emplace(context, grid_, *placement, chunk_, backward ? x_.type : convolution_->weight_type());
     mixing_->keep_cells(context, tensors.cells,
-                        pass == ConvolutionPass::backward_weight ? CellMixing::Use::backward : CellMixing::Use::mix);
+                        backward ? CellMixing::Use::backward : CellMixing::Use::mix);
   }
 
   size_t weight_bytes() const { return static_cast<size_t>(chunk_ * weight_stride_ * element_bytes(convolution_->weight_type())); }
