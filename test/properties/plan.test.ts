@@ -18,7 +18,7 @@ import { reshape } from '../../lib/graph/ops/reshape.js';
 import { slice } from '../../lib/graph/ops/slice.js';
 import { sumOfSquares } from '../../lib/graph/ops/sum_of_squares.js';
 import { fuseInference } from '../../lib/graph/passes/fuse_inference.js';
-import { fuseMixing } from '../../lib/graph/passes/fuse_mixing.js';
+import { fuseTraining } from '../../lib/graph/passes/fuse_training.js';
 import { lower } from '../../lib/graph/passes/lower.js';
 import { linearLayer, staticConvolution } from '../../lib/layers/convolution.js';
 import { kernelWarehouseConvolution } from '../../lib/layers/kernel_warehouse.js';
@@ -58,7 +58,7 @@ function randomTrainingGraph(draw: Draw): Graph {
   for (const spec of specs) {
     const branch = batchNormLayer(context, convolution(context, y, spec), `${spec.name}.bn`);
     const joined = draw.boolean() ? add(branch, y) : branch;
-    const active = draw.boolean() ? relu(joined) : joined;
+    const active = draw.choice([relu, relu6, (value: Value) => value])(joined);
     y = draw.boolean() ? dropout(active, 0.3, { perSample: draw.boolean(), stream: context.nextStream() }) : active;
   }
   if (draw.boolean()) y = maxPool2d(y, 3, 2, 1);
@@ -236,7 +236,7 @@ test('fused graph and lowered plan compute what the graph computes', (t) => {
       const graph = randomTrainingGraph(draw);
       const leaves = drawLeaves(draw, graph);
       const expected = interpretGraph(graph, leaves);
-      const fused = fuseMixing(graph);
+      const fused = fuseTraining(graph);
       if (fused.nodes.some(({ op }) => op.name.startsWith('mix_cells'))) throw new Error('an assembled weight was left in the fused graph');
       expectSame('fused graph', expected, interpretGraph(fused, leaves));
       for (const [what, from] of [
