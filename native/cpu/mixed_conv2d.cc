@@ -64,8 +64,7 @@ class MixedConvolution : public Kernel {
     chunk_ = samples_of_chunk(geometry.batch, weight_bytes, context.threads);
     const bool backward = pass == ConvolutionPass::backward_weight;
     mixing_.emplace(context, grid_, *placement, chunk_, backward ? x_.type : convolution_->weight_type());
-    mixing_->keep_cells(context, tensors.cells,
-                        backward ? CellMixing::Use::backward : CellMixing::Use::mix);
+    mixing_->keep_cells(context, tensors.cells, backward ? CellMixing::Use::backward : CellMixing::Use::mix);
   }
 
   size_t weight_bytes() const { return static_cast<size_t>(chunk_ * weight_stride_ * element_bytes(convolution_->weight_type())); }
