@@ -1,35 +1,26 @@
-// Register-blocked loops in the compiler's vector types. No standard header here: an inline function compiled for a newer instruction set
-// could be the one that the linker keeps for everybody.
+// Register-blocked loops in the compiler's vector types.
 #include "cpu/simd/mixing_kernels.h"
+
+#include "cpu/simd/vectors.h"
+
+#if defined(__AVX512BF16__)
+#include "cpu/simd/amx_tiles.h"
+#include "cpu/simd/tile_kernels.h"
+#endif
 
 namespace kw::cpu::KW_SIMD_NAMESPACE {
 
 namespace {
 
 #if defined(__AVX512F__)
-constexpr int kLanes = 16, kRowBlock = 12, kFirstBlock = 6, kSecondBlock = 4;
+constexpr int kRowBlock = 12, kFirstBlock = 6, kSecondBlock = 4;
 #elif defined(__AVX2__)
-constexpr int kLanes = 8, kRowBlock = 6, kFirstBlock = 4, kSecondBlock = 3;
+constexpr int kRowBlock = 6, kFirstBlock = 4, kSecondBlock = 3;
 #else
-constexpr int kLanes = 4, kRowBlock = 4, kFirstBlock = 4, kSecondBlock = 2;
+constexpr int kRowBlock = 4, kFirstBlock = 4, kSecondBlock = 2;
 #endif
 constexpr int kVectors = 2;
 constexpr int kPanel = kLanes * kVectors;
-
-typedef float Vector __attribute__((vector_size(kLanes * sizeof(float))));
-typedef float UnalignedVector __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
-typedef uint32_t Words __attribute__((vector_size(kLanes * sizeof(uint32_t))));
-typedef uint16_t Halves __attribute__((vector_size(kLanes * sizeof(uint16_t))));
-typedef uint16_t UnalignedHalves __attribute__((vector_size(kLanes * sizeof(uint16_t)), aligned(2), may_alias));
-
-inline Vector load(const float* from) { return *reinterpret_cast<const UnalignedVector*>(from); }
-inline void store(float* to, Vector value) { *reinterpret_cast<UnalignedVector*>(to) = value; }
-// Rounds to nearest, ties to even; the NaNs that arithmetic makes stay NaNs.
-inline void store(uint16_t* to, Vector value) {
-  const auto words = reinterpret_cast<Words>(value);
-  const Words rounded = (words + 0x7fff + (words >> 16 & 1)) >> 16;
-  *reinterpret_cast<UnalignedHalves*>(to) = __builtin_convertvector(rounded, Halves);
-}
 
 template <int Rows, class Target>
 void combine_rows(const float* coefficients, int64_t terms, const float* panels, int64_t panel_count, Target* const* rows, int64_t step,
@@ -137,7 +128,13 @@ void correlate(const float* a, int64_t a_rows, const float* b, int64_t b_rows, i
 }  // namespace
 
 const MixingKernels& mixing_kernels() {
-  static constexpr MixingKernels kernels = {kPanel, kRowBlock, kLanes, combine, combine_to_bfloat16, correlate};
+#if defined(__AVX512BF16__)
+  static_assert(kPanel == TileProducts<Tiles>::kPanelWidth);
+  constexpr const TileKernels* tiles = &TileProducts<Tiles>::kernels;
+#else
+  constexpr const TileKernels* tiles = nullptr;
+#endif
+  static constexpr MixingKernels kernels = {kPanel, kRowBlock, kLanes, combine, combine_to_bfloat16, correlate, tiles};
   return kernels;
 }
 
