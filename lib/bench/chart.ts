@@ -8,16 +8,16 @@ const ROW = 28;
 const HEADING = 30;
 /** About what a letter of 13 pixels takes; names are measured with it, as no font is at hand. */
 const LETTER = 7.5;
-/** Room behind the longest bar for its figure. */
-const FIGURE = 190;
+/** Between a bar's end, with its spread, and its figure. */
+const GAP = 8;
 
 // The page's own colours cannot be known, so the drawing brings a background, and follows the reader's choice of light or dark.
 const STYLE = `
   .page { fill: #ffffff } text { fill: #1f2328; font: 13px system-ui, sans-serif } .heading { font-weight: 600 } .quiet { fill: #59636e; font-size: 12px }
-  .dynamic { fill: #0969da } .static { fill: #818b98 } .spread { stroke: #1f2328; stroke-width: 1.5; fill: none }
+  .compared { fill: #0969da } .base { fill: #818b98 } .spread { stroke: #1f2328; stroke-width: 1.5; fill: none }
   @media (prefers-color-scheme: dark) {
     .page { fill: #0d1117 } text { fill: #f0f6fc } .quiet { fill: #9198a1 }
-    .dynamic { fill: #4493f8 } .static { fill: #656c76 } .spread { stroke: #f0f6fc }
+    .compared { fill: #4493f8 } .base { fill: #656c76 } .spread { stroke: #f0f6fc }
   }`;
 
 /** An SVG document. Bars are medians on one scale; the line on each spans its rounds' quartiles. */
@@ -25,8 +25,9 @@ export function chart(report: BenchReport): string {
   const groups = groupsOf(report.results);
   const nameWidth = Math.max(0, ...report.results.map(({ network }) => network.length)) * LETTER + MARGIN;
   const left = MARGIN + nameWidth;
-  const scale =
-    (WIDTH - left - FIGURE) / Math.max(...report.results.map(({ imagesPerSecond }) => imagesPerSecond.upperQuartile), Number.MIN_VALUE);
+  const figureWidth = Math.max(0, ...report.results.map((result) => figure(result).length)) * LETTER + GAP + MARGIN;
+  const most = Math.max(...report.results.map(({ imagesPerSecond }) => imagesPerSecond.upperQuartile), Number.MIN_VALUE);
+  const scale = (WIDTH - left - figureWidth) / most;
   const parts: string[] = [];
   let y = MARGIN;
   for (const [heading, results] of groups) {
@@ -70,16 +71,20 @@ function groupsOf(results: readonly Result[]): Map<string, Result[]> {
   return groups;
 }
 
-function bar({ network, imagesPerSecond, ratioToOther }: Result, left: number, top: number, scale: number): string {
+function figure({ imagesPerSecond, ratioToOther }: Result): string {
+  return `${readable(imagesPerSecond.median)}${ratioToOther ? ` (${ratioToOther.median.toFixed(2)} of ${ratioToOther.network})` : ''}`;
+}
+
+function bar(result: Result, left: number, top: number, scale: number): string {
+  const { network, imagesPerSecond, ratioToOther } = result;
   const { median, lowerQuartile, upperQuartile } = imagesPerSecond;
   const [end, from, to] = [median, lowerQuartile, upperQuartile].map((value) => round(left + scale * value));
   const middle = top + BAR / 2;
-  const figure = `${readable(median)}${ratioToOther ? ` (${ratioToOther.median.toFixed(2)} of ${ratioToOther.network})` : ''}`;
   return [
-    text(left - 8, middle + 4.5, network, 'name', 'end'),
-    `<rect class="${ratioToOther ? 'dynamic' : 'static'}" x="${left}" y="${top}" width="${round(scale * median)}" height="${BAR}" rx="2"/>`,
+    text(left - GAP, middle + 4.5, network, 'name', 'end'),
+    `<rect class="${ratioToOther ? 'compared' : 'base'}" x="${left}" y="${top}" width="${round(scale * median)}" height="${BAR}" rx="2"/>`,
     `<path class="spread" d="M${from} ${middle - 4}v8m0-4H${to}m0-4v8"/>`,
-    text(Math.max(end as number, to as number) + 8, middle + 4.5, figure, 'figure'),
+    text(Math.max(end as number, to as number) + GAP, middle + 4.5, figure(result), 'figure'),
   ].join('\n');
 }
 

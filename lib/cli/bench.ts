@@ -1,5 +1,5 @@
 /** `kernel-warehouse bench`: its command line. bench_run.ts does the work. */
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { precisions } from '../bench/contestant.js';
 import { addDeviceOptions, decimalNumber, wholeNumber } from './arguments.js';
 import type { BenchFlags } from './bench_run.js';
@@ -19,12 +19,20 @@ export function benchCommand(): Command {
   const command = new Command('bench')
     .summary('measure how fast networks are here')
     .description(
-      'Time networks, all in one run: each of its rounds times every one of them in turn, so that a machine whose speed drifts treats all\n' +
+      'Time networks, all in one run: each of its rounds times every one of them in turn, so that a machine whose speed drifts treats all ' +
         'alike. Dynamic networks are compared with their static one, and all with a large matrix product that is timed in the same rounds.',
     )
-    .argument('[networks...]', 'networks, official configurations or JSON configuration files', ['resnet18', 'kw1x_resnet18'])
-    .option('--batch-size <list>', 'images of one run; several with commas', listOf(wholeNumber(1, 65_536)), [8])
-    .option('--precision <list>', `of ${precisions.join(', ')}`, listOf(precision), [precisions[0]])
+    .argument('[networks...]', 'networks, official configurations or JSON configuration files (default: resnet18 and kw1x_resnet18)')
+    .addOption(
+      new Option('--batch-size <list>', 'images of one run; several with commas')
+        .argParser(listOf(wholeNumber(1, 65_536)))
+        .default([8], '8'),
+    )
+    .addOption(
+      new Option('--precision <list>', `${precisions.join(', ')}; several with commas`)
+        .argParser(listOf(precision))
+        .default([precisions[0]], precisions[0]),
+    )
     .option('--inference', 'time inference (default)')
     .option('--training', 'time a training step; with --inference both, else that instead of inference')
     .option('--image-size <pixels>', 'height and width', wholeNumber(1, 4096), 224)
@@ -50,7 +58,7 @@ Examples:
     )
     .action(async (networks: string[], flags: BenchFlags) => {
       const { runBench } = await import('./bench_run.js');
-      await runBench(networks, flags);
+      await runBench(networks.length > 0 ? networks : ['resnet18', 'kw1x_resnet18'], flags);
     });
   return addDeviceOptions(command);
 }

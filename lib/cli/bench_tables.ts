@@ -66,6 +66,8 @@ function layers(result: Result, figures: Profile, rows: number, columns: number)
   const shown = slowest.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
   const left = steps.length - slowest.length;
   const rest = `${left} more step${left === 1 ? '' : 's'}`;
+  const furtherOps = ops.slice(rows);
+  const furtherTime = furtherOps.reduce((sum, { milliseconds }) => sum + milliseconds, 0);
   const head = ['ms', 'share', 'GFLOP/s', 'GB/s', 'bound ms', 'bound by'];
   const stepRow = ({ label, op, milliseconds, share, gigaflopPerSecond, gigabytesPerSecond, boundMilliseconds, boundBy }: StepFigures) => [
     `${label} ${op}`,
@@ -90,15 +92,20 @@ function layers(result: Result, figures: Profile, rows: number, columns: number)
     table(
       ['op', 'steps', 'ms', 'share', 'GFLOP/s', 'GB/s', 'bound ms'],
       [
-        ...ops.map(({ op, steps: number, milliseconds, share, gigaflopPerSecond, gigabytesPerSecond, boundMilliseconds }) => [
-          op,
-          String(number),
-          milliseconds.toFixed(2),
-          percent(share, 1),
-          whole(gigaflopPerSecond),
-          gigabytesPerSecond.toFixed(1),
-          boundMilliseconds.toFixed(2),
-        ]),
+        ...ops
+          .slice(0, rows)
+          .map(({ op, steps: number, milliseconds, share, gigaflopPerSecond, gigabytesPerSecond, boundMilliseconds }) => [
+            op,
+            String(number),
+            milliseconds.toFixed(2),
+            percent(share, 1),
+            whole(gigaflopPerSecond),
+            gigabytesPerSecond.toFixed(1),
+            boundMilliseconds.toFixed(2),
+          ]),
+        ...(furtherOps.length > 0
+          ? [[`${furtherOps.length} more`, '', furtherTime.toFixed(2), formatShare(furtherTime, total), '', '', '']]
+          : []),
         ['outside of steps', '', outsideMilliseconds.toFixed(2), '', '', '', ''],
       ],
       columns,
