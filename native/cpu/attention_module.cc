@@ -80,8 +80,7 @@ std::unique_ptr<Kernel> prepare_attention_module(const StepContext& context) {
   // hidden [N,h], then logits [N,m,n+1]
   context.reserve_scratch(static_cast<size_t>(sizes.samples * (sizes.hidden + sizes.mixtures * columns)) * sizeof(float));
   return make_kernel([&attention, inputs, sizes, norm_epsilon, epsilon, columns, function = attention_row(context),
-                      assignment = read_assignment(context, sizes.mixtures, sizes.cells),
-                      threads = context.threads](const Memory& memory) {
+                      assignment = read_assignment(context, sizes.mixtures, sizes.cells), threads = context.threads](const Memory& memory) {
     const auto [samples, channels, width, mixtures, cells] = sizes;
     const auto vector = [&](const Tensor* tensor) { return tensor ? memory.data<float>(*tensor) : nullptr; };
     const float *pooled = memory.data<float>(inputs.pooled), *first = memory.data<float>(inputs.first_weight);
@@ -118,7 +117,8 @@ std::unique_ptr<Kernel> prepare_attention_module(const StepContext& context) {
       }
       for (int64_t s = 0; s < samples; ++s) {
         for (int64_t mixture = begin; mixture < end; ++mixture) {
-          function(logits + s * count + mixture * columns, beta + mixture * cells, cells, t, epsilon, out + (s * mixtures + mixture) * cells);
+          function(logits + s * count + mixture * columns, beta + mixture * cells, cells, t, epsilon,
+                   out + (s * mixtures + mixture) * cells);
         }
       }
     });

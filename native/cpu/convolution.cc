@@ -3,8 +3,10 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <memory>
 #include <string>
 
+#include "cpu/direct_convolution.h"
 #include "cpu/kernel.h"
 
 namespace kw::cpu {
@@ -124,6 +126,12 @@ std::optional<WeightOffsets> weight_offsets(const dnnl::memory::desc& desc, cons
 }
 
 Convolution::Convolution(const ConvolutionGeometry& g, ConvolutionPass pass, int threads, const ConvolutionOptions& options) {
+  if (DirectConvolution::serves(g, pass, options)) {
+    direct_ = std::make_shared<DirectConvolution>(g, pass, threads, options);
+    prepared_.weight = DirectConvolution::weight_desc(g, pass);
+    prepared_.implementation = "direct";
+    return;
+  }
   const ThreadLimit limit(threads);
   const bool has_bias = options.has_bias;
   ConvolutionProblem problem;
@@ -156,7 +164,10 @@ Convolution::Convolution(const ConvolutionGeometry& g, ConvolutionPass pass, int
 }
 
 dnnl_status_t Convolution::run(const void* x, const void* weight, const void* y, const void* bias, void* scratchpad) noexcept {
-  return bound_->run({x, weight, y, scratchpad, bias});
+  if (!direct_) return bound_->run({x, weight, y, scratchpad, bias});
+  direct_->run(static_cast<const float*>(x), static_cast<const float*>(weight), static_cast<const float*>(y),
+               static_cast<const float*>(bias));
+  return dnnl_success;
 }
 
 ConvolutionTypes computed_types(const ConvolutionGeometry& geometry, ConvolutionPass pass, int threads, DataType activations,

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -57,7 +58,9 @@ struct ConvolutionOptions {
   Activation activation = Activation::none;       // forward only
 };
 
-// One pass over a batch with one weight.
+class DirectConvolution;
+
+// One pass over a batch with one weight, by oneDNN or, where that is slow, by DirectConvolution.
 class Convolution {
  public:
   // Throws kw::Error (unsupported) where oneDNN has no implementation for this processor.
@@ -75,7 +78,8 @@ class Convolution {
 
  private:
   PreparedPrimitive prepared_;
-  std::optional<BoundPrimitive> bound_;
+  std::optional<BoundPrimitive> bound_;  // unless `direct_`
+  std::shared_ptr<const DirectConvolution> direct_;
 };
 
 // The types for activations of `activations`: bfloat16 throughout where this processor has a fast implementation of that, else float32, and

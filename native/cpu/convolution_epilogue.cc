@@ -14,21 +14,6 @@ namespace {
 // Sums over more rows than this are sums of sums, which keeps their rounding errors small.
 constexpr int64_t kRowsOfRun = 64;
 
-struct Bounds {
-  float least, most;
-};
-
-Bounds bounds_of(Activation activation) {
-  constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  return {activation == Activation::none ? -kInfinity : 0.0f, activation == Activation::relu6 ? 6.0f : kInfinity};
-}
-
-// The order of the comparisons lets a NaN through.
-[[gnu::always_inline]] inline float limited(float value, Bounds bounds) {
-  const float above = bounds.least > value ? bounds.least : value;
-  return bounds.most < above ? bounds.most : above;
-}
-
 template <class T, bool kResidual, bool kSums>
 KW_WIDE void finish_row(const Epilogue& epilogue, Bounds bounds, const float* x, const T* residual, T* y, float* sums) {
   const float *factor = epilogue.factor, *shift = epilogue.shift;
@@ -102,14 +87,6 @@ KW_WIDE void narrow_range(const float* from, int64_t count, bfloat16* to) {
 }
 
 }  // namespace
-
-Activation activation_of(const StepContext& context) {
-  const std::string name = context.text("activation");
-  if (name == "none") return Activation::none;
-  if (name == "relu") return Activation::relu;
-  if (name == "relu6") return Activation::relu6;
-  context.fail("expected activation to be none, relu or relu6 but received " + name);
-}
 
 void finish(int threads, const Epilogue& epilogue, const float* x, int64_t rows, DataType type, const void* residual, void* y, float* means,
             std::byte* scratch) {

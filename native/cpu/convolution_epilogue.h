@@ -5,15 +5,11 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cpu/activation.h"
 #include "cpu/bfloat16.h"
 #include "runtime/backend.h"
 
 namespace kw::cpu {
-
-enum class Activation { none, relu, relu6 };
-
-// The attribute `activation`: 'none', 'relu' or 'relu6'.
-Activation activation_of(const StepContext& context);
 
 // y = activation(x * factor + shift + residual), factor and shift [channels].
 struct Epilogue {

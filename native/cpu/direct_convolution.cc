@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "cpu/parallel.h"
+#include "cpu/simd/direct_convolution_kernels.h"
 
 namespace kw::cpu {
 
@@ -39,7 +40,9 @@ std::array<int64_t, 2> pair(const std::vector<int64_t>& values) { return {values
 
 }  // namespace
 
-bool DirectConvolution::serves(const ConvolutionGeometry& g, ConvolutionPass pass) {
+bool DirectConvolution::serves(const ConvolutionGeometry& g, ConvolutionPass pass, const ConvolutionOptions& options) {
+  const ConvolutionTypes& types = options.types;
+  if (types.x != DataType::float32 || types.weight != DataType::float32 || types.y != DataType::float32) return false;
   if (!onednn_is_slow() || g.size.size() != 2 || g.groups != 1 || pass == ConvolutionPass::backward_weight) return false;
   const bool forward = pass == ConvolutionPass::forward;
   const int64_t channels = forward ? g.in_channels : g.out_channels;
@@ -47,12 +50,16 @@ bool DirectConvolution::serves(const ConvolutionGeometry& g, ConvolutionPass pas
   const int64_t taps = g.kernel[0] * g.kernel[1];
   if (channels < kFewestChannels || out_channels % kPanel != 0 || taps > kMostTaps) return false;
   const bool strided = g.stride[0] > 1 || g.stride[1] > 1;
-  return taps > 1 && (forward || strided);
+  if (taps == 1 || !(forward || strided)) return false;
+  return !options.weight || *options.weight == weight_desc(g, pass);
 }
 
-DirectConvolution::DirectConvolution(const ConvolutionGeometry& g, ConvolutionPass pass, int threads)
+DirectConvolution::DirectConvolution(const ConvolutionGeometry& g, ConvolutionPass pass, int threads, const ConvolutionOptions& options)
     : threads_(threads),
       forward_(pass == ConvolutionPass::forward),
+      adds_(options.adds_to_y),
+      least_(bounds_of(options.activation).least),
+      most_(bounds_of(options.activation).most),
       batch_(g.batch),
       kernel_positions_(g.kernel[0] * g.kernel[1]),
       channels_(forward_ ? g.in_channels : g.out_channels),
@@ -64,8 +71,11 @@ DirectConvolution::DirectConvolution(const ConvolutionGeometry& g, ConvolutionPa
       zeros_(static_cast<size_t>(channels_), 0.0f) {
   for (int64_t row = 0; row < std::min(written_step_[0], out_size_[0]); ++row) {
     for (int64_t column = 0; column < std::min(written_step_[1], out_size_[1]); ++column) {
-      Positions positions{row, column, (out_size_[0] - row + written_step_[0] - 1) / written_step_[0],
-                          (out_size_[1] - column + written_step_[1] - 1) / written_step_[1], {}};
+      Positions positions{row,
+                          column,
+                          (out_size_[0] - row + written_step_[0] - 1) / written_step_[0],
+                          (out_size_[1] - column + written_step_[1] - 1) / written_step_[1],
+                          {}};
       for (int64_t tap = 0; tap < kernel_positions_; ++tap) {
         const int64_t down = tap / g.kernel[1] * g.dilation[0] - g.padding[0];
         const int64_t right = tap % g.kernel[1] * g.dilation[1] - g.padding[1];
@@ -105,7 +115,7 @@ void DirectConvolution::run_tiles(const Positions& positions, int64_t first, int
         ++row;
       }
     }
-    kernels().tile(rows, taps, channels_, inputs, weights, bias, outputs);
+    kernels().run({rows, taps, channels_, inputs, weights, bias, adds_, least_, most_, outputs});
   }
 }
 
@@ -131,7 +141,7 @@ void DirectConvolution::run(const float* x, const float* weight, const float* y,
   });
 }
 
-dnnl::memory::desc direct_weight_desc(const ConvolutionGeometry& g, ConvolutionPass pass) {
+dnnl::memory::desc DirectConvolution::weight_desc(const ConvolutionGeometry& g, ConvolutionPass pass) {
   using Desc = dnnl::memory::desc;
   constexpr auto kTag = dnnl::memory::format_tag::Acdb16a;
   constexpr auto kType = dnnl::memory::data_type::f32;

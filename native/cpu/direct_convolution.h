@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "cpu/convolution.h"
-#include "cpu/simd/direct_convolution_kernels.h"
 
 namespace kw::cpu {
 
@@ -15,10 +14,13 @@ namespace kw::cpu {
 // (taps) and channels of the other side. Weight layout: [panels, kernel, channels, 16].
 class DirectConvolution {
  public:
-  // Whether it should do this pass here.
-  static bool serves(const ConvolutionGeometry& geometry, ConvolutionPass pass);
+  // Whether it should do this pass on this processor, and can.
+  static bool serves(const ConvolutionGeometry& geometry, ConvolutionPass pass, const ConvolutionOptions& options);
+  // The layout of its weights, as oneDNN names axes.
+  static dnnl::memory::desc weight_desc(const ConvolutionGeometry& geometry, ConvolutionPass pass);
 
-  DirectConvolution(const ConvolutionGeometry& geometry, ConvolutionPass pass, int threads);
+  // Of the options it takes `adds_to_y` and `activation`.
+  DirectConvolution(const ConvolutionGeometry& geometry, ConvolutionPass pass, int threads, const ConvolutionOptions& options);
 
   // As Convolution::run.
   void run(const float* x, const float* weight, const float* y, const float* bias) const noexcept;
@@ -40,7 +42,8 @@ class DirectConvolution {
   using Pair = std::array<int64_t, 2>;  // height, width
 
   int threads_;
-  bool forward_;
+  bool forward_, adds_;
+  float least_, most_;
   int64_t batch_, kernel_positions_;
   int64_t channels_, out_channels_;  // of the side that is read, and of the one that is written
   Pair size_, out_size_;
@@ -48,8 +51,5 @@ class DirectConvolution {
   std::vector<Positions> positions_;
   std::vector<float> zeros_;  // stands for what the padding adds
 };
-
-// The layout of its weights, as oneDNN names axes; only where it serves.
-dnnl::memory::desc direct_weight_desc(const ConvolutionGeometry& geometry, ConvolutionPass pass);
 
 }  // namespace kw::cpu

@@ -37,7 +37,7 @@ interface Normalizable {
 /** With the attribute `means` and the output of that name if `pooling`. */
 function normalizable(name: string, convolution: Operation, bias: number, pooling: boolean): Normalizable {
   const residual = bias + 5;
-  const ofConvolution = (inputs: Inputs) => inputs.slice(0, bias + 1);
+  const ofConvolution = <T>(inputs: readonly T[]): T[] => inputs.slice(0, bias + 1);
   const normalized = defineOperation<NormalizationAttributes & { readonly means?: boolean }>({
     name,
     infer(inputs, attributes) {

@@ -23,19 +23,22 @@ inline Vector load(const float* from) { return *reinterpret_cast<const Unaligned
 inline void store(float* to, Vector value) { *reinterpret_cast<UnalignedVector*>(to) = value; }
 
 template <int Rows>
-void tile_of_rows(int64_t taps, int64_t channels, const float* const* inputs, const float* const* weights, const float* bias,
-                  float* const* outputs) {
+void run_rows(const ConvolutionTile& tile) {
   Vector sums[Rows][kVectors];
 #pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) sums[r][v] = bias ? load(bias + v * kLanes) : Vector{};
+    for (int v = 0; v < kVectors; ++v) {
+      sums[r][v] = tile.bias ? load(tile.bias + v * kLanes) : Vector{};
+      if (tile.accumulate) sums[r][v] += load(tile.outputs[r] + v * kLanes);
+    }
   }
-  for (int64_t t = 0; t < taps; ++t) {
+  const int64_t channels = tile.channels;
+  for (int64_t t = 0; t < tile.taps; ++t) {
     const float* x[Rows];
 #pragma GCC unroll 16
-    for (int r = 0; r < Rows; ++r) x[r] = inputs[t * Rows + r];
-    const float* weight = weights[t];
+    for (int r = 0; r < Rows; ++r) x[r] = tile.inputs[t * Rows + r];
+    const float* weight = tile.weights[t];
     for (int64_t c = 0; c < channels; ++c) {
       Vector values[kVectors];
 #pragma GCC unroll 4
@@ -47,35 +50,38 @@ void tile_of_rows(int64_t taps, int64_t channels, const float* const* inputs, co
       }
     }
   }
+  const Vector least = Vector{} + tile.least, most = Vector{} + tile.most;
 #pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) store(outputs[r] + v * kLanes, sums[r][v]);
+    for (int v = 0; v < kVectors; ++v) {
+      const Vector above = least > sums[r][v] ? least : sums[r][v];
+      store(tile.outputs[r] + v * kLanes, most < above ? most : above);
+    }
   }
 }
 
-using TileOfRows = void (*)(int64_t, int64_t, const float* const*, const float* const*, const float*, float* const*);
-
-void tile(int64_t row_count, int64_t taps, int64_t channels, const float* const* inputs, const float* const* weights, const float* bias,
-          float* const* outputs) {
+void run(const ConvolutionTile& tile) {
+  static constexpr void (*by_rows[])(const ConvolutionTile&) = {
 #if defined(__AVX512F__)
-  static constexpr TileOfRows by_rows[] = {tile_of_rows<1>, tile_of_rows<2>,  tile_of_rows<3>,  tile_of_rows<4>,
-                                           tile_of_rows<5>, tile_of_rows<6>,  tile_of_rows<7>,  tile_of_rows<8>,
-                                           tile_of_rows<9>, tile_of_rows<10>, tile_of_rows<11>, tile_of_rows<12>};
+      run_rows<1>, run_rows<2>, run_rows<3>, run_rows<4>,  run_rows<5>,  run_rows<6>,
+      run_rows<7>, run_rows<8>, run_rows<9>, run_rows<10>, run_rows<11>, run_rows<12>,
 #elif defined(__AVX2__)
-  static constexpr TileOfRows by_rows[] = {tile_of_rows<1>, tile_of_rows<2>, tile_of_rows<3>,
-                                           tile_of_rows<4>, tile_of_rows<5>, tile_of_rows<6>};
+      run_rows<1>, run_rows<2>, run_rows<3>, run_rows<4>, run_rows<5>, run_rows<6>,
 #else
-  static constexpr TileOfRows by_rows[] = {tile_of_rows<1>, tile_of_rows<2>, tile_of_rows<3>};
+      run_rows<1>,
+      run_rows<2>,
+      run_rows<3>,
 #endif
+  };
   static_assert(sizeof(by_rows) / sizeof(by_rows[0]) == kRows);
-  by_rows[row_count - 1](taps, channels, inputs, weights, bias, outputs);
+  by_rows[tile.rows - 1](tile);
 }
 
 }  // namespace
 
 const DirectConvolutionKernels& direct_convolution_kernels() {
-  static constexpr DirectConvolutionKernels kernels = {kRows, tile};
+  static constexpr DirectConvolutionKernels kernels = {kRows, run};
   return kernels;
 }
 

@@ -5,13 +5,22 @@
 
 namespace kw::cpu {
 
-struct DirectConvolutionKernels {
-  int64_t rows;  // that `tile` takes at most
+// One tile: a few positions of 16 output channels. outputs[r][0..16) = limited(start + sum over taps t and channels c of
+// inputs[t * rows + r][c] * weights[t][c][0..16)) for r < rows, where start is bias[0..16) (none when null) plus, with `accumulate`,
+// what outputs[r] held.
+struct ConvolutionTile {
+  int64_t rows, taps, channels;
+  const float* const* inputs;
+  const float* const* weights;
+  const float* bias;
+  bool accumulate;
+  float least, most;  // a NaN passes
+  float* const* outputs;
+};
 
-  // outputs[r][0..16) = bias[0..16) + sum over taps t and channels c of inputs[t * row_count + r][c] * weights[t][c][0..16) for r <
-  // row_count; `bias` may be null.
-  void (*tile)(int64_t row_count, int64_t taps, int64_t channels, const float* const* inputs, const float* const* weights,
-               const float* bias, float* const* outputs);
+struct DirectConvolutionKernels {
+  int64_t rows;  // of a tile at most
+  void (*run)(const ConvolutionTile& tile);
 };
 
 namespace baseline {
