@@ -92,7 +92,7 @@ DirectConvolution::DirectConvolution(const ConvolutionGeometry& g, ConvolutionPa
 
 // Positions first..last of one panel of output channels.
 void DirectConvolution::run_tiles(const Positions& positions, int64_t first, int64_t last, const float* input, const float* panel,
-                                  const float* bias, float* output) const {
+                                  const ConvolutionVectors& vectors, float* output) const {
   const float* inputs[kMostTaps * kMostRows];
   const float* weights[kMostTaps];
   float* outputs[kMostRows];
@@ -115,11 +115,12 @@ void DirectConvolution::run_tiles(const Positions& positions, int64_t first, int
         ++row;
       }
     }
-    kernels().run({rows, taps, channels_, inputs, weights, bias, adds_, least_, most_, outputs});
+    kernels().run({rows, taps, channels_, inputs, weights, vectors.bias, vectors.factor, vectors.shift, adds_, least_, most_, outputs});
   }
 }
 
-void DirectConvolution::run(const float* x, const float* weight, const float* y, const float* bias) const noexcept {
+void DirectConvolution::run(const float* x, const float* weight, const float* y,
+                            const ConvolutionVectors& vectors) const noexcept {
   const float* input = forward_ ? x : y;
   auto* output = const_cast<float*>(forward_ ? y : x);
   const int64_t panels = out_channels_ / kPanel;
@@ -131,11 +132,12 @@ void DirectConvolution::run(const float* x, const float* weight, const float* y,
   parallel_for(threads_, batch_ * panels * parts, 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
       const int64_t sample = task / (panels * parts), panel = task / parts % panels, part = task % parts;
+      const auto from = [panel](const float* vector) { return vector ? vector + panel * kPanel : nullptr; };
+      const ConvolutionVectors of_panel = {from(vectors.bias), from(vectors.factor), from(vectors.shift)};
       for (const Positions& positions : positions_) {
         const int64_t count = positions.rows * positions.columns;
         run_tiles(positions, range_begin(count, parts, part), range_begin(count, parts, part + 1), input + sample * input_elements,
-                  weight + panel * panel_elements, bias ? bias + panel * kPanel : nullptr,
-                  output + sample * output_elements + panel * kPanel);
+                  weight + panel * panel_elements, of_panel, output + sample * output_elements + panel * kPanel);
       }
     }
   });

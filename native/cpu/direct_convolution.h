@@ -19,11 +19,10 @@ class DirectConvolution {
   // The layout of its weights, as oneDNN names axes.
   static dnnl::memory::desc weight_desc(const ConvolutionGeometry& geometry, ConvolutionPass pass);
 
-  // Of the options it takes `adds_to_y` and `activation`.
   DirectConvolution(const ConvolutionGeometry& geometry, ConvolutionPass pass, int threads, const ConvolutionOptions& options);
 
   // As Convolution::run.
-  void run(const float* x, const float* weight, const float* y, const float* bias) const noexcept;
+  void run(const float* x, const float* weight, const float* y, const ConvolutionVectors& vectors) const noexcept;
 
  private:
   // A kernel position as the written side sees it: position (i, j) reads (i * step + row, j * step + column).
@@ -36,8 +35,8 @@ class DirectConvolution {
     std::vector<Tap> taps;
   };
 
-  void run_tiles(const Positions& positions, int64_t first, int64_t last, const float* input, const float* panel, const float* bias,
-                 float* output) const;
+  void run_tiles(const Positions& positions, int64_t first, int64_t last, const float* input, const float* panel,
+                 const ConvolutionVectors& vectors, float* output) const;
 
   using Pair = std::array<int64_t, 2>;  // height, width
 

@@ -55,7 +55,9 @@ void run_rows(const ConvolutionTile& tile) {
   for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      const Vector above = least > sums[r][v] ? least : sums[r][v];
+      Vector value = sums[r][v];
+      if (tile.factor) value = value * load(tile.factor + v * kLanes) + load(tile.shift + v * kLanes);
+      const Vector above = least > value ? least : value;
       store(tile.outputs[r] + v * kLanes, most < above ? most : above);
     }
   }
