@@ -3,7 +3,7 @@ import { Graph } from '../graph/graph.js';
 import { nodeCost } from '../graph/operation.js';
 import { output } from '../graph/ops/copy.js';
 import { matmul } from '../graph/ops/matmul.js';
-import { fuseMixing } from '../graph/passes/fuse_mixing.js';
+import { fuseTraining } from '../graph/passes/fuse_training.js';
 import { lower } from '../graph/passes/lower.js';
 import { bindAll, disposeAll, inferencePlan, ModelInstance } from '../models/instance.js';
 import { Model, type ModelOptions } from '../models/model.js';
@@ -106,7 +106,7 @@ export async function networkContestant(
   const trainingOptions = { batch, imageSize, optimizer: { kind: 'sgd', momentum: 0.9, nesterov: false }, labelSmoothing: 0.1 } as const;
   const plan = training ? trainingPlan(model, trainingOptions) : inferencePlan(model, batch, imageSize);
   const flops = training
-    ? fuseMixing(trainingGraph(model, trainingOptions)).nodes.reduce((sum, node) => sum + nodeCost(node).flops, 0)
+    ? fuseTraining(trainingGraph(model, trainingOptions)).nodes.reduce((sum, node) => sum + nodeCost(node).flops, 0)
     : batch * model.flops(imageSize);
   return prepare(device, {
     name,

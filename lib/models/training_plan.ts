@@ -5,7 +5,7 @@ import { assign, output } from '../graph/ops/copy.js';
 import { crossEntropy } from '../graph/ops/cross_entropy.js';
 import { adamw, sgd } from '../graph/ops/optimizers.js';
 import { sumOfSquares } from '../graph/ops/sum_of_squares.js';
-import { fuseMixing } from '../graph/passes/fuse_mixing.js';
+import { fuseTraining } from '../graph/passes/fuse_training.js';
 import { lower } from '../graph/passes/lower.js';
 import type { Plan } from '../plan/plan.js';
 import type { Model } from './model.js';
@@ -69,5 +69,5 @@ export function trainingGraph(
 
 export function trainingPlan(model: Model, options: TrainingPlanOptions): Plan {
   const name = `${model.network} training ${options.batch}x${options.imageSize}`;
-  return lower(fuseMixing(trainingGraph(model, options)), { name, parameters: model.parameters, states: model.states });
+  return lower(fuseTraining(trainingGraph(model, options)), { name, parameters: model.parameters, states: model.states });
 }

@@ -1,171 +1,172 @@
-// Batch normalization (Ioffe & Szegedy 2015) over all axes but the last, for training and for inference, with gradients.
-// Statistics take one pass over x. Each short run of rows is measured from its own first row and the runs are added in double, so a mean
-// that is large against the deviation does not cancel, and a constant channel has variance exactly 0.
+// Batch normalization (Ioffe & Szegedy 2015) over all axes but the last, for training and for inference. In training a residual may be
+// added and an activation applied while the result is written. Statistics take one pass over x. Each short run of rows is measured from its
+// own first row and the runs are added in double, so a mean that is large against the deviation does not cancel, and a constant channel has
+// variance exactly 0.
+#include "cpu/batch_norm.h"
+
 #include <algorithm>
-#include <cmath>
 
 #include "cpu/column_reduction.h"
 #include "cpu/cpu_backend.h"
-#include "cpu/kernel.h"
+#include "cpu/element.h"
 #include "cpu/parallel.h"
+#include "cpu/wide.h"
 
 namespace kw::cpu {
 namespace {
 
-// y = (x - center) * factor + offset for each channel.
-void normalize(int threads, Matrix matrix, const float* x, const float* center, const float* factor, const float* offset, float* y) {
-  const int64_t channels = matrix.channels;
-  parallel_for(threads, matrix.rows, rows_per_thread(channels), [=](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      const float* x_row = x + row * channels;
-      float* y_row = y + row * channels;
+// y = (x - mean) * factor + bias for each channel, plus the residual, then activated.
+template <class T, Activation kActivation, bool kResidual>
+KW_WIDE void normalize_rows(const T* x, const T* residual, int64_t rows, int64_t channels, const float* mean, const float* factor,
+                            const float* bias, T* y) {
+  for (int64_t row = 0; row < rows; ++row) {
+    const T *x_row = x + row * channels, *residual_row = kResidual ? residual + row * channels : x;
+    T* y_row = y + row * channels;
 #pragma omp simd
-      for (int64_t c = 0; c < channels; ++c) y_row[c] = (x_row[c] - center[c]) * factor[c] + offset[c];
+    for (int64_t c = 0; c < channels; ++c) {
+      float value = normalized(x_row[c], mean[c], factor[c], bias[c]);
+      if constexpr (kResidual) value += residual_row[c];
+      y_row[c] = static_cast<T>(activated<kActivation>(value));
     }
-  });
+  }
 }
 
-float inverse_deviation(float variance, double epsilon) { return static_cast<float>(1.0 / std::sqrt(variance + epsilon)); }
+template <class T>
+using NormalizeRows = void (*)(const T*, const T*, int64_t, int64_t, const float*, const float*, const float*, T*);
+
+template <class T>
+NormalizeRows<T> normalize_function(Activation activation, bool residual) {
+  switch (activation) {
+    case Activation::relu:
+      return residual ? normalize_rows<T, Activation::relu, true> : normalize_rows<T, Activation::relu, false>;
+    case Activation::relu6:
+      return residual ? normalize_rows<T, Activation::relu6, true> : normalize_rows<T, Activation::relu6, false>;
+    case Activation::none:
+      break;
+  }
+  return residual ? normalize_rows<T, Activation::none, true> : normalize_rows<T, Activation::none, false>;
+}
+
+// Adds x - origin and its square of some rows to `sum` and `square`. Four rows at a time, so that the sums are read and written less often.
+template <class T>
+KW_WIDE void add_moments(const T* x, int64_t rows, int64_t channels, const T* origin, float* sum, float* square) {
+  int64_t row = 0;
+  for (; row + 4 <= rows; row += 4) {
+    const T *first = x + row * channels, *second = first + channels, *third = second + channels, *fourth = third + channels;
+#pragma omp simd
+    for (int64_t c = 0; c < channels; ++c) {
+      const float from = origin[c];
+      const float a = first[c] - from, b = second[c] - from, d = third[c] - from, e = fourth[c] - from;
+      sum[c] += (a + b) + (d + e);
+      square[c] += (a * a + b * b) + (d * d + e * e);
+    }
+  }
+  for (; row < rows; ++row) {
+#pragma omp simd
+    for (int64_t c = 0; c < channels; ++c) {
+      const float difference = x[row * channels + c] - static_cast<float>(origin[c]);
+      sum[c] += difference;
+      square[c] += difference * difference;
+    }
+  }
+}
+
+// Adds a run's sums, which are about `origin`, to totals about `base`.
+template <class T>
+KW_WIDE void add_shifted(const T* origin, const T* base, double rows, int64_t channels, const float* sum, const float* square,
+                         double* totals) {
+#pragma omp simd
+  for (int64_t c = 0; c < channels; ++c) {
+    const double shift = static_cast<double>(static_cast<float>(origin[c])) - static_cast<float>(base[c]);
+    totals[c] += rows * shift + sum[c];
+    totals[channels + c] += square[c] + 2 * shift * sum[c] + rows * shift * shift;
+  }
+}
 
 // Totals [2][channels]: the sums of x - x[0] and of its square, x[0] being the first row.
-const double* moments(const ColumnReduction<2>& reduction, Matrix matrix, const float* x, std::byte* scratch) {
+template <class T>
+const double* moments(const ColumnReduction<2>& reduction, Matrix matrix, const T* x, std::byte* scratch) {
   const int64_t channels = matrix.channels;
   return reduction.run(scratch, [=](int64_t first, int64_t last, float* runs, double* totals) {
-    const float* origin = x + first * channels;
-    float *sum = runs, *square = runs + channels;
-    for (int64_t row = first + 1; row < last; ++row) {
-      const float* x_row = x + row * channels;
-#pragma omp simd
-      for (int64_t c = 0; c < channels; ++c) {
-        const float difference = x_row[c] - origin[c];
-        sum[c] += difference;
-        square[c] += difference * difference;
-      }
-    }
-    const double rows = static_cast<double>(last - first);
-    for (int64_t c = 0; c < channels; ++c) {
-      const double shift = static_cast<double>(origin[c]) - x[c];
-      totals[c] += rows * shift + sum[c];
-      totals[channels + c] += square[c] + 2 * shift * sum[c] + rows * shift * shift;
-    }
+    const T* origin = x + first * channels;
+    add_moments(origin, last - first, channels, origin, runs, runs + channels);
+    add_shifted(origin, x, static_cast<double>(last - first), channels, runs, runs + channels, totals);
   });
 }
 
-// Totals [2][channels]: the sums of dy and of dy * (x - mean).
-const double* gradient_sums(const ColumnReduction<2>& reduction, Matrix matrix, const float* dy, const float* x, const float* mean,
-                            std::byte* scratch) {
-  const int64_t channels = matrix.channels;
-  return reduction.run(scratch, [=, &reduction](int64_t first, int64_t last, float* runs, double* totals) {
-    float *sum = runs, *product = runs + channels;
-    for (int64_t row = first; row < last; ++row) {
-      const float *dy_row = dy + row * channels, *x_row = x + row * channels;
-#pragma omp simd
-      for (int64_t c = 0; c < channels; ++c) {
-        sum[c] += dy_row[c];
-        product[c] += dy_row[c] * (x_row[c] - mean[c]);
-      }
+template <class T>
+std::unique_ptr<Kernel> make_batch_norm(const StepContext& context, Matrix matrix) {
+  const Tensor &x = context.input(0), &scale = context.input(1), &bias = context.input(2);
+  const Tensor* residual = context.has_input(3) ? &context.input(3) : nullptr;
+  const Tensor &y = context.output(0), &mean = context.output(1), &variance = context.output(2);
+  const double epsilon = context.number("epsilon");
+  const NormalizeRows<T> normalize = normalize_function<T>(activation_of(context), residual != nullptr);
+  const ColumnReduction<2> reduction(matrix, context.threads);
+  context.reserve_scratch(reduction.scratch_bytes() + static_cast<size_t>(matrix.channels) * sizeof(float));
+  return make_kernel([&, residual, matrix, epsilon, normalize, reduction, threads = context.threads](const Memory& memory) {
+    const T *in = memory.data<T>(x), *added = residual ? memory.data<T>(*residual) : nullptr;
+    const float *scales = memory.data<float>(scale), *biases = memory.data<float>(bias);
+    float *means = memory.data<float>(mean), *variances = memory.data<float>(variance);
+    T* out = memory.data<T>(y);
+    float* factor = reinterpret_cast<float*>(memory.scratch() + reduction.scratch_bytes());
+    const int64_t channels = matrix.channels;
+    const double* totals = moments(reduction, matrix, in, memory.scratch());
+    const double rows = static_cast<double>(matrix.rows);
+    for (int64_t c = 0; c < channels; ++c) {
+      const double shift = totals[c] / rows;
+      means[c] = static_cast<float>(static_cast<float>(in[c]) + shift);
+      variances[c] = static_cast<float>(std::max(0.0, totals[channels + c] / rows - shift * shift));
+      factor[c] = scales[c] * inverse_deviation(variances[c], epsilon);
     }
-    reduction.add_run(runs, totals);
+    parallel_for(threads, matrix.rows, rows_per_thread(channels), [=](int64_t begin, int64_t end) {
+      const int64_t start = begin * channels;
+      normalize(in + start, added ? added + start : nullptr, end - begin, channels, means, factor, biases, out + start);
+    });
   });
 }
 
 std::unique_ptr<Kernel> prepare_batch_norm(const StepContext& context) {
+  const Tensor& x = context.input(0);
+  const Matrix matrix = as_matrix(context, "x", x, x.type);
+  expect_shape(context, "scale", context.input(1), {matrix.channels});
+  expect_shape(context, "bias", context.input(2), {matrix.channels});
+  if (context.has_input(3)) expect_shape(context, "residual", context.input(3), x.shape, x.type);
+  expect_shape(context, "y", context.output(0), x.shape, x.type);
+  expect_shape(context, "mean", context.output(1), {matrix.channels});
+  expect_shape(context, "variance", context.output(2), {matrix.channels});
+  return for_element(context, "x", x, [&]<class T>(std::type_identity<T>) { return make_batch_norm<T>(context, matrix); });
+}
+
+template <class T>
+std::unique_ptr<Kernel> make_batch_norm_inference(const StepContext& context, Matrix matrix) {
   const Tensor &x = context.input(0), &scale = context.input(1), &bias = context.input(2);
-  const Tensor &y = context.output(0), &mean = context.output(1), &variance = context.output(2);
-  const Matrix matrix = as_matrix(context, "x", x);
-  expect_shape(context, "scale", scale, {matrix.channels});
-  expect_shape(context, "bias", bias, {matrix.channels});
-  expect_shape(context, "y", y, x.shape);
-  expect_shape(context, "mean", mean, {matrix.channels});
-  expect_shape(context, "variance", variance, {matrix.channels});
+  const Tensor &mean = context.input(3), &variance = context.input(4), &y = context.output(0);
   const double epsilon = context.number("epsilon");
-  const ColumnReduction<2> reduction(matrix, context.threads);
-  context.reserve_scratch(reduction.scratch_bytes() + static_cast<size_t>(matrix.channels) * sizeof(float));
-  return make_kernel([&, matrix, epsilon, reduction, threads = context.threads](const Memory& memory) {
-    const float *in = memory.data<float>(x), *scales = memory.data<float>(scale);
-    float *means = memory.data<float>(mean), *variances = memory.data<float>(variance);
-    float* factor = reinterpret_cast<float*>(memory.scratch() + reduction.scratch_bytes());
-    const double* totals = moments(reduction, matrix, in, memory.scratch());
-    const double rows = static_cast<double>(matrix.rows);
-    for (int64_t c = 0; c < matrix.channels; ++c) {
-      const double shift = totals[c] / rows;
-      means[c] = static_cast<float>(in[c] + shift);
-      variances[c] = static_cast<float>(std::max(0.0, totals[matrix.channels + c] / rows - shift * shift));
-      factor[c] = scales[c] * inverse_deviation(variances[c], epsilon);
-    }
-    normalize(threads, matrix, in, means, factor, memory.data<float>(bias), memory.data<float>(y));
+  context.reserve_scratch(static_cast<size_t>(matrix.channels) * sizeof(float));
+  return make_kernel([&, matrix, epsilon, threads = context.threads](const Memory& memory) {
+    const float *scales = memory.data<float>(scale), *biases = memory.data<float>(bias);
+    const float *means = memory.data<float>(mean), *variances = memory.data<float>(variance);
+    const T* in = memory.data<T>(x);
+    T* out = memory.data<T>(y);
+    float* factor = reinterpret_cast<float*>(memory.scratch());
+    const int64_t channels = matrix.channels;
+    for (int64_t c = 0; c < channels; ++c) factor[c] = scales[c] * inverse_deviation(variances[c], epsilon);
+    parallel_for(threads, matrix.rows, rows_per_thread(channels), [=](int64_t begin, int64_t end) {
+      const int64_t start = begin * channels;
+      normalize_rows<T, Activation::none, false>(in + start, nullptr, end - begin, channels, means, factor, biases, out + start);
+    });
   });
 }
 
 std::unique_ptr<Kernel> prepare_batch_norm_inference(const StepContext& context) {
-  const Tensor &x = context.input(0), &scale = context.input(1), &bias = context.input(2);
-  const Tensor &mean = context.input(3), &variance = context.input(4), &y = context.output(0);
-  const Matrix matrix = as_matrix(context, "x", x);
-  expect_shape(context, "scale", scale, {matrix.channels});
-  expect_shape(context, "bias", bias, {matrix.channels});
-  expect_shape(context, "mean", mean, {matrix.channels});
-  expect_shape(context, "variance", variance, {matrix.channels});
-  expect_shape(context, "y", y, x.shape);
-  const double epsilon = context.number("epsilon");
-  context.reserve_scratch(static_cast<size_t>(matrix.channels) * sizeof(float));
-  return make_kernel([&, matrix, epsilon, threads = context.threads](const Memory& memory) {
-    const float *scales = memory.data<float>(scale), *variances = memory.data<float>(variance);
-    float* factor = reinterpret_cast<float*>(memory.scratch());
-    for (int64_t c = 0; c < matrix.channels; ++c) factor[c] = scales[c] * inverse_deviation(variances[c], epsilon);
-    normalize(threads, matrix, memory.data<float>(x), memory.data<float>(mean), factor, memory.data<float>(bias), memory.data<float>(y));
-  });
-}
-
-// With the batch's own statistics dx = factor * ((dy - mean dy) - (x - mean) * slope), slope = mean(dy (x - mean)) / (variance + epsilon);
-// with constant statistics dx = factor * dy. factor = scale / sqrt(variance + epsilon).
-std::unique_ptr<Kernel> prepare_backward(const StepContext& context, bool constant_statistics) {
-  const Tensor &dy = context.input(0), &x = context.input(1), &scale = context.input(2);
-  const Tensor &mean = context.input(3), &variance = context.input(4);
-  const Tensor &dx = context.output(0), &dscale = context.output(1), &dbias = context.output(2);
-  const Matrix matrix = as_matrix(context, "x", x);
-  expect_shape(context, "dy", dy, x.shape);
-  expect_shape(context, "scale", scale, {matrix.channels});
-  expect_shape(context, "mean", mean, {matrix.channels});
-  expect_shape(context, "variance", variance, {matrix.channels});
-  expect_shape(context, "dx", dx, x.shape);
-  expect_shape(context, "dscale", dscale, {matrix.channels});
-  expect_shape(context, "dbias", dbias, {matrix.channels});
-  const double epsilon = context.number("epsilon");
-  const ColumnReduction<2> reduction(matrix, context.threads);
-  context.reserve_scratch(reduction.scratch_bytes() + 3 * static_cast<size_t>(matrix.channels) * sizeof(float));
-  return make_kernel([&, matrix, epsilon, reduction, constant_statistics, threads = context.threads](const Memory& memory) {
-    const float *gradient = memory.data<float>(dy), *in = memory.data<float>(x), *scales = memory.data<float>(scale);
-    const float *means = memory.data<float>(mean), *variances = memory.data<float>(variance);
-    float *out = memory.data<float>(dx), *scale_gradient = memory.data<float>(dscale), *bias_gradient = memory.data<float>(dbias);
-    const int64_t channels = matrix.channels;
-    float* factor = reinterpret_cast<float*>(memory.scratch() + reduction.scratch_bytes());
-    float *gradient_mean = factor + channels, *slope = gradient_mean + channels;
-    const double* totals = gradient_sums(reduction, matrix, gradient, in, means, memory.scratch());
-    const double rows = static_cast<double>(matrix.rows);
-    for (int64_t c = 0; c < channels; ++c) {
-      const float inverse = inverse_deviation(variances[c], epsilon);
-      bias_gradient[c] = static_cast<float>(totals[c]);
-      scale_gradient[c] = static_cast<float>(totals[channels + c] * inverse);
-      factor[c] = scales[c] * inverse;
-      gradient_mean[c] = static_cast<float>(totals[c] / rows);
-      slope[c] = static_cast<float>(totals[channels + c] / rows * inverse * inverse);
-    }
-    parallel_for(threads, matrix.rows, rows_per_thread(channels), [=](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        const float *dy_row = gradient + row * channels, *x_row = in + row * channels;
-        float* dx_row = out + row * channels;
-        if (constant_statistics) {
-#pragma omp simd
-          for (int64_t c = 0; c < channels; ++c) dx_row[c] = dy_row[c] * factor[c];
-        } else {
-#pragma omp simd
-          for (int64_t c = 0; c < channels; ++c) {
-            dx_row[c] = factor[c] * ((dy_row[c] - gradient_mean[c]) - (x_row[c] - means[c]) * slope[c]);
-          }
-        }
-      }
-    });
-  });
+  const Tensor& x = context.input(0);
+  const Matrix matrix = as_matrix(context, "x", x, x.type);
+  expect_shape(context, "scale", context.input(1), {matrix.channels});
+  expect_shape(context, "bias", context.input(2), {matrix.channels});
+  expect_shape(context, "mean", context.input(3), {matrix.channels});
+  expect_shape(context, "variance", context.input(4), {matrix.channels});
+  expect_shape(context, "y", context.output(0), x.shape, x.type);
+  return for_element(context, "x", x, [&]<class T>(std::type_identity<T>) { return make_batch_norm_inference<T>(context, matrix); });
 }
 
 std::unique_ptr<Kernel> prepare_update_running_statistics(const StepContext& context) {
@@ -193,9 +194,9 @@ std::unique_ptr<Kernel> prepare_update_running_statistics(const StepContext& con
 
 void add_batch_norm(KernelRegistry& registry) {
   registry.add("batch_norm", prepare_batch_norm);
-  registry.add("batch_norm_backward", [](const StepContext& context) { return prepare_backward(context, false); });
+  registry.add("batch_norm_backward", prepare_batch_norm_backward);
   registry.add("batch_norm_inference", prepare_batch_norm_inference);
-  registry.add("batch_norm_inference_backward", [](const StepContext& context) { return prepare_backward(context, true); });
+  registry.add("batch_norm_inference_backward", prepare_batch_norm_inference_backward);
   registry.add("update_running_statistics", prepare_update_running_statistics);
 }
 

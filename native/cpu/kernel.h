@@ -69,8 +69,8 @@ struct Matrix {
 };
 
 // Refuses scalars and empty tensors (invalid_plan): statistics over no rows are undefined.
-inline Matrix as_matrix(const StepContext& context, const char* name, const Tensor& tensor) {
-  expect_type(context, name, tensor);
+inline Matrix as_matrix(const StepContext& context, const char* name, const Tensor& tensor, DataType type = DataType::float32) {
+  expect_type(context, name, tensor, type);
   if (tensor.shape.empty() || tensor.elements() == 0) {
     context.fail(std::string("expected ") + name + " of shape [..., C], not empty, but received " + describe(tensor.shape));
   }

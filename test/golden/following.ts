@@ -44,7 +44,7 @@ export function followingMachine(leader: Machine, differences: Differences): Mac
       const copy = rewrite(graph, () => undefined);
       const deciding = new Map<string, Node>();
       for (const node of [...copy.nodes]) {
-        const shown = decidingOutput.get(node.op.name);
+        const shown = decidingOutput(node);
         const value = shown === undefined ? decidingLogits(node) : node.outputs[shown]!;
         if (!value) continue;
         const place = `decision ${value.node.id}`;

@@ -1,5 +1,5 @@
 /** training-*: a few optimizer steps from given values, on other images and targets in each. */
-import { fuseMixing } from '../../lib/graph/passes/fuse_mixing.js';
+import { fuseTraining } from '../../lib/graph/passes/fuse_training.js';
 import { type OptimizerOptions, trainingGraph } from '../../lib/models/training_plan.js';
 import { imageBatch } from './fill.js';
 import type { TrainingFile } from './format.js';
@@ -20,7 +20,7 @@ export async function runTrainingCase(file: TrainingFile, machine: Machine, step
   const model = goldenModel(file.case);
   const { batch, size, smoothing = 0 } = file.case;
   const options = { batch, imageSize: size, optimizer: optimizerOf(file.case), labelSmoothing: smoothing };
-  const graph = fuseMixing(trainingGraph(model, options));
+  const graph = fuseTraining(trainingGraph(model, options));
   checkStoredTensors(graph, file.params);
   const session = await machine.prepare(graph, file.case.name);
   await fillStoredTensors(session, graph, file.params);

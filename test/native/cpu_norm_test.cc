@@ -5,7 +5,7 @@ namespace kw::test {
 namespace {
 
 constexpr double kEpsilon = 1e-5;
-const nlohmann::json kAttributes = {{"epsilon", kEpsilon}};
+const nlohmann::json kAttributes = {{"epsilon", kEpsilon}, {"activation", "none"}};
 
 struct Moments {
   Doubles mean, variance;
@@ -75,6 +75,79 @@ TEST_CASE("batch_norm and layer_norm, forward and backward") {
       check_normalization("layer_norm", rows, channels, false);
     }
   }
+}
+
+// The activation's value of x, and whether it lets a gradient through.
+double activated(const std::string& activation, double x) {
+  return activation == "none" ? x : std::min(std::max(x, 0.0), activation == "relu6" ? 6.0 : INFINITY);
+}
+bool passes(const std::string& activation, double x) { return activation == "none" || (x > 0 && (activation == "relu" || x < 6)); }
+
+// batch_norm with an activation, and a residual or none, and its backward, which takes over the memory of dy and x.
+void check_fused_batch_norm(const std::string& activation, bool residual, int64_t rows, int64_t channels, DataType type) {
+  CAPTURE(activation);
+  CAPTURE(residual);
+  CAPTURE(rows);
+  CAPTURE(channels);
+  CAPTURE(name_of(type));
+  const nlohmann::json attributes = {{"epsilon", kEpsilon}, {"activation", activation}};
+  const Shape shape = {rows, channels}, vector = {channels};
+  const Floats x = rounded(random_floats(rows * channels, 1, 0.5, 2), type), dy = rounded(random_floats(rows * channels, 2), type);
+  const Floats scale = random_floats(channels, 3, 3), bias = random_floats(channels, 4, 2);
+  const Floats added = rounded(random_floats(rows * channels, 5), type);
+  const Moments moments = reference_moments(widen(x), scale.size(), true);
+  Doubles value = reference_normalize(widen(x), moments, widen(scale), widen(bias), true);
+  for (size_t i = 0; residual && i < value.size(); ++i) value[i] += added[i];
+  Doubles expected;
+  for (const double each : value) expected.push_back(activated(activation, each));
+  const double precision = type == DataType::bfloat16 ? 1.0 / 256 : 1e-5;
+
+  OpRunner forward("batch_norm", attributes);
+  forward.input(shape, x, type).input(vector, scale).input(vector, bias);
+  if (residual) {
+    forward.input(shape, added, type).output_in_place(3);
+  } else {
+    forward.output(shape, type);
+  }
+  forward.output(vector).output(vector).run();
+  check_close(forward.floats(0), expected, precision);
+  if (residual && activation == "none") return;  // the gradient is that of a plain batch_norm
+
+  // What passes, by the value that the kernel had: one that is 0 or 6 but for rounding may fall on either side.
+  const Floats y = forward.floats(0);
+  Floats passed;
+  for (size_t i = 0; i < dy.size(); ++i) {
+    passed.push_back(passes(activation, residual ? y[i] : value[i]) ? dy[i] : 0.0f);
+  }
+  OpRunner backward("batch_norm_backward", attributes);
+  backward.input(shape, dy, type).input(shape, x, type).input(vector, scale);
+  backward.input(vector, forward.floats(1)).input(vector, forward.floats(2)).input(vector, bias);
+  if (residual) backward.input(shape, y, type);
+  backward.output_in_place(1).output(vector).output(vector);
+  if (residual) backward.output_in_place(0);
+  backward.run();
+  OpRunner plain("batch_norm_backward", kAttributes);
+  plain.input(shape, passed, type).input(shape, x, type).input(vector, scale);
+  plain.input(vector, forward.floats(1)).input(vector, forward.floats(2)).output(shape, type).output(vector).output(vector).run();
+  for (const size_t output : {0, 1, 2}) check_close(backward.floats(output), widen(plain.floats(output)), precision);
+  if (residual) CHECK(backward.floats(3) == passed);
+}
+
+TEST_CASE("batch_norm with a residual and an activation, forward and backward, in both precisions") {
+  for (const std::string activation : {"none", "relu", "relu6"}) {
+    for (const bool residual : {false, true}) {
+      for (const DataType type : {DataType::float32, DataType::bfloat16}) {
+        check_fused_batch_norm(activation, residual, 7, 3, type);
+        check_fused_batch_norm(activation, residual, 2500, 17, type);
+      }
+    }
+  }
+}
+
+TEST_CASE("batch_norm refuses an activation that it does not know") {
+  OpRunner forward("batch_norm", {{"epsilon", kEpsilon}, {"activation", "gelu"}});
+  forward.input({2, 1}, Floats{1, 2}).input({1}, Floats{1}).input({1}, Floats{0}).output({2, 1}).output({1}).output({1});
+  CHECK_THROWS_WITH(forward.run(), "[batch_norm] test: expected activation none, relu or relu6 but received gelu");
 }
 
 TEST_CASE("statistics survive a mean that is large against the deviation, and an outlier in the first row") {

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "cpu/bfloat16.h"
 #include "cpu/cpu_backend.h"
 
 namespace kw::test {
@@ -43,8 +44,19 @@ class OpRunner {
 
   OpRunner& input(const Shape& shape, const Floats& values) { return add_input(shape, DataType::float32, values.data(), values.size()); }
   OpRunner& input(const Shape& shape, const Integers& values) { return add_input(shape, DataType::int32, values.data(), values.size()); }
+  // Floating-point values that are stored as `type`.
+  OpRunner& input(const Shape& shape, const Floats& values, DataType type) {
+    if (type == DataType::float32) return input(shape, values);
+    const std::vector<cpu::bfloat16> stored(values.begin(), values.end());
+    return add_input(shape, type, stored.data(), stored.size());
+  }
+  // Leaves an optional input away.
+  OpRunner& no_input() {
+    step_.inputs.push_back(-1);
+    return *this;
+  }
   OpRunner& output(const Shape& shape, DataType type = DataType::float32) {
-    step_.outputs.push_back(add_tensor(shape, type, Bytes(static_cast<size_t>(size_of(shape)) * 4, std::byte{0xff})));
+    step_.outputs.push_back(add_tensor(shape, type, Bytes(static_cast<size_t>(size_of(shape) * element_bytes(type)), std::byte{0xff})));
     return *this;
   }
   // An output in the memory of an input.
@@ -71,9 +83,9 @@ class OpRunner {
     return *this;
   }
 
-  Floats floats(size_t output = 0) const { return values_of<float>(step_.outputs[output]); }
+  Floats floats(size_t output = 0) const { return floats_of(step_.outputs[output]); }
   Integers integers(size_t output = 0) const { return values_of<int32_t>(step_.outputs[output]); }
-  Floats mutated(size_t input) const { return values_of<float>(step_.inputs[input]); }
+  Floats mutated(size_t input) const { return floats_of(step_.inputs[input]); }
 
  private:
   int add_tensor(const Shape& shape, DataType type, Bytes bytes) {
@@ -85,7 +97,7 @@ class OpRunner {
 
   OpRunner& add_input(const Shape& shape, DataType type, const void* values, size_t count) {
     REQUIRE(static_cast<int64_t>(count) == size_of(shape));
-    Bytes bytes(count * 4);
+    Bytes bytes(count * static_cast<size_t>(element_bytes(type)));
     if (count > 0) std::memcpy(bytes.data(), values, bytes.size());
     step_.inputs.push_back(add_tensor(shape, type, std::move(bytes)));
     return *this;
@@ -101,6 +113,12 @@ class OpRunner {
     for (Bytes& bytes : contents_) memory.bases_.push_back(bytes.data());
     memory.versions_.assign(contents_.size(), 1);
     kernel->run(memory);
+  }
+
+  Floats floats_of(int tensor) const {
+    if (plan_.tensors[static_cast<size_t>(tensor)].type == DataType::float32) return values_of<float>(tensor);
+    const std::vector<cpu::bfloat16> stored = values_of<cpu::bfloat16>(tensor);
+    return {stored.begin(), stored.end()};
   }
 
   template <class T>
@@ -122,6 +140,14 @@ inline Floats random_floats(int64_t count, unsigned seed, float mean = 0, float 
   std::normal_distribution<float> normal(mean, deviation);
   Floats values(static_cast<size_t>(count));
   for (float& value : values) value = normal(generator);
+  return values;
+}
+
+// What `type` keeps of values.
+inline Floats rounded(Floats values, DataType type) {
+  if (type == DataType::bfloat16) {
+    for (float& value : values) value = cpu::bfloat16(value);
+  }
   return values;
 }
 

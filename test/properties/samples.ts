@@ -4,15 +4,11 @@ import { evaluate } from '../reference/operations.js';
 import { activationSamples } from './activation_samples.js';
 import { convolutionSamples } from './convolution_samples.js';
 import { type Draw, type DrawnTensor, floats, integers, type Sample } from './draw.js';
+import { normalizationSamples } from './normalization_samples.js';
 
 /** [..., C] of one to four axes. */
 function shape(draw: Draw): number[] {
   return [...Array.from({ length: draw.integer(0, 3) }, () => draw.integer(1, 4)), draw.channels()];
-}
-
-/** [..., C] with at least four values for each channel: with two, the gradient vanishes but for epsilon, and float32 has no digits of it. */
-function normalizedShape(draw: Draw): number[] {
-  return [draw.integer(4, 6), ...Array.from({ length: draw.integer(0, 2) }, () => draw.integer(1, 3)), draw.channels()];
 }
 
 function scalarOf(value: number): DrawnTensor {
@@ -82,7 +78,8 @@ function middle(draw: Draw): number[] {
 
 function globalAvgPoolBackward(draw: Draw): Sample {
   const inputShape = [draw.integer(1, 3), ...middle(draw), draw.channels()];
-  return { inputs: [draw.tensor([inputShape[0]!, inputShape.at(-1)!])], attributes: { inputShape } };
+  const accumulator = draw.boolean() ? draw.tensor(inputShape) : undefined;
+  return { inputs: [draw.tensor([inputShape[0]!, inputShape.at(-1)!]), accumulator], attributes: { inputShape } };
 }
 
 /** Windows as PyTorch allows them: the padding is at most half the kernel, so that each holds an element. */
@@ -104,58 +101,6 @@ function maxPool2dBackward(draw: Draw): Sample {
   const { inputSize, outputSize, samples, channels } = drawPooling(draw);
   const output = [samples, ...outputSize, channels];
   return { inputs: [draw.tensor(output), draw.indices(output, inputSize[0]! * inputSize[1]!)], attributes: { inputSize } };
-}
-
-const epsilon = 1e-5;
-
-function batchNorm(draw: Draw): Sample {
-  const drawn = normalizedShape(draw);
-  const vector = [drawn.at(-1)!];
-  return { inputs: [draw.distinct(drawn), draw.tensor(vector), draw.tensor(vector)], attributes: { epsilon }, differentiable: [0, 1, 2] };
-}
-
-/** dy, x, scale and x's own statistics, over the rows or over the channels. */
-function normBackward(statistic: 'channel' | 'row' | 'given'): (draw: Draw) => Sample {
-  return (draw) => {
-    const channels = draw.choice([4, 5, 8, 16, 17]);
-    const drawn = [...normalizedShape(draw).slice(0, -1), channels];
-    const x = draw.distinct(drawn);
-    const count = statistic === 'row' ? x.values.length / channels : channels;
-    const mean = draw.tensor([count]);
-    const variance = draw.tensor([count], 0.25, 2);
-    if (statistic !== 'given') {
-      const member = (i: number) => (statistic === 'row' ? Math.floor(i / channels) : i % channels);
-      const members = x.values.length / count;
-      mean.values.fill(0);
-      variance.values.fill(0);
-      x.values.forEach((value, i) => (mean.values[member(i)]! += value / members));
-      x.values.forEach((value, i) => (variance.values[member(i)]! += (value - mean.values[member(i)]!) ** 2 / members));
-    }
-    const rounded = [mean, variance].map(({ shape: of, values }) => floats(of, values.map(Math.fround)));
-    return { inputs: [draw.tensor(drawn), x, draw.tensor([channels]), ...rounded], attributes: { epsilon } };
-  };
-}
-
-function batchNormInference(draw: Draw): Sample {
-  const drawn = normalizedShape(draw);
-  const vector = [drawn.at(-1)!];
-  return {
-    inputs: [draw.tensor(drawn), draw.tensor(vector), draw.tensor(vector), draw.tensor(vector), draw.tensor(vector, 0.25, 2)],
-    attributes: { epsilon },
-    differentiable: [0, 1, 2],
-  };
-}
-
-function layerNorm(draw: Draw): Sample {
-  const drawn = [...normalizedShape(draw).slice(0, -1), draw.choice([4, 5, 8, 16, 17])];
-  const vector = [drawn.at(-1)!];
-  return { inputs: [draw.distinct(drawn), draw.tensor(vector), draw.tensor(vector)], attributes: { epsilon }, differentiable: [0, 1, 2] };
-}
-
-function updateRunningStatistics(draw: Draw): Sample {
-  const vector = [draw.channels()];
-  const inputs = [draw.tensor(vector), draw.tensor(vector, 0.5, 2), draw.tensor(vector), draw.tensor(vector, 0.5, 2)];
-  return { inputs, attributes: { momentum: draw.choice([0.1, 0.5, 1]), count: draw.choice([1, 2, 50]) } };
 }
 
 /** Each mixture is bound to one cell, to several, to the zero cell, or to none; or there is no assignment at all. */
@@ -287,13 +232,7 @@ export const samples: Readonly<Record<string, (draw: Draw) => Sample>> = {
   global_avg_pool_backward: globalAvgPoolBackward,
   max_pool2d: maxPool2d,
   max_pool2d_backward: maxPool2dBackward,
-  batch_norm: batchNorm,
-  batch_norm_backward: normBackward('channel'),
-  batch_norm_inference: batchNormInference,
-  batch_norm_inference_backward: normBackward('given'),
-  update_running_statistics: updateRunningStatistics,
-  layer_norm: layerNorm,
-  layer_norm_backward: normBackward('row'),
+  ...normalizationSamples,
   attention_function: attentionFunction,
   attention_function_backward: attentionFunctionBackward,
   self_attention: selfAttention,

@@ -10,12 +10,17 @@ import { size, type Tensor, tensorOf, zeros } from './tensor.js';
 /** For each deciding node the output that shows its decisions, as it was elsewhere. */
 export type Decisions = ReadonlyMap<Node, Float64Array>;
 
-/** The ops that decide, each with the position of the output that shows what it decided. */
-export const decidingOutput: ReadonlyMap<string, number> = new Map([
-  ['relu', 0],
-  ['relu6', 0],
-  ['max_pool2d', 1],
-]);
+/** The limit of a node's activation; undefined where it has none. */
+function limitOf({ op, attributes }: Node): number | undefined {
+  const limits: Readonly<Record<string, number>> = { relu: Number.POSITIVE_INFINITY, relu6: 6 };
+  return limits[op.name === 'batch_norm' ? (attributes.activation as string) : op.name];
+}
+
+/** The position of the output that shows what a node decided; undefined for a node that decides nothing. */
+export function decidingOutput(node: Node): number | undefined {
+  if (node.op.name === 'max_pool2d') return 1;
+  return limitOf(node) === undefined ? undefined : 0;
+}
 
 /**
  * The values whose signs decide: logits of attention functions, whose gradient has the sign of each (the derivative of its magnitude). They are
@@ -71,25 +76,28 @@ export function followDecision(
   decision: Float64Array,
   differences: Differences,
 ): Tensor[] {
-  const decides = decidingOutput.has(node.op.name);
-  const outputs = decides
-    ? []
-    : evaluate(
-        node.op.name,
-        inputs,
-        node.attributes,
-        node.outputs.map(({ shape }) => shape),
-      );
-  const x = decides ? inputs[0]! : outputs[0]!;
-  const scale = rootMeanSquare(x.data);
-  const differ = (distance: number): void => {
-    differences.count++;
-    differences.largest = Math.max(differences.largest, distance / scale);
+  const shapes = node.outputs.map(({ shape }) => shape);
+  const scaled = (x: Tensor) => {
+    const scale = rootMeanSquare(x.data);
+    return (distance: number): void => {
+      differences.count++;
+      differences.largest = Math.max(differences.largest, distance / scale);
+    };
   };
-  if (!decides) return [followSigns(x, decision, differ), ...outputs.slice(1)];
-  if (node.op.name !== 'max_pool2d') return [followLimits(x, decision, node.op.name === 'relu6' ? 6 : Number.POSITIVE_INFINITY, differ)];
-  const shape = node.outputs[0]!.shape;
-  const own = evaluate(node.op.name, [x], node.attributes, [shape, shape])[0]!;
+  const limit = limitOf(node);
+  if (limit !== undefined) {
+    const attributes = { ...node.attributes, activation: 'none' };
+    const [x, ...others] = node.op.name === 'batch_norm' ? evaluate('batch_norm', inputs, attributes, shapes) : [inputs[0]!];
+    return [followLimits(x!, decision, limit, scaled(x!)), ...others];
+  }
+  if (node.op.name !== 'max_pool2d') {
+    const [z, ...others] = evaluate(node.op.name, inputs, node.attributes, shapes);
+    return [followSigns(z!, decision, scaled(z!)), ...others];
+  }
+  const x = inputs[0]!;
+  const differ = scaled(x);
+  const shape = shapes[0]!;
+  const own = evaluate(node.op.name, [x], node.attributes, shapes)[0]!;
   const [batch, channels, perSample] = [size(x, 0), size(x, -1), x.data.length / size(x, 0)];
   const y = zeros(shape);
   const outPerSample = y.data.length / batch;
@@ -98,4 +106,13 @@ export function followDecision(
     if (y.data[i]! < own.data[i]!) differ(own.data[i]! - y.data[i]!);
   }
   return [y, tensorOf(shape, decision)];
+}
+
+/** A batch_norm_backward that would compute its activation's input again, by what the forward node decided; undefined for other nodes. */
+export function followMask(node: Node, inputs: readonly (Tensor | undefined)[], decisions: Decisions): Tensor[] | undefined {
+  const decision = node.op.name === 'batch_norm_backward' && !node.inputs[6] ? decisions.get(node.inputs[3]!.node) : undefined;
+  if (!decision) return undefined;
+  const x = inputs[1]!;
+  const shapes = [...node.outputs.map(({ shape }) => shape), x.shape];
+  return evaluate(node.op.name, [...inputs.slice(0, 6), tensorOf(x.shape, decision)], node.attributes, shapes).slice(0, -1);
 }

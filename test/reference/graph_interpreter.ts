@@ -1,7 +1,7 @@
 /** Runs a Graph in float64, node by node. Leaves live in a `LeafMemory`; ops that mutate write into it. */
 import type { Graph, Node, Value } from '../../lib/graph/graph.js';
 import type { LeafAttributes } from '../../lib/graph/ops/leaf.js';
-import { type Decisions, type Differences, followDecision } from './decisions.js';
+import { type Decisions, type Differences, followDecision, followMask } from './decisions.js';
 import { evaluate } from './operations.js';
 import { elementCount, type Tensor } from './tensor.js';
 
@@ -83,7 +83,8 @@ export function interpret(graph: Graph, memory: LeafMemory, { wanted = [], follo
     const compute = (): Tensor[] => {
       if (node.op.name === 'leaf') return [leafTensor(node, memory)];
       if (follow && decision) return followDecision(node, inputs, decision, follow.differences);
-      return evaluate(node.op.name, inputs, node.attributes, shapes);
+      const masked = follow && followMask(node, inputs, follow.decisions);
+      return masked ?? evaluate(node.op.name, inputs, node.attributes, shapes);
     };
     const outputs = labelled(node, compute);
     node.outputs.forEach((output, index) => values.set(keyOf(output), outputs[index]!));

@@ -36,8 +36,8 @@ function normalize(
 }
 
 /** Gradients through the normalization; where the statistics depend on x, dx loses its mean and its part along the normalized x. */
-function backward(args: Arguments, member: (index: number) => number, statisticsAreConstant: boolean): Tensor[] {
-  const [dy, x, scale, mean, variance] = [args.input(0), args.input(1), args.input(2), args.input(3).data, args.input(4).data];
+function backward(args: Arguments, dy: Tensor, member: (index: number) => number, statisticsAreConstant: boolean): Tensor[] {
+  const [x, scale, mean, variance] = [args.input(1), args.input(2), args.input(3).data, args.input(4).data];
   const epsilon = args.number('epsilon');
   const channels = size(x, -1);
   const [dx, dscale, dbias] = [zeros(x.shape), zeros([channels]), zeros([channels])];
@@ -73,15 +73,34 @@ function byRow(x: Tensor): (index: number) => number {
   return (index) => Math.floor(index / channels);
 }
 
+/** The largest value that an activation lets through; undefined where there is none. */
+function limitOf(args: Arguments): number | undefined {
+  const limits: Readonly<Record<string, number>> = { relu: Number.POSITIVE_INFINITY, relu6: 6 };
+  return limits[args.text('activation')];
+}
+
 export function batchNorm(args: Arguments): Tensor[] {
   const x = args.input(0);
   const statistics = statisticsOf(x.data, size(x, -1), byChannel(x));
   const y = normalize(x, args.input(1), args.input(2), statistics, args.number('epsilon'), byChannel(x));
+  args.optional(3)?.data.forEach((value, i) => (y.data[i]! += value));
+  const limit = limitOf(args);
+  if (limit !== undefined) y.data.forEach((value, i) => (y.data[i] = Math.min(Math.max(value, 0), limit)));
   return [y, tensorOf(args.outputShape(1), statistics.mean), tensorOf(args.outputShape(2), statistics.variance)];
 }
 
+/** Without y the activation's input is computed again; with it, the gradient that the activation lets pass is a result too. */
 export function batchNormBackward(args: Arguments): Tensor[] {
-  return backward(args, byChannel(args.input(1)), false);
+  const [dy, x, y] = [args.input(0), args.input(1), args.optional(6)];
+  const limit = limitOf(args);
+  if (limit === undefined) return backward(args, dy, byChannel(x), false);
+  const statistics = { mean: args.input(3).data, variance: args.input(4).data };
+  const shown = y ?? normalize(x, args.input(2), args.input(5), statistics, args.number('epsilon'), byChannel(x));
+  const passed = tensorOf(
+    dy.shape,
+    dy.data.map((gradient, i) => (shown.data[i]! > 0 && shown.data[i]! < limit ? gradient : 0)),
+  );
+  return [...backward(args, passed, byChannel(x), false), ...(y ? [passed] : [])];
 }
 
 export function batchNormInference(args: Arguments): Tensor[] {
@@ -91,7 +110,7 @@ export function batchNormInference(args: Arguments): Tensor[] {
 }
 
 export function batchNormInferenceBackward(args: Arguments): Tensor[] {
-  return backward(args, byChannel(args.input(1)), true);
+  return backward(args, args.input(0), byChannel(args.input(1)), true);
 }
 
 export function layerNorm(args: Arguments): Tensor[] {
@@ -102,7 +121,7 @@ export function layerNorm(args: Arguments): Tensor[] {
 }
 
 export function layerNormBackward(args: Arguments): Tensor[] {
-  return backward(args, byRow(args.input(1)), false);
+  return backward(args, args.input(0), byRow(args.input(1)), false);
 }
 
 /** r = (1 - momentum) r + momentum s, in place; the running variance takes the unbiased one when there is more than one value. */

@@ -14,14 +14,15 @@ export function globalAvgPool(args: Arguments): Tensor[] {
   return [y];
 }
 
+/** With an accumulator the result is added to it. */
 export function globalAvgPoolBackward(args: Arguments): Tensor[] {
-  const dy = args.input(0);
+  const [dy, accumulator] = [args.input(0), args.optional(1)];
   const dx = zeros(args.numbers('inputShape'));
   const [batch, channels] = [size(dx, 0), size(dx, -1)];
   const positions = dx.data.length / (batch * channels);
   for (let i = 0; i < dx.data.length; i++) {
     const sample = Math.floor(i / (positions * channels));
-    dx.data[i] = dy.data[sample * channels + (i % channels)]! / positions;
+    dx.data[i] = (accumulator?.data[i] ?? 0) + dy.data[sample * channels + (i % channels)]! / positions;
   }
   return [dx];
 }

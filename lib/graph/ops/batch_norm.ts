@@ -1,46 +1,85 @@
-/** Batch normalisation over all axes but the last: with the batch's statistics (training) or given ones (inference). */
+/**
+ * Batch normalisation over all axes but the last: with the batch's statistics (training) or given ones (inference). In training it may add a
+ * residual and end in an activation, which the pass `fuse_normalization` makes of the nodes that follow it.
+ */
 import type { Value } from '../graph.js';
-import { channels, defineOperation, elements, expectShape, float32, required, shapeOf } from '../operation.js';
+import { channels, defineOperation, elements, expectShape, float32, type Inputs, required, shapeError, shapeOf } from '../operation.js';
 
 interface NormAttributes {
   readonly epsilon: number;
 }
 
-function checkVectors(op: string, inputs: readonly (Value | undefined)[], x: Value, names: readonly string[], first: number): void {
+/** What a batch_norm ends in. */
+export type BatchNormActivation = 'none' | 'relu' | 'relu6';
+
+export interface BatchNormAttributes extends NormAttributes {
+  readonly activation: BatchNormActivation;
+}
+
+const activations: readonly string[] = ['none', 'relu', 'relu6'] satisfies BatchNormActivation[];
+
+function checkActivation(op: string, activation: string): void {
+  if (!activations.includes(activation)) throw shapeError(op, `expected activation ${activations.join(', ')} but received ${activation}`);
+}
+
+function checkVectors(op: string, inputs: Inputs, x: Value, names: readonly string[], first: number): void {
   names.forEach((name, index) => {
     expectShape(op, name, required(op, inputs, first + index, name), [channels(x)]);
   });
 }
 
-const batchNormOperation = defineOperation<NormAttributes>({
+export const batchNormOperation = defineOperation<BatchNormAttributes>({
   name: 'batch_norm',
-  infer(inputs) {
+  infer(inputs, { activation }) {
     const x = required('batch_norm', inputs, 0, 'x');
     checkVectors('batch_norm', inputs, x, ['scale', 'bias'], 1);
+    if (inputs[3]) expectShape('batch_norm', 'residual', inputs[3], x.shape);
+    checkActivation('batch_norm', activation);
     return [float32(x.shape), float32([channels(x)]), float32([channels(x)])];
   },
   gradient({ inputs, outputs, attributes, outputGradients: [dy], wanted }) {
     if (!dy) return [];
-    const [x, scale] = inputs;
-    const gradients = dy.graph.append(batchNormBackwardOperation, [dy, x, scale, outputs[1], outputs[2]], { ...attributes });
-    return gradients.map((value, index) => (wanted[index] ? value : undefined));
+    const [x, scale, bias, residual] = inputs;
+    const [y, mean, variance] = outputs;
+    const limited = attributes.activation !== 'none';
+    const shown = limited ? [bias, ...(residual ? [y] : [])] : [];
+    const gradients = dy.graph.append(batchNormBackwardOperation, [dy, x, scale, mean, variance, ...shown], { ...attributes });
+    return [...gradients.slice(0, 3), gradients[3] ?? dy].map((value, index) => (wanted[index] ? value : undefined));
   },
-  flops: ({ outputs }) => 6 * elements(shapeOf(outputs, 0)),
+  flops: ({ inputs, outputs, attributes: { activation } }) =>
+    (6 + (inputs[3] ? 1 : 0) + (activation === 'none' ? 0 : 1)) * elements(shapeOf(outputs, 0)),
+  sharing: [
+    { output: 0, input: 3, kind: 'may' },
+    { output: 0, input: 0, kind: 'may' },
+  ],
 });
 
-function inferBackward(op: string) {
-  return (inputs: readonly (Value | undefined)[]) => {
-    const dy = required(op, inputs, 0, 'dy');
-    expectShape(op, 'x', required(op, inputs, 1, 'x'), dy.shape);
-    checkVectors(op, inputs, dy, ['scale', 'mean', 'variance'], 2);
-    return [float32(dy.shape), float32([channels(dy)]), float32([channels(dy)])];
-  };
+function checkBackward(op: string, inputs: Inputs): Value {
+  const dy = required(op, inputs, 0, 'dy');
+  expectShape(op, 'x', required(op, inputs, 1, 'x'), dy.shape);
+  checkVectors(op, inputs, dy, ['scale', 'mean', 'variance'], 2);
+  return dy;
 }
 
-const batchNormBackwardOperation = defineOperation<NormAttributes>({
+export const batchNormBackwardOperation = defineOperation<BatchNormAttributes>({
   name: 'batch_norm_backward',
-  infer: inferBackward('batch_norm_backward'),
-  flops: ({ outputs }) => 10 * elements(shapeOf(outputs, 0)),
+  infer(inputs, { activation }) {
+    const op = 'batch_norm_backward';
+    const dy = checkBackward(op, inputs);
+    checkActivation(op, activation);
+    if (activation !== 'none') checkVectors(op, inputs, dy, ['bias'], 5);
+    if (inputs[6]) expectShape(op, 'y', inputs[6], dy.shape);
+    if (inputs[6] && activation === 'none') throw shapeError(op, 'expected no y without an activation');
+    const vector = float32([channels(dy)]);
+    return [float32(dy.shape), vector, vector, ...(inputs[6] ? [float32(dy.shape)] : [])];
+  },
+  flops: ({ outputs, attributes: { activation } }) => (activation === 'none' ? 10 : 12) * elements(shapeOf(outputs, 0)),
+  // The masked gradient goes where dy was, and dx where x was: both are read no more once they are written.
+  sharing: [
+    { output: 0, input: 1, kind: 'may' },
+    { output: 0, input: 0, kind: 'may' },
+    { output: 3, input: 0, kind: 'may' },
+  ],
 });
 
 const batchNormInferenceOperation = defineOperation<NormAttributes>({
@@ -61,13 +100,19 @@ const batchNormInferenceOperation = defineOperation<NormAttributes>({
 
 const batchNormInferenceBackwardOperation = defineOperation<NormAttributes>({
   name: 'batch_norm_inference_backward',
-  infer: inferBackward('batch_norm_inference_backward'),
+  infer(inputs) {
+    const dy = checkBackward('batch_norm_inference_backward', inputs);
+    return [float32(dy.shape), float32([channels(dy)]), float32([channels(dy)])];
+  },
   flops: ({ outputs }) => 6 * elements(shapeOf(outputs, 0)),
 });
 
 /** x [..., C] normalised by its own statistics, which are returned too: mean [C], biased variance [C]. */
 export function batchNorm(x: Value, scale: Value, bias: Value, epsilon: number): { y: Value; mean: Value; variance: Value } {
-  const [y, mean, variance] = x.graph.append(batchNormOperation, [x, scale, bias], { epsilon }) as [Value, Value, Value];
+  const [y, mean, variance] = x.graph.append(batchNormOperation, [x, scale, bias], {
+    epsilon,
+    activation: 'none',
+  }) as [Value, Value, Value];
   return { y, mean, variance };
 }
 

@@ -1,6 +1,6 @@
 /** Mean over all positions of each channel. */
 import type { Value } from '../graph.js';
-import { channels, defineOperation, elements, float32, required, shapeError, shapeOf } from '../operation.js';
+import { channels, defineOperation, elements, expectShape, float32, required, shapeError, shapeOf } from '../operation.js';
 
 const globalAvgPoolOperation = defineOperation<object>({
   name: 'global_avg_pool',
@@ -15,10 +15,14 @@ const globalAvgPoolOperation = defineOperation<object>({
   flops: ({ inputs }) => elements(shapeOf(inputs, 0)),
 });
 
-const globalAvgPoolBackwardOperation = defineOperation<{ readonly inputShape: readonly number[] }>({
+export const globalAvgPoolBackwardOperation = defineOperation<{ readonly inputShape: readonly number[] }>({
   name: 'global_avg_pool_backward',
-  infer: (_inputs, { inputShape }) => [float32(inputShape)],
-  flops: ({ outputs }) => elements(shapeOf(outputs, 0)),
+  infer(inputs, { inputShape }) {
+    if (inputs[1]) expectShape('global_avg_pool_backward', 'accumulator', inputs[1], inputShape);
+    return [float32(inputShape)];
+  },
+  flops: ({ inputs, outputs }) => (inputs[1] ? 2 : 1) * elements(shapeOf(outputs, 0)),
+  sharing: [{ output: 0, input: 1, kind: 'may' }],
 });
 
 /** x [N, ..., C] averaged to [N, C]. */
