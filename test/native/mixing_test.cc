@@ -356,5 +356,41 @@ TEST_CASE("cells are mixed into float32 and bfloat16 weights of any layout, and 
   }
 }
 
+// 38 MB of weights in float32: more than a chunk. Each sample alone has few enough to be convolved at once.
+TEST_CASE("weights of too many samples are mixed in slices of channels") {
+  const int64_t samples = 32, in = 128, out = 256, cells = 3, mixtures = 4, size = 2;
+  const Shape cell = {cells, 128, 3, 3, 64};
+  const Floats weights_of_y = random_floats(samples * size * size * out, 1), x = random_floats(samples * size * size * in, 2);
+  const Floats attention = random_floats(samples * mixtures * cells, 3), values = random_floats(size_of(cell), 4, 0, 0.05f);
+  const Floats bias = random_floats(out, 5), before = random_floats(size_of(cell), 6);
+  const nlohmann::json attributes = {{"stride", {1, 1}},   {"padding", {1, 1}}, {"dilation", {1, 1}},       {"groups", 1},
+                                     {"outChannels", out}, {"kernel", {3, 3}},  {"inputSize", {size, size}}};
+  const auto part = [](const Floats& all, int64_t count, int64_t first, int64_t taken) {
+    const auto step = static_cast<int64_t>(all.size()) / count;
+    return Floats(all.begin() + first * step, all.begin() + (first + taken) * step);
+  };
+  // y, dx, dattention and dcells + before of some samples.
+  const auto run = [&](int64_t first, int64_t count) {
+    const Shape x_shape = {count, size, size, in}, y_shape = {count, size, size, out}, attention_shape = {count, mixtures, cells};
+    const Floats some_x = part(x, samples, first, count), some_dy = part(weights_of_y, samples, first, count);
+    const Floats some_attention = part(attention, samples, first, count);
+    OpRunner forward("mixed_conv2d", attributes), input("mixed_conv2d_backward_input", attributes);
+    OpRunner mixing("mixed_conv2d_backward_mixing", attributes);
+    forward.input(x_shape, some_x).input(attention_shape, some_attention).input(cell, values).input({out}, bias).output(y_shape).run_on(2);
+    input.input(y_shape, some_dy).input(attention_shape, some_attention).input(cell, values).output(x_shape).run_on(2);
+    mixing.input(x_shape, some_x).input(y_shape, some_dy).input(attention_shape, some_attention).input(cell, values).input(cell, before);
+    mixing.output(attention_shape).output_in_place(4).run_on(2);
+    return std::vector<Floats>{forward.floats(), input.floats(), mixing.floats(0), mixing.floats(1)};
+  };
+  const std::vector<Floats> together = run(0, samples);
+  Doubles dcells = widen(before);
+  for (int64_t sample = 0; sample < samples; ++sample) {
+    const std::vector<Floats> alone = run(sample, 1);
+    for (size_t result = 0; result < 3; ++result) check_close(part(together[result], samples, sample, 1), widen(alone[result]), 1e-4);
+    for (size_t i = 0; i < dcells.size(); ++i) dcells[i] += double{alone[3][i]} - before[i];
+  }
+  check_close(together[3], dcells, 1e-3);
+}
+
 }  // namespace
 }  // namespace kw::test
