@@ -174,7 +174,8 @@ async function timeAll(
 ): Promise<Timing[]> {
   using progress = new Progress({ label: 'timing', total: (rounds + 1) * contestants.length, unit: 'turns', transient: true });
   let turn = 0;
-  return runRounds(contestants, {
+  // Awaited here, so that the bar lives as long as the rounds.
+  return await runRounds(contestants, {
     rounds,
     secondsPerRound: seconds,
     steps: layers ?? false,
