@@ -90,7 +90,9 @@ async function prepare(device: Device, { name, images, plan, contents, existing 
 
 function randomValues(count: number, name: string): Float32Array {
   const random = new RandomStream(0, name);
-  return Float32Array.from({ length: count }, () => random.uniform(-1, 1));
+  const values = new Float32Array(count);
+  for (let index = 0; index < count; index++) values[index] = random.uniform(-1, 1);
+  return values;
 }
 
 const gemmSize = 2048;

@@ -16,6 +16,7 @@ import { describeProcessor, loadedOneDnn, packageVersion } from '../runtime/mach
 import { type DeviceFlags, quoted } from './arguments.js';
 import { type CaseFlags, excessiveCases, type PlannedCase, planCases } from './bench_cases.js';
 import { benchTables } from './bench_tables.js';
+import { RUNTIME_FAILURE } from './failure.js';
 import { Interruption } from './interruption.js';
 import { openDevice } from './open_device.js';
 import { checkedOutput } from './output_path.js';
@@ -44,7 +45,9 @@ export async function runBench(names: readonly string[], flags: BenchFlags): Pro
     process.stderr.write('kernel-warehouse: stopped before the first counted round was complete: there are no figures\n');
     return;
   }
-  await publish(benchReport(measured), flags, outputs);
+  const report = benchReport(measured);
+  await publish(report, flags, outputs);
+  if (report.results.length === 0) process.exitCode = RUNTIME_FAILURE;
 }
 
 interface Outputs {
@@ -171,7 +174,8 @@ async function timeAll(
 ): Promise<Timing[]> {
   using progress = new Progress({ label: 'timing', total: (rounds + 1) * contestants.length, unit: 'turns', transient: true });
   let turn = 0;
-  return runRounds(contestants, {
+  // Awaited here, so that the bar lives as long as the rounds.
+  return await runRounds(contestants, {
     rounds,
     secondsPerRound: seconds,
     steps: layers ?? false,

@@ -43,20 +43,29 @@ function settingWords({ mode, precision, batchSize }: Setting): string {
   return `${mode}, ${precision}, batch ${batchSize}`;
 }
 
+interface Column {
+  readonly head: string;
+  /** Undefined where the result has no such figure; a column without any is left out. */
+  readonly cell: (result: Result) => string | undefined;
+}
+
 function overview(results: readonly Result[], columns: number): string {
   const others = new Set(results.flatMap(({ ratioToOther }) => (ratioToOther ? [ratioToOther.network] : [])));
-  const ratio = others.size === 1 ? `of ${[...others]}` : 'of\nstatic';
-  const head = ['network', 'images/s', 'quartiles', ratio, 'of matrix\nproduct', 'memory\nplanned', 'memory\npeak'];
-  const rows = results.map((result) => [
-    result.network,
-    formatRate(result.imagesPerSecond.median),
-    quartiles(result.imagesPerSecond),
-    result.ratioToOther ? result.ratioToOther.median.toFixed(2) : '-',
-    percent(result.ratioToMatrixProduct.median),
-    formatBytes(result.plannedBytes),
-    result.measuredBytes === undefined ? '-' : formatBytes(result.measuredBytes),
-  ]);
-  return table(head, rows, columns);
+  const all: readonly Column[] = [
+    { head: 'network', cell: ({ network }) => network },
+    { head: 'images/s', cell: ({ imagesPerSecond }) => formatRate(imagesPerSecond.median) },
+    { head: 'quartiles', cell: ({ imagesPerSecond }) => quartiles(imagesPerSecond) },
+    { head: others.size === 1 ? `of ${[...others]}` : 'of\nstatic', cell: ({ ratioToOther }) => ratioToOther?.median.toFixed(2) },
+    { head: 'of matrix\nproduct', cell: ({ ratioToMatrixProduct }) => percent(ratioToMatrixProduct.median) },
+    { head: 'memory\nplanned', cell: ({ plannedBytes }) => formatBytes(plannedBytes) },
+    { head: 'memory\npeak', cell: ({ measuredBytes }) => (measuredBytes === undefined ? undefined : formatBytes(measuredBytes)) },
+  ];
+  const shown = all.filter(({ cell }) => results.some((result) => cell(result) !== undefined));
+  return table(
+    shown.map(({ head }) => head),
+    results.map((result) => shown.map(({ cell }) => cell(result) ?? '-')),
+    columns,
+  );
 }
 
 function layers(result: Result, figures: Profile, rows: number, columns: number): string[] {
@@ -113,25 +122,29 @@ function layers(result: Result, figures: Profile, rows: number, columns: number)
   ];
 }
 
-/** Without lines, so that it is narrow; the first column on the left, numbers on the right. The first is wrapped where it has to be. */
+/**
+ * Without lines, so that it is narrow; numbers on the right. Where the terminal is narrower still, long names in the first column go on in
+ * a second line, from their first space or, having none, where they have to.
+ */
 function table(head: readonly string[], rows: readonly (readonly string[])[], columns: number): string {
   const width = (column: number) =>
     Math.max(...[head, ...rows].flatMap((row) => (row[column] ?? '').split('\n').map(({ length }) => length)));
   const gap = 2;
   const others = head.slice(1).reduce((sum, _, index) => sum + gap + width(index + 1), 0);
   const first = Math.max(12, Math.min(width(0), columns - others));
-  const none = ['top', 'top-mid', 'top-left', 'top-right', 'bottom', 'bottom-mid', 'bottom-left', 'bottom-right'];
+  const folded = rows.map(([name = '', ...cells]) => [name.length > first ? name.replace(' ', '\n') : name, ...cells]);
+  const edges = ['top', 'bottom'].flatMap((edge) => [edge, `${edge}-mid`, `${edge}-left`, `${edge}-right`]);
   const lines = ['left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid'];
   const drawn = new Table({
     head: [...head],
-    chars: { ...Object.fromEntries([...none, ...lines].map((name) => [name, ''])), middle: ' '.repeat(gap) },
+    chars: { ...Object.fromEntries([...edges, ...lines].map((name) => [name, ''])), middle: ' '.repeat(gap) },
     style: { head: [], border: [], compact: true, 'padding-left': 0, 'padding-right': 0 },
     colAligns: head.map((_, column) => (column === 0 ? 'left' : 'right')),
     colWidths: [first],
     wordWrap: true,
-    wrapOnWordBoundary: rows.every((row) => (row[0] ?? '').split(' ').every((word) => word.length <= first)),
+    wrapOnWordBoundary: false,
   });
-  drawn.push(...rows.map((row) => [...row]));
+  drawn.push(...folded);
   return drawn
     .toString()
     .split('\n')

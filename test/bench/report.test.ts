@@ -192,5 +192,15 @@ test('the tables fit 80 columns and say what was stopped early', async (t) => {
   t.regex(wide, /second relu +37\.50 +75\.0 % +27 +0\.3 +10\.00 +arithmetic/);
   t.regex(wide, /1 more step +12\.50 +25\.0 %/);
   t.notRegex(benchTables(figures, 0), /second relu/);
+  const [result] = figures.results;
+  const steps =
+    result?.profile?.steps.map((step) => ({ ...step, label: 'features.15.conv.1.0', op: 'mixed_conv2d_backward_mixing' })) ?? [];
+  const long = {
+    ...figures,
+    results: [{ ...result, network: 'kw1x_mobilenetv2_100', profile: { ...result?.profile, steps } }],
+  } as BenchReport;
+  t.regex(benchTables(long, 9, 80), /\nfeatures\.15\.conv\.1\.0 .*\nmixed_conv2d_backward_mixing\n/);
+  t.regex(benchTables(long, 9), /\nfeatures\.15\.conv\.1\.0 mixed_conv2d_backward_mixing /);
+  for (const line of benchTables(long, 9, 80).split('\n')) t.true(line.length <= 80, line);
   for (const line of benchTables(figures, 9, 80).split('\n')) t.true(line.length <= 80, line);
 });

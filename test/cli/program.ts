@@ -18,8 +18,8 @@ export interface RunOptions {
   /** Another copy of the program. */
   readonly program?: string;
   readonly env?: Readonly<Record<string, string>>;
-  /** Sent one after the other as soon as standard output matches `when`. */
-  readonly signals?: { readonly when: RegExp; readonly names: readonly NodeJS.Signals[] };
+  /** Sent one after the other as soon as standard output, or the other stream where that is said, matches `when`. */
+  readonly signals?: { readonly when: RegExp; readonly names: readonly NodeJS.Signals[]; readonly stream?: 'stderr' };
 }
 
 export function kernelWarehouse(
@@ -40,10 +40,11 @@ export function kernelWarehouse(
   };
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     stdout += text;
-    if (sent === 0 && signals?.when.test(stdout)) sendNext();
+    if (sent === 0 && signals?.stream === undefined && signals?.when.test(stdout)) sendNext();
   });
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     stderr += text;
+    if (sent === 0 && signals?.stream === 'stderr' && signals.when.test(stderr)) return sendNext();
     // The program answers a signal with a line; only then the next one is another signal and not the same one again.
     if (sent > 0 && /^SIG/m.test(text)) sendNext();
   });

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import { kernelWarehouse } from './program.js';
 
-for (const verb of ['train', 'eval', 'predict', 'convert', 'plan', 'doctor']) {
+for (const verb of ['train', 'eval', 'predict', 'convert', 'plan', 'bench', 'doctor']) {
   test(`${verb} --help shows how to use it, with examples`, async (t) => {
     const { code, stdout, stderr } = await kernelWarehouse([verb, '--help']);
     t.is(code, 0);
@@ -27,7 +27,8 @@ for (const verb of ['eval', 'predict', 'convert']) {
 test('--help lists the verbs, --version is the package', async (t) => {
   const help = await kernelWarehouse(['--help']);
   t.is(help.code, 0);
-  for (const verb of ['train', 'eval', 'predict', 'convert', 'plan', 'doctor']) t.regex(help.stdout, new RegExp(`^ +${verb} .*`, 'm'));
+  for (const verb of ['train', 'eval', 'predict', 'convert', 'plan', 'bench', 'doctor'])
+    t.regex(help.stdout, new RegExp(`^ +${verb} .*`, 'm'));
   const version = await kernelWarehouse(['--version']);
   t.regex(version.stdout, /^\d+\.\d+\.\d+\n$/);
 });
@@ -52,6 +53,8 @@ const mistakes: readonly (readonly [name: string, command: string, message: RegE
   ['a choice that is none', 'plan --stem medium', /argument 'medium' is invalid\. Allowed choices are small, large\.\n$/],
   ['another device', 'eval data --weights x --device gpu', /Allowed choices are auto, cpu, cuda\.\n$/],
   ['too many threads', 'eval data --weights x --threads 0', /Expected a whole number from 1 to 1024\.\n$/],
+  ['a precision that is none', 'bench --precision float32,int8', /argument 'float32,int8' is invalid\. Allowed choices are float32\.\n$/],
+  ['a list with a zero', 'bench --batch-size 1,0', /argument '1,0' is invalid\. Expected a whole number from 1 to 65536\.\n$/],
   ['nothing to predict', 'predict --weights x', /^kernel-warehouse: give image files, or --input with a \.npy file\n$/],
   [
     'weights for a run that has its own',
