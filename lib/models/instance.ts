@@ -7,7 +7,7 @@ import { toLogical, toPhysical } from '../graph/declaration.js';
 import { Graph } from '../graph/graph.js';
 import { elements } from '../graph/operation.js';
 import { output } from '../graph/ops/copy.js';
-import { fuseMixing } from '../graph/passes/fuse_mixing.js';
+import { fuseInference } from '../graph/passes/fuse_inference.js';
 import { lower } from '../graph/passes/lower.js';
 import { type ControlName, controlBlock, controlBytes, controlSlots } from '../plan/control.js';
 import type { Plan } from '../plan/plan.js';
@@ -45,7 +45,7 @@ export function inferencePlan(model: Model, batch: number, height: number, width
   const graph = new Graph();
   output('logits', model.forward(graph, graph.input('images', [batch, height, width, 3]), false));
   const name = `${model.network} inference ${batch}x${height}x${width}`;
-  return lower(fuseMixing(graph), { name, parameters: model.parameters, states: model.states });
+  return lower(fuseInference(graph), { name, parameters: model.parameters, states: model.states });
 }
 
 interface Result {
@@ -61,7 +61,7 @@ function stagesPlan(model: Model, batch: number, height: number, width: number, 
   const results = maps.map(({ shape }, index) => ({ name: `stage${stages[index]}`, shape }));
   maps.forEach((map, index) => output((results[index] as Result).name, map));
   const name = `${model.network} stages ${stages.join(', ')} ${batch}x${height}x${width}`;
-  return [lower(fuseMixing(graph), { name, parameters: model.parameters, states: model.states }), results];
+  return [lower(fuseInference(graph), { name, parameters: model.parameters, states: model.states }), results];
 }
 
 /** Activations in memory order. */

@@ -6,7 +6,7 @@ import type { TensorDeclaration } from '../graph/declaration.js';
 import { Graph, type Value } from '../graph/graph.js';
 import { nodeCost } from '../graph/operation.js';
 import { output } from '../graph/ops/copy.js';
-import { fuseMixing } from '../graph/passes/fuse_mixing.js';
+import { fuseInference } from '../graph/passes/fuse_inference.js';
 import { staticConvolution } from '../layers/convolution.js';
 import { kernelWarehouseConvolution } from '../layers/kernel_warehouse.js';
 import { type ConvolutionFactory, layerShape, newContext } from '../layers/layer.js';
@@ -159,7 +159,7 @@ export class Model {
   flops(imageSize: number): number {
     const graph = new Graph();
     output('logits', this.forward(graph, graph.input('images', [1, imageSize, imageSize, 3]), false));
-    return fuseMixing(graph).nodes.reduce((sum, node) => sum + nodeCost(node).flops, 0);
+    return fuseInference(graph).nodes.reduce((sum, node) => sum + nodeCost(node).flops, 0);
   }
 
   #build(graph: Graph, x: Value, training: boolean, convolution: ConvolutionFactory): NetworkOutput {

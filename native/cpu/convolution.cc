@@ -14,7 +14,7 @@ namespace {
 constexpr auto kFloat = dnnl::memory::data_type::f32;
 using Tag = dnnl::memory::format_tag;
 
-size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
+dnnl::memory::data_type onednn_type(DataType type) { return type == DataType::bfloat16 ? dnnl::memory::data_type::bf16 : kFloat; }
 
 dnnl::memory::dims weight_dims(const ConvolutionGeometry& g) {
   dnnl::memory::dims dims = {g.out_channels / g.groups, g.in_channels / g.groups};
@@ -24,10 +24,10 @@ dnnl::memory::dims weight_dims(const ConvolutionGeometry& g) {
 }
 
 // An activation in the order in which oneDNN names axes.
-dnnl::memory::desc activation_desc(int64_t batch, int64_t channels, const std::vector<int64_t>& size) {
+dnnl::memory::desc activation_desc(int64_t batch, int64_t channels, const std::vector<int64_t>& size, DataType type) {
   dnnl::memory::dims dims = {batch, channels};
   dims.insert(dims.end(), size.begin(), size.end());
-  return {dims, kFloat, size.size() == 2 ? Tag::nhwc : Tag::ndhwc};
+  return {dims, onednn_type(type), size.size() == 2 ? Tag::nhwc : Tag::ndhwc};
 }
 
 // An attribute with a number for each spatial dimension.
@@ -65,8 +65,9 @@ std::vector<int64_t> kernel_size(const StepContext& context, size_t dimensions) 
 
 ConvolutionGeometry convolution_geometry(const StepContext& context, const Tensor& x, const Tensor& y, const std::vector<int64_t>& kernel) {
   const size_t dimensions = kernel.size();
-  expect_rank(context, "x", x, dimensions + 2);
-  expect_rank(context, "y", y, dimensions + 2);
+  const DataType type = activation_type(context, x, y);
+  expect_rank(context, "x", x, dimensions + 2, type);
+  expect_rank(context, "y", y, dimensions + 2, type);
   ConvolutionGeometry g{};
   g.batch = x.shape.front(), g.in_channels = x.shape.back(), g.out_channels = y.shape.back();
   g.size.assign(x.shape.begin() + 1, x.shape.end() - 1);
@@ -88,7 +89,7 @@ ConvolutionGeometry convolution_geometry(const StepContext& context, const Tenso
     expected.push_back(room < 0 ? 0 : room / g.stride[axis] + 1);
   }
   expected.push_back(g.out_channels);
-  expect_shape(context, "the output side", y, expected);
+  expect_shape(context, "the output side", y, expected, type);
   return g;
 }
 
@@ -122,13 +123,15 @@ std::optional<WeightOffsets> weight_offsets(const dnnl::memory::desc& desc, cons
   return offsets;
 }
 
-Convolution::Convolution(const ConvolutionGeometry& g, ConvolutionPass pass, bool has_bias, int threads,
-                         const std::optional<dnnl::memory::desc>& weight) {
+Convolution::Convolution(const ConvolutionGeometry& g, ConvolutionPass pass, int threads, const ConvolutionOptions& options) {
   const ThreadLimit limit(threads);
+  const bool has_bias = options.has_bias;
   ConvolutionProblem problem;
-  problem.x = activation_desc(g.batch, g.in_channels, g.size);
-  problem.y = activation_desc(g.batch, g.out_channels, g.out_size);
-  problem.weight = weight ? *weight : dnnl::memory::desc(weight_dims(g), kFloat, Tag::any);
+  problem.x = activation_desc(g.batch, g.in_channels, g.size, options.types.x);
+  problem.y = activation_desc(g.batch, g.out_channels, g.out_size, options.types.y);
+  problem.weight = options.weight ? *options.weight : dnnl::memory::desc(weight_dims(g), onednn_type(options.types.weight), Tag::any);
+  problem.adds_to_y = options.adds_to_y;
+  problem.activation = options.activation;
   if (has_bias) problem.bias = dnnl::memory::desc({g.out_channels}, kFloat, Tag::a);
   problem.stride = g.stride;
   problem.padding = g.padding;
@@ -156,6 +159,26 @@ dnnl_status_t Convolution::run(const void* x, const void* weight, const void* y,
   return bound_->run({x, weight, y, scratchpad, bias});
 }
 
+ConvolutionTypes computed_types(const ConvolutionGeometry& geometry, ConvolutionPass pass, int threads, DataType activations,
+                                bool finished) {
+  if (activations == DataType::float32) return {};
+  ConvolutionTypes types = {DataType::bfloat16, DataType::bfloat16, DataType::bfloat16};
+  if (pass == ConvolutionPass::backward_weight) types.weight = DataType::float32;
+  if (finished) types.y = DataType::float32;
+  try {
+    if (!Convolution(geometry, pass, threads, {.types = types}).slow()) return types;
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::unsupported) throw;
+  }
+  return {};
+}
+
+DataType activation_type(const StepContext& context, const Tensor& x, const Tensor& y) {
+  if (x.type != DataType::float32) expect_type(context, "x", x, DataType::bfloat16);
+  expect_type(context, "y", y, x.type);
+  return x.type;
+}
+
 Reorder::Reorder(const dnnl::memory::desc& from, const dnnl::memory::desc& to, int threads) {
   const ThreadLimit limit(threads);
   prepared_ = prepare_reorder(from, to);
@@ -164,80 +187,5 @@ Reorder::Reorder(const dnnl::memory::desc& from, const dnnl::memory::desc& to, i
 }
 
 dnnl_status_t Reorder::run(const void* from, void* to, void* scratchpad) noexcept { return bound_->run({from, to, scratchpad}); }
-
-SamplewiseConvolution::SamplewiseConvolution(const ConvolutionGeometry& geometry, ConvolutionPass pass, bool has_bias, int threads,
-                                             Weights weights)
-    : pass_(pass), threads_(threads), x_stride_(geometry.sample_elements()), y_stride_(geometry.out_sample_elements()) {
-  const ConvolutionGeometry sample = geometry.with_batch(1);
-  std::optional<dnnl::memory::desc> wanted;
-  if (geometry.batch >= threads) {
-    for (int worker = 0; worker < threads; ++worker) workers_.push_back(make_worker(sample, has_bias, 1, weights, wanted));
-    wanted = workers_.front().convolution.weight_desc();
-  }
-  if (threads > 1 && geometry.batch % threads != 0) {
-    together_ = make_worker(sample, has_bias, threads, weights, wanted);
-    // A foreign layout can cost oneDNN its fast implementation; then the rest is better left to single threads.
-    if (wanted && together_->convolution.implementation() != workers_.front().convolution.implementation()) together_.reset();
-  }
-  const auto bytes = [](const Worker& worker) {
-    return std::max(worker.convolution.scratchpad_bytes(), worker.reorder ? worker.reorder->scratchpad_bytes() : 0);
-  };
-  const Worker& any = workers_.empty() ? *together_ : workers_.front();
-  weight_desc_ = weights == Weights::plain ? plain_weight_desc(sample) : any.convolution.weight_desc();
-  if (any.reorder) converted_bytes_ = aligned(any.convolution.weight_desc().get_size());
-  for (const Worker& worker : workers_) worker_bytes_ = std::max(worker_bytes_, converted_bytes_ + aligned(bytes(worker)));
-  scratch_bytes_ = worker_bytes_ * workers_.size();
-  if (together_) scratch_bytes_ = std::max(scratch_bytes_, converted_bytes_ + aligned(bytes(*together_)));
-}
-
-SamplewiseConvolution::Worker SamplewiseConvolution::make_worker(const ConvolutionGeometry& sample, bool has_bias, int threads,
-                                                                 Weights weights, const std::optional<dnnl::memory::desc>& weight) const {
-  Worker worker{Convolution(sample, pass_, has_bias, threads, weight), std::nullopt};
-  const auto plain = plain_weight_desc(sample);
-  const auto& preferred = worker.convolution.weight_desc();
-  if (weights == Weights::plain && preferred != plain) {
-    const bool out = pass_ == ConvolutionPass::backward_weight;
-    worker.reorder.emplace(out ? preferred : plain, out ? plain : preferred, threads);
-  }
-  return worker;
-}
-
-dnnl_status_t SamplewiseConvolution::run_sample(Worker& worker, const float* x, const float* weight, const float* y, const float* bias,
-                                                std::byte* scratch) {
-  if (!worker.reorder) return worker.convolution.run(x, weight, y, bias, scratch);
-  std::byte* converted = scratch;
-  std::byte* scratchpad = scratch + converted_bytes_;
-  const bool out = pass_ == ConvolutionPass::backward_weight;
-  if (!out) {
-    const dnnl_status_t status = worker.reorder->run(weight, converted, scratchpad);
-    if (status != dnnl_success) return status;
-  }
-  const dnnl_status_t status = worker.convolution.run(x, converted, y, bias, scratchpad);
-  if (status != dnnl_success || !out) return status;
-  return worker.reorder->run(converted, const_cast<float*>(weight), scratchpad);
-}
-
-void SamplewiseConvolution::run(int64_t samples, const float* x, const float* weights, int64_t weight_stride, const float* y,
-                                const float* bias, std::byte* scratch) {
-  const ThreadLimit limit(threads_);
-  const int64_t alone = together_ ? samples - samples % threads_ : samples;
-  dnnl_status_t status = dnnl_success;
-  if (alone > 0) {
-#pragma omp parallel for schedule(static) num_threads(threads_)
-    for (int64_t s = 0; s < alone; ++s) {
-      const auto thread = static_cast<size_t>(omp_get_thread_num());
-      const dnnl_status_t result = run_sample(workers_[thread], x + s * x_stride_, weights + s * weight_stride, y + s * y_stride_, bias,
-                                              scratch + thread * worker_bytes_);
-      if (result != dnnl_success) {
-#pragma omp atomic write
-        status = result;
-      }
-    }
-  }
-  for (int64_t s = alone; s < samples && status == dnnl_success; ++s) {
-    status = run_sample(*together_, x + s * x_stride_, weights + s * weight_stride, y + s * y_stride_, bias, scratch);
-  }
-  check_onednn("a sample-wise convolution", status);
-}
 
 }  // namespace kw::cpu

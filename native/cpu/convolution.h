@@ -44,14 +44,29 @@ WeightOffsets plain_weight_offsets(int64_t out_channels, int64_t kernel_height, 
 // Nothing when the layout is not made of blocks or pads the weight.
 std::optional<WeightOffsets> weight_offsets(const dnnl::memory::desc& desc, const ConvolutionGeometry& geometry);
 
-// One pass over a batch with one weight, in the weight layout that oneDNN prefers unless one is given.
+// What a pass reads and writes: float32, or bfloat16 for x, y and the weight (but not its gradient).
+struct ConvolutionTypes {
+  DataType x = DataType::float32, weight = DataType::float32, y = DataType::float32;
+};
+
+struct ConvolutionOptions {
+  bool has_bias = false;
+  ConvolutionTypes types = {};
+  std::optional<dnnl::memory::desc> weight = {};  // a layout; without, that which oneDNN prefers
+  bool adds_to_y = false;                         // forward only: y += x * weight
+  Activation activation = Activation::none;       // forward only
+};
+
+// One pass over a batch with one weight.
 class Convolution {
  public:
-  Convolution(const ConvolutionGeometry& geometry, ConvolutionPass pass, bool has_bias, int threads,
-              const std::optional<dnnl::memory::desc>& weight = std::nullopt);
+  // Throws kw::Error (unsupported) where oneDNN has no implementation for this processor.
+  Convolution(const ConvolutionGeometry& geometry, ConvolutionPass pass, int threads, const ConvolutionOptions& options);
 
   const dnnl::memory::desc& weight_desc() const { return prepared_.weight; }
   const std::string& implementation() const { return prepared_.implementation; }
+  // oneDNN's plain loops, which are there to be correct.
+  bool slow() const { return prepared_.implementation.find("ref") != std::string::npos; }
   size_t scratchpad_bytes() const { return prepared_.scratchpad.get_size(); }
 
   // `x` and `y` are the activation, or its gradient, on the input and on the output side; the pass decides what it writes. To be called
@@ -63,6 +78,14 @@ class Convolution {
   std::optional<BoundPrimitive> bound_;
 };
 
+// The types for activations of `activations`: bfloat16 throughout where this processor has a fast implementation of that, else float32, and
+// the activations are to be converted. `finished`: a forward pass whose y stays float32, for an epilogue of ours.
+ConvolutionTypes computed_types(const ConvolutionGeometry& geometry, ConvolutionPass pass, int threads, DataType activations,
+                                bool finished = false);
+
+// Refuses activations that are not both float32 or both bfloat16 (invalid_plan); returns their type.
+DataType activation_type(const StepContext& context, const Tensor& x, const Tensor& y);
+
 // A conversion between two layouts of one weight.
 class Reorder {
  public:
@@ -73,43 +96,6 @@ class Reorder {
  private:
   PreparedPrimitive prepared_;
   std::optional<BoundPrimitive> bound_;
-};
-
-// One pass over many samples, each with its own weight: one sample for each thread, and those that are left over by all threads together.
-class SamplewiseConvolution {
- public:
-  // How the weights come and go: as [O,kernel,C/groups], converted on the way where oneDNN wants another layout, or in that layout.
-  enum class Weights { plain, preferred };
-
-  SamplewiseConvolution(const ConvolutionGeometry& geometry, ConvolutionPass pass, bool has_bias, int threads, Weights weights);
-
-  const dnnl::memory::desc& weight_desc() const { return weight_desc_; }  // of the weights that `run` sees
-  size_t weight_bytes() const { return weight_desc_.get_size(); }
-  size_t scratch_bytes() const { return scratch_bytes_; }
-
-  // Consecutive samples, whose weights lie `weight_stride` floats apart. `bias` may be null when there is none. Throws kw::Error when
-  // oneDNN fails.
-  void run(int64_t samples, const float* x, const float* weights, int64_t weight_stride, const float* y, const float* bias,
-           std::byte* scratch);
-
- private:
-  struct Worker {
-    Convolution convolution;
-    std::optional<Reorder> reorder;
-  };
-  dnnl_status_t run_sample(Worker& worker, const float* x, const float* weight, const float* y, const float* bias, std::byte* scratch);
-  Worker make_worker(const ConvolutionGeometry& sample, bool has_bias, int threads, Weights weights,
-                     const std::optional<dnnl::memory::desc>& weight) const;
-
-  ConvolutionPass pass_;
-  int threads_;
-  int64_t x_stride_, y_stride_;
-  std::vector<Worker> workers_;     // one for each thread
-  std::optional<Worker> together_;  // runs one sample on all threads
-  dnnl::memory::desc weight_desc_;
-  size_t converted_bytes_ = 0;  // a worker's copy of its weight in oneDNN's layout
-  size_t worker_bytes_ = 0;
-  size_t scratch_bytes_ = 0;
 };
 
 }  // namespace kw::cpu

@@ -39,7 +39,7 @@ class MixCells final : public Kernel {
         mixing_(plain_mixing(context, grid_, samples_)) {
     expect_shape(context, "attention", attention_, {samples_, grid_.mixtures(), grid_.cells});
     expect_type(context, "cells", context.input(1));
-    mixing_.keep_cells(context, 1);
+    mixing_.keep_cells(context, 1, CellMixing::Use::mix);
     context.reserve_scratch(mixing_.mix_scratch_bytes());
   }
 
@@ -66,7 +66,7 @@ class MixCellsBackwardAttention final : public Kernel {
         mixing_(plain_mixing(context, grid_, samples_)) {
     expect_shape(context, "dattention", dattention_, {samples_, grid_.mixtures(), grid_.cells});
     expect_type(context, "cells", context.input(1));
-    mixing_.keep_cells(context, 1);
+    mixing_.keep_cells(context, 1, CellMixing::Use::backward);
     context.reserve_scratch(mixing_.backward_scratch_bytes());
   }
 
@@ -94,13 +94,13 @@ class MixCellsBackwardCells final : public Kernel {
         mixing_(plain_mixing(context, grid_, samples_)) {
     expect_shape(context, "attention", attention_, {samples_, grid_.mixtures(), grid_.cells});
     expect_shape(context, "dcells", dcells_, context.integers("cellShape"));
-    context.reserve_scratch(mixing_.panel_bytes() + mixing_.backward_scratch_bytes());
+    context.reserve_scratch(mixing_.dcell_panel_bytes() + mixing_.backward_scratch_bytes());
   }
 
   void run(const Memory& memory) override {
     auto* panels = reinterpret_cast<float*>(memory.scratch());
     mixing_.backward(memory.data<float>(attention_), samples_, nullptr, memory.data<float>(dweight_), dweight_.elements() / samples_,
-                     {.dcell_panels = panels}, memory.scratch() + mixing_.panel_bytes());
+                     {.dcell_panels = panels}, memory.scratch() + mixing_.dcell_panel_bytes());
     mixing_.unpack(panels, false, memory.data<float>(dcells_));
   }
 

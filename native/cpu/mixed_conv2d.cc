@@ -7,9 +7,11 @@
 
 #include "cpu/convolution.h"
 #include "cpu/cpu_backend.h"
+#include "cpu/folded_normalization.h"
 #include "cpu/kernel.h"
 #include "cpu/mixed_input_conv2d.h"
 #include "cpu/mixing.h"
+#include "cpu/sample_convolution.h"
 
 namespace kw::cpu {
 
@@ -39,30 +41,33 @@ class MixedConvolution : public Kernel {
   };
 
   MixedConvolution(const StepContext& context, ConvolutionPass pass, const ConvolutionGeometry& geometry, const Tensors& tensors,
-                   bool has_bias)
+                   bool has_bias, bool finished)
       : geometry_(geometry),
         grid_(cell_grid(context, context.input(tensors.cells).shape, geometry.weight_shape())),
         x_(tensors.x),
         y_(tensors.y),
         attention_(tensors.attention) {
-    using Weights = SamplewiseConvolution::Weights;
+    using Options = SamplewiseConvolution::Options;
+    Options options = {.has_bias = has_bias, .weights = Options::Weights::preferred, .activations = x_.type, .finished = finished};
     expect_shape(context, "attention", attention_, {geometry.batch, grid_.mixtures(), grid_.cells});
     expect_type(context, "cells", context.input(tensors.cells));
-    convolution_.emplace(geometry, pass, has_bias, context.threads, Weights::preferred);
+    convolution_.emplace(geometry, pass, context.threads, options);
     const auto offsets = weight_offsets(convolution_->weight_desc(), geometry);
     auto placement = offsets ? place_cells(grid_, *offsets) : std::nullopt;
     if (!placement) {
-      convolution_.emplace(geometry, pass, has_bias, context.threads, Weights::plain);
+      options.weights = Options::Weights::plain;
+      convolution_.emplace(geometry, pass, context.threads, options);
       placement = place_cells(grid_, plain_weight_offsets(grid_.out_channels, grid_.kernel_height, grid_.kernel_width, grid_.in_channels));
     }
     const auto weight_bytes = static_cast<int64_t>((convolution_->weight_bytes() + 63) / 64 * 64);
-    weight_stride_ = weight_bytes / static_cast<int64_t>(sizeof(float));
+    weight_stride_ = weight_bytes / element_bytes(convolution_->weight_type());
     chunk_ = samples_of_chunk(geometry.batch, weight_bytes, context.threads);
-    mixing_.emplace(context, grid_, *placement, chunk_);
-    mixing_->keep_cells(context, tensors.cells);
+    const bool backward = pass == ConvolutionPass::backward_weight;
+    mixing_.emplace(context, grid_, *placement, chunk_, backward ? x_.type : convolution_->weight_type());
+    mixing_->keep_cells(context, tensors.cells, backward ? CellMixing::Use::backward : CellMixing::Use::mix);
   }
 
-  size_t weight_bytes() const { return static_cast<size_t>(chunk_ * weight_stride_) * sizeof(float); }
+  size_t weight_bytes() const { return static_cast<size_t>(chunk_ * weight_stride_ * element_bytes(convolution_->weight_type())); }
 
   // Calls body(first sample, samples) for each chunk.
   template <class Body>
@@ -70,8 +75,11 @@ class MixedConvolution : public Kernel {
     for (int64_t first = 0; first < geometry_.batch; first += chunk_) body(first, std::min(chunk_, geometry_.batch - first));
   }
 
-  float* x_at(const Memory& memory, int64_t sample) const { return memory.data<float>(x_) + sample * (x_.elements() / geometry_.batch); }
-  float* y_at(const Memory& memory, int64_t sample) const { return memory.data<float>(y_) + sample * (y_.elements() / geometry_.batch); }
+  const std::byte* x_at(const Memory& memory, int64_t sample) const { return sample_at(memory, x_, sample); }
+  const std::byte* y_at(const Memory& memory, int64_t sample) const { return sample_at(memory, y_, sample); }
+  std::byte* sample_at(const Memory& memory, const Tensor& tensor, int64_t sample) const {
+    return memory.data<std::byte>(tensor) + sample * (tensor.bytes() / geometry_.batch);
+  }
   float* attention_at(const Memory& memory, int64_t sample) const {
     return memory.data<float>(attention_) + sample * grid_.mixtures() * grid_.cells;
   }
@@ -87,36 +95,54 @@ class MixedConvolution : public Kernel {
   int64_t chunk_ = 0;
 };
 
-// mixed_conv2d and mixed_conv2d_backward_input: mix, then convolve.
+// mixed_conv2d, normalized_mixed_conv2d and mixed_conv2d_backward_input: mix, then convolve.
 class MixThenConvolve final : public MixedConvolution {
  public:
   MixThenConvolve(const StepContext& context, ConvolutionPass pass, const ConvolutionGeometry& geometry, const Tensors& tensors,
-                  const Tensor* bias)
-      : MixedConvolution(context, pass, geometry, tensors, bias != nullptr), bias_(bias) {
+                  const Tensor* bias, const NormalizedEpilogue* epilogue)
+      : MixedConvolution(context, pass, geometry, tensors, bias != nullptr, epilogue != nullptr), bias_(bias) {
     if (bias) expect_shape(context, "bias", *bias, {geometry.out_channels});
-    context.reserve_scratch(weight_bytes() + std::max(mixing_->mix_scratch_bytes(), convolution_->scratch_bytes()));
+    size_t bytes = weight_bytes() + std::max(mixing_->mix_scratch_bytes(), convolution_->scratch_bytes());
+    if (epilogue) {
+      epilogue_.emplace(*epilogue);
+      bytes += epilogue->scratch_bytes();
+    }
+    context.reserve_scratch(bytes);
   }
 
   void run(const Memory& memory) override {
-    const float* cells = mixing_->cell_panels(memory);
+    const std::byte* cells = mixing_->cell_panels(memory);
     auto* weights = reinterpret_cast<float*>(memory.scratch());
     std::byte* scratch = memory.scratch() + weight_bytes();
-    const float* bias = bias_ ? memory.data<float>(*bias_) : nullptr;
+    SamplewiseConvolution::Finish finish{};
+    if (epilogue_) {
+      finish.epilogue = epilogue_->prepare(memory, scratch);
+      scratch += epilogue_->scratch_bytes();
+    }
     for_each_chunk([&](int64_t first, int64_t samples) {
       mixing_->mix(attention_at(memory, first), samples, cells, weights, weight_stride_, scratch);
-      convolution_->run(samples, x_at(memory, first), weights, weight_stride_, y_at(memory, first), bias, scratch);
+      if (epilogue_) {
+        finish.residual = epilogue_->residual() ? sample_at(memory, *epilogue_->residual(), first) : nullptr;
+        finish.means = epilogue_->means() ? memory.data<float>(*epilogue_->means()) + first * geometry_.out_channels : nullptr;
+      }
+      convolution_->run({.count = samples,
+                         .x = x_at(memory, first),
+                         .weights = weights,
+                         .weight_stride = weight_stride_,
+                         .y = y_at(memory, first),
+                         .bias = bias_ ? memory.data<float>(*bias_) : nullptr,
+                         .finish = epilogue_ ? &finish : nullptr},
+                        scratch);
     });
   }
 
-  static std::unique_ptr<Kernel> forward(const StepContext& context) {
-    const Tensor& x = context.input(0);
+  static std::unique_ptr<Kernel> forward(const StepContext& context) { return make_forward(context, nullptr); }
+
+  static std::unique_ptr<Kernel> normalized(const StepContext& context) {
     const Tensor& y = context.output(0);
-    const auto geometry = convolution_geometry(context, x, y, kernel_size(context, 2));
-    if (geometry.out_channels != context.integer("outChannels")) context.fail("expected y with outChannels channels");
-    const CellGrid grid = cell_grid(context, context.input(2).shape, geometry.weight_shape());
-    if (mixes_input(geometry, grid)) return mixed_input_forward(context, geometry, grid);
-    const Tensor* bias = context.has_input(3) ? &context.input(3) : nullptr;
-    return std::make_unique<MixThenConvolve>(context, ConvolutionPass::forward, geometry, Tensors{x, y, context.input(1), 2}, bias);
+    expect_rank(context, "y", y, 4, y.type);
+    const NormalizedEpilogue epilogue(context, 4, y);
+    return make_forward(context, &epilogue);
   }
 
   static std::unique_ptr<Kernel> backward_input(const StepContext& context) {
@@ -124,13 +150,27 @@ class MixThenConvolve final : public MixedConvolution {
     const Tensor& dx = context.output(0);
     const auto geometry = convolution_geometry(context, dx, dy, kernel_size(context, 2));
     const CellGrid grid = cell_grid(context, context.input(2).shape, geometry.weight_shape());
-    if (mixes_input(geometry, grid)) return mixed_input_backward_input(context, geometry, grid);
+    if (dy.type == DataType::float32 && mixes_input(geometry, grid)) return mixed_input_backward_input(context, geometry, grid);
     return std::make_unique<MixThenConvolve>(context, ConvolutionPass::backward_input, geometry, Tensors{dx, dy, context.input(1), 2},
-                                             nullptr);
+                                             nullptr, nullptr);
   }
 
  private:
+  // The bias of a normalized convolution is part of its epilogue.
+  static std::unique_ptr<Kernel> make_forward(const StepContext& context, const NormalizedEpilogue* epilogue) {
+    const Tensor& x = context.input(0);
+    const Tensor& y = context.output(0);
+    const auto geometry = convolution_geometry(context, x, y, kernel_size(context, 2));
+    if (geometry.out_channels != context.integer("outChannels")) context.fail("expected y with outChannels channels");
+    const CellGrid grid = cell_grid(context, context.input(2).shape, geometry.weight_shape());
+    if (x.type == DataType::float32 && mixes_input(geometry, grid)) return mixed_input_forward(context, geometry, grid, epilogue);
+    const Tensor* bias = context.has_input(3) && !epilogue ? &context.input(3) : nullptr;
+    return std::make_unique<MixThenConvolve>(context, ConvolutionPass::forward, geometry, Tensors{x, y, context.input(1), 2}, bias,
+                                             epilogue);
+  }
+
   const Tensor* bias_;
+  std::optional<NormalizedEpilogue> epilogue_;
 };
 
 // mixed_conv2d_backward_mixing: the gradient of each sample's weight, taken apart into those of attention and cells.
@@ -138,7 +178,7 @@ class MixedBackwardMixing final : public MixedConvolution {
  public:
   MixedBackwardMixing(const StepContext& context, const ConvolutionGeometry& geometry)
       : MixedConvolution(context, ConvolutionPass::backward_weight, geometry, {context.input(0), context.input(1), context.input(2), 3},
-                         false),
+                         false, false),
         dattention_(context.output(0)),
         dcells_(context.output(1)),
         accumulator_(context.has_input(4) ? &context.input(4) : nullptr) {
@@ -150,18 +190,20 @@ class MixedBackwardMixing final : public MixedConvolution {
         context.fail("expected dcells in the accumulator's memory");
       }
     }
-    context.reserve_scratch(weight_bytes() + mixing_->panel_bytes() +
+    context.reserve_scratch(weight_bytes() + mixing_->dcell_panel_bytes() +
                             std::max(mixing_->backward_scratch_bytes(), convolution_->scratch_bytes()));
   }
 
   void run(const Memory& memory) override {
-    const float* cells = mixing_->cell_panels(memory);
+    const std::byte* cells = mixing_->cell_panels(memory);
     auto* dweights = reinterpret_cast<float*>(memory.scratch());
     auto* dcell_panels = reinterpret_cast<float*>(memory.scratch() + weight_bytes());
-    std::byte* scratch = memory.scratch() + weight_bytes() + mixing_->panel_bytes();
+    std::byte* scratch = memory.scratch() + weight_bytes() + mixing_->dcell_panel_bytes();
     const int64_t attention_stride = grid_.mixtures() * grid_.cells;
     for_each_chunk([&](int64_t first, int64_t samples) {
-      convolution_->run(samples, x_at(memory, first), dweights, weight_stride_, y_at(memory, first), nullptr, scratch);
+      convolution_->run(
+          {.count = samples, .x = x_at(memory, first), .weights = dweights, .weight_stride = weight_stride_, .y = y_at(memory, first)},
+          scratch);
       const CellMixing::Gradients gradients = {memory.data<float>(dattention_) + first * attention_stride, dcell_panels, first > 0};
       mixing_->backward(attention_at(memory, first), samples, cells, dweights, weight_stride_, gradients, scratch);
     });
@@ -171,7 +213,8 @@ class MixedBackwardMixing final : public MixedConvolution {
   static std::unique_ptr<Kernel> make(const StepContext& context) {
     const auto geometry = convolution_geometry(context, context.input(0), context.input(1), kernel_size(context, 2));
     const CellGrid grid = cell_grid(context, context.input(3).shape, geometry.weight_shape());
-    if (mixes_input(geometry, grid)) return mixed_input_backward_mixing(context, geometry, grid);
+    if (context.input(0).type == DataType::float32 && mixes_input(geometry, grid))
+      return mixed_input_backward_mixing(context, geometry, grid);
     return std::make_unique<MixedBackwardMixing>(context, geometry);
   }
 
@@ -185,6 +228,7 @@ class MixedBackwardMixing final : public MixedConvolution {
 
 void add_mixed_convolution(KernelRegistry& registry) {
   registry.add("mixed_conv2d", MixThenConvolve::forward);
+  registry.add("normalized_mixed_conv2d", MixThenConvolve::normalized);
   registry.add("mixed_conv2d_backward_input", MixThenConvolve::backward_input);
   registry.add("mixed_conv2d_backward_mixing", MixedBackwardMixing::make);
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 #include "cpu/kernel.h"
 #include "cpu/onednn.h"
@@ -84,21 +85,28 @@ struct MixedInput {
 
 class MixedInputForward final : public Kernel {
  public:
-  MixedInputForward(const StepContext& context, const MixedInput& mixed)
+  MixedInputForward(const StepContext& context, const MixedInput& mixed, const NormalizedEpilogue* epilogue)
       : mixed_(mixed),
         x_(context.input(0)),
         attention_(context.input(1)),
         cells_(context.input(2)),
-        bias_(context.has_input(3) ? &context.input(3) : nullptr),
+        bias_(context.has_input(3) && !epilogue ? &context.input(3) : nullptr),
         y_(context.output(0)) {
     if (bias_) expect_shape(context, "bias", *bias_, {mixed_.grid.out_channels});
-    context.reserve_scratch(mixed_.mixed_bytes());
+    size_t bytes = mixed_.mixed_bytes();
+    if (epilogue) {
+      epilogue_.emplace(*epilogue);
+      bytes += unfinished_bytes() + epilogue->scratch_bytes() + finish_scratch_bytes(mixed_.threads, mixed_.grid.out_channels);
+    }
+    context.reserve_scratch(bytes);
   }
 
   void run(const Memory& memory) override {
     const CellGrid& grid = mixed_.grid;
     auto* u = reinterpret_cast<float*>(memory.scratch());
-    auto* y = memory.data<float>(y_);
+    // The residual may lie in y's memory, so y is written last.
+    std::byte* unfinished = memory.scratch() + mixed_.mixed_bytes();
+    auto* y = epilogue_ ? reinterpret_cast<float*>(unfinished) : memory.data<float>(y_);
     if (bias_) {
       const auto* bias = memory.data<float>(*bias_);
       for (int64_t row = 0; row < mixed_.rows(); ++row) std::copy(bias, bias + grid.out_channels, y + row * grid.out_channels);
@@ -112,15 +120,32 @@ class MixedInputForward final : public Kernel {
                                                          cell > 0 || bias_ ? 1.0f : 0.0f, y + out_cell * grid.cell_out, grid.out_channels));
       }
     }
+    if (epilogue_) finish_samples(memory, y, unfinished + unfinished_bytes());
   }
 
  private:
+  size_t unfinished_bytes() const { return (static_cast<size_t>(y_.elements()) * sizeof(float) + 63) / 64 * 64; }
+
+  void finish_samples(const Memory& memory, const float* y, std::byte* scratch) const {
+    const Epilogue epilogue = epilogue_->prepare(memory, scratch);
+    scratch += epilogue_->scratch_bytes();
+    const int64_t stride = mixed_.positions() * mixed_.grid.out_channels;
+    for (int64_t sample = 0; sample < mixed_.geometry.batch; ++sample) {
+      const auto of_sample = [&](const Tensor* tensor, int64_t elements) {
+        return tensor ? memory.data<float>(*tensor) + sample * elements : nullptr;
+      };
+      finish(mixed_.threads, epilogue, y + sample * stride, mixed_.positions(), DataType::float32, of_sample(epilogue_->residual(), stride),
+             of_sample(&y_, stride), of_sample(epilogue_->means(), mixed_.grid.out_channels), scratch);
+    }
+  }
+
   const MixedInput mixed_;
   const Tensor& x_;
   const Tensor& attention_;
   const Tensor& cells_;
   const Tensor* bias_;
   const Tensor& y_;
+  std::optional<NormalizedEpilogue> epilogue_;
 };
 
 class MixedInputBackwardInput final : public Kernel {
@@ -221,11 +246,12 @@ class MixedInputBackwardMixing final : public Kernel {
 };
 
 // `attention` and the cells after it are inputs at these positions.
-template <class PassKernel>
-std::unique_ptr<Kernel> make(const StepContext& context, const ConvolutionGeometry& geometry, const CellGrid& grid, size_t attention) {
+template <class PassKernel, class... More>
+std::unique_ptr<Kernel> make(const StepContext& context, const ConvolutionGeometry& geometry, const CellGrid& grid, size_t attention,
+                             const More&... more) {
   expect_shape(context, "attention", context.input(attention), {geometry.batch, grid.mixtures(), grid.cells});
   expect_type(context, "cells", context.input(attention + 1));
-  return std::make_unique<PassKernel>(context, MixedInput{geometry, grid, context.threads});
+  return std::make_unique<PassKernel>(context, MixedInput{geometry, grid, context.threads}, more...);
 }
 
 }  // namespace
@@ -240,8 +266,9 @@ bool mixes_input(const ConvolutionGeometry& geometry, const CellGrid& grid) {
   return grid.cell_out >= 32 && cells * positions < kProductAdvantage * mixtures * (cells + positions);
 }
 
-std::unique_ptr<Kernel> mixed_input_forward(const StepContext& context, const ConvolutionGeometry& geometry, const CellGrid& grid) {
-  return make<MixedInputForward>(context, geometry, grid, 1);
+std::unique_ptr<Kernel> mixed_input_forward(const StepContext& context, const ConvolutionGeometry& geometry, const CellGrid& grid,
+                                            const NormalizedEpilogue* epilogue) {
+  return make<MixedInputForward>(context, geometry, grid, 1, epilogue);
 }
 
 std::unique_ptr<Kernel> mixed_input_backward_input(const StepContext& context, const ConvolutionGeometry& geometry, const CellGrid& grid) {

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "cpu/convolution.h"
+#include "cpu/folded_normalization.h"
 #include "cpu/mixing.h"
 #include "runtime/backend.h"
 
@@ -15,7 +16,9 @@ namespace kw::cpu {
 // Whether mixing inputs costs less for this layer. `geometry` with the whole batch.
 bool mixes_input(const ConvolutionGeometry& geometry, const CellGrid& grid);
 
-std::unique_ptr<Kernel> mixed_input_forward(const StepContext& context, const ConvolutionGeometry& geometry, const CellGrid& grid);
+// `epilogue` may be null; a bias is then part of it.
+std::unique_ptr<Kernel> mixed_input_forward(const StepContext& context, const ConvolutionGeometry& geometry, const CellGrid& grid,
+                                            const NormalizedEpilogue* epilogue);
 std::unique_ptr<Kernel> mixed_input_backward_input(const StepContext& context, const ConvolutionGeometry& geometry, const CellGrid& grid);
 std::unique_ptr<Kernel> mixed_input_backward_mixing(const StepContext& context, const ConvolutionGeometry& geometry, const CellGrid& grid);
 

@@ -5,53 +5,35 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
-#include <string>
+#include <span>
 #include <vector>
 
-#include "cpu/converted_copy.h"
-#include "cpu/convolution.h"
+#include "cpu/cell_placement.h"
+#include "cpu/simd/mixing_kernels.h"
 #include "runtime/backend.h"
 
 namespace kw::cpu {
-
-// The cells of a warehouse, [n,fe,keh,kew,ce], in one layer's weight [O,kh,kw,I].
-struct CellGrid {
-  int64_t cells, cell_out, cell_height, cell_width, cell_in;
-  int64_t out_channels, kernel_height, kernel_width, in_channels;
-
-  int64_t cell_elements() const { return cell_out * cell_height * cell_width * cell_in; }
-  int64_t mixtures() const {
-    return out_channels / cell_out * (kernel_height / cell_height) * (kernel_width / cell_width) * (in_channels / cell_in);
-  }
-};
-
-// Refuses cells that do not divide the weight (invalid_plan).
-CellGrid cell_grid(const StepContext& context, const std::vector<int64_t>& cell_shape, const std::vector<int64_t>& weight_shape);
-
-// A cell's place in a weight layout: element e of mixture i lies at mixtures[i] + elements[e], e row-major in [fe,keh,kew,ce].
-struct CellPlacement {
-  std::vector<int64_t> mixtures;
-  std::vector<int64_t> elements;
-};
-// Nothing when the distances within a cell depend on the mixture, e.g. in a layout with blocks wider than the cell.
-std::optional<CellPlacement> place_cells(const CellGrid& grid, const WeightOffsets& offsets);
 
 // Mixes attention and cells into the weights of several samples, and takes weight gradients apart again. Cells are kept as panels (see
 // simd/mixing_kernels.h) whose columns follow the weight layout, so that what is adjacent in a panel is mostly adjacent in the weight.
 class CellMixing {
  public:
-  // `samples` is the most that one call will take.
-  CellMixing(const StepContext& context, const CellGrid& grid, const CellPlacement& placement, int64_t samples);
+  // `samples` is the most that one call will take. `precision` is the type of the weights that `mix` writes; with bfloat16 they are rounded
+  // once, and both `mix` and `backward` may round what they multiply where the processor multiplies bfloat16. Sums are float32, and so are
+  // attention, weight gradients and all other gradients.
+  CellMixing(const StepContext& context, const CellGrid& grid, const CellPlacement& placement, int64_t samples,
+             DataType precision = DataType::float32, const MixingKernels& kernels = mixing_kernels());
 
-  // A copy of the cells in panels. Steps whose layers order the elements alike share one.
-  void keep_cells(const StepContext& context, size_t input);
-  // The copy, brought up to date.
-  const float* cell_panels(const Memory& memory);
-  size_t panel_bytes() const;
+  // What a copy of the cells is for.
+  enum class Use { mix, backward };
+  // A copy of the cells (float32) as panels. Steps whose layers order the elements alike share one.
+  void keep_cells(const StepContext& context, size_t input, Use use);
+  // The copy, brought up to date: what `mix` and `backward` take.
+  const std::byte* cell_panels(const Memory& memory);
 
-  // weights[b] at `weights + b * weight_stride`: sum over j of attention[b,i,j] * cells[j] for every mixture i; attention [samples,m,n].
-  void mix(const float* attention, int64_t samples, const float* cell_panels, float* weights, int64_t weight_stride,
+  // weights[b] at `weights + b * weight_stride` elements: sum over j of attention[b,i,j] * cells[j] for every mixture i; attention
+  // [samples,m,n].
+  void mix(const float* attention, int64_t samples, const std::byte* cell_panels, void* weights, int64_t weight_stride,
            std::byte* scratch) const;
   size_t mix_scratch_bytes() const;
 
@@ -62,9 +44,10 @@ class CellMixing {
     float* dcell_panels = nullptr;
     bool accumulate = false;  // in dcell_panels
   };
-  void backward(const float* attention, int64_t samples, const float* cell_panels, const float* dweights, int64_t weight_stride,
+  void backward(const float* attention, int64_t samples, const std::byte* cell_panels, const float* dweights, int64_t weight_stride,
                 const Gradients& gradients, std::byte* scratch) const;
   size_t backward_scratch_bytes() const;
+  size_t dcell_panel_bytes() const;
 
   // cells [n,fe,keh,kew,ce] = panels, or += with `accumulate`.
   void unpack(const float* panels, bool accumulate, float* cells) const;
@@ -82,16 +65,41 @@ class CellMixing {
   };
   struct Panels;
 
+  // How a copy of the cells lies: as float panels, or in bfloat16 tiles (see TileKernels) for one of the products.
+  enum class Format { floats, term_pairs, column_pairs };
+
   template <class Visit>
   void for_each_strip(const Visit& visit) const;
   void cut_into_pieces(const std::vector<int64_t>& sorted_offsets);
+  size_t panel_bytes(Format format) const;
+  void fill_panels(const float* cells, Format format, void* panels) const;
   int threads_for(int64_t samples) const;
-  void mix_piece(const Piece& piece, const float* coefficients, int64_t rows, const float* cell_panels, float* weights,
-                 int64_t weight_stride) const;
-  void gather_piece(const Piece& piece, int64_t rows, const float* dweights, int64_t weight_stride, float* panels) const;
+  int64_t cell_blocks(int64_t block) const { return (grid_.cells + block - 1) / block; }
+  // Of dcell panels: whole tiles where there are tiles.
+  int64_t dcell_rows() const { return tiles_ ? cell_blocks(16) * 16 : grid_.cells; }
+
+  template <class Weight, class Combine>
+  void mix_pieces(int64_t samples, int64_t row_block, Weight* weights, int64_t weight_stride, const Combine& combine) const;
+
+  struct Dweights {
+    const float* data;
+    int64_t stride;  // between samples
+    int64_t rows;    // samples times mixtures
+  };
+  struct BackwardScratch;
+  BackwardScratch backward_scratch(int64_t rows) const;
+  void backward_floats(std::span<const Piece> pieces, const Dweights& from, const std::byte* cell_panels, const std::byte* coefficients,
+                       const BackwardScratch& sizes, const Gradients& gradients, std::byte* memory) const;
+  void backward_tiles(std::span<const Piece> pieces, const Dweights& from, const std::byte* cell_panels, const std::byte* coefficients,
+                      const BackwardScratch& sizes, const Gradients& gradients, std::byte* memory) const;
+  const float* row_of(const Dweights& from, int64_t row) const;
+  void gather_piece(const Piece& piece, const Dweights& dweights, float* panels) const;
 
   CellGrid grid_;
   int threads_;
+  DataType precision_;
+  const MixingKernels& kernels_;
+  const TileKernels* tiles_;  // null: float products
   int64_t mixtures_, samples_;
   int64_t panel_count_;
   int64_t most_panels_ = 1;  // of a piece
@@ -99,6 +107,7 @@ class CellMixing {
   std::vector<int32_t> order_;  // the cell element of each column
   std::vector<Piece> pieces_;
   std::vector<Run> runs_;
+  Format format_ = Format::floats;  // of kept_
   std::shared_ptr<Panels> kept_;
 };
 

@@ -56,6 +56,24 @@ dnnl::primitive_attr user_scratchpad() {
   return attributes;
 }
 
+void append_eltwise(dnnl::post_ops& after, dnnl::algorithm algorithm, float alpha, float beta) {
+#if DNNL_VERSION_MAJOR >= 3
+  after.append_eltwise(algorithm, alpha, beta);
+#else
+  after.append_eltwise(1.0f, algorithm, alpha, beta);
+#endif
+}
+
+dnnl::primitive_attr forward_attributes(const ConvolutionProblem& problem) {
+  dnnl::post_ops after;
+  if (problem.adds_to_y) after.append_sum();
+  if (problem.activation == Activation::relu) append_eltwise(after, dnnl::algorithm::eltwise_relu, 0.0f, 0.0f);
+  if (problem.activation == Activation::relu6) append_eltwise(after, dnnl::algorithm::eltwise_clip, 0.0f, 6.0f);
+  auto attributes = user_scratchpad();
+  attributes.set_post_ops(after);
+  return attributes;
+}
+
 }  // namespace
 
 #if DNNL_VERSION_MAJOR >= 3
@@ -73,13 +91,14 @@ std::optional<BlockedLayout> blocked_layout(const dnnl::memory::desc& desc) {
 namespace {
 
 dnnl::memory::dims sizes(const dnnl::memory::desc& desc) { return desc.get_dims(); }
+dnnl::memory::data_type data_type(const dnnl::memory::desc& desc) { return desc.get_data_type(); }
 
 auto forward_desc(const ConvolutionProblem& p) {
   constexpr auto kind = dnnl::prop_kind::forward_training;
   return p.bias.is_zero() ? dnnl::convolution_forward::primitive_desc(onednn_engine(), kind, kDirect, p.x, p.weight, p.y, p.stride,
-                                                                      p.dilation, p.padding, p.padding, user_scratchpad())
+                                                                      p.dilation, p.padding, p.padding, forward_attributes(p))
                           : dnnl::convolution_forward::primitive_desc(onednn_engine(), kind, kDirect, p.x, p.weight, p.bias, p.y, p.stride,
-                                                                      p.dilation, p.padding, p.padding, user_scratchpad());
+                                                                      p.dilation, p.padding, p.padding, forward_attributes(p));
 }
 
 auto backward_input_desc(const ConvolutionProblem& p, const dnnl::convolution_forward::primitive_desc& hint) {
@@ -111,13 +130,14 @@ std::optional<BlockedLayout> blocked_layout(const dnnl::memory::desc& desc) {
 namespace {
 
 dnnl::memory::dims sizes(const dnnl::memory::desc& desc) { return desc.dims(); }
+dnnl::memory::data_type data_type(const dnnl::memory::desc& desc) { return desc.data_type(); }
 
 auto forward_desc(const ConvolutionProblem& p) {
   using Forward = dnnl::convolution_forward;
   constexpr auto kind = dnnl::prop_kind::forward_training;
   const auto desc = p.bias.is_zero() ? Forward::desc(kind, kDirect, p.x, p.weight, p.y, p.stride, p.dilation, p.padding, p.padding)
                                      : Forward::desc(kind, kDirect, p.x, p.weight, p.bias, p.y, p.stride, p.dilation, p.padding, p.padding);
-  return Forward::primitive_desc(desc, user_scratchpad(), onednn_engine());
+  return Forward::primitive_desc(desc, forward_attributes(p), onednn_engine());
 }
 
 auto backward_input_desc(const ConvolutionProblem& p, const dnnl::convolution_forward::primitive_desc& hint) {
@@ -140,7 +160,8 @@ namespace {
 
 // Backward passes want the forward pass that they belong to; its weight layout is its own affair.
 dnnl::convolution_forward::primitive_desc hint_of(ConvolutionProblem problem) {
-  problem.weight = dnnl::memory::desc(sizes(problem.weight), dnnl::memory::data_type::f32, dnnl::memory::format_tag::any);
+  const auto type = data_type(problem.x);
+  problem.weight = dnnl::memory::desc(sizes(problem.weight), type, dnnl::memory::format_tag::any);
   return forward_desc(problem);
 }
 

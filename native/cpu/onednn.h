@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "cpu/convolution_epilogue.h"
+
 namespace kw::cpu {
 
 const dnnl::engine& onednn_engine();
@@ -55,6 +57,9 @@ enum class ConvolutionPass { forward, backward_input, backward_weight };
 struct ConvolutionProblem {
   dnnl::memory::desc x, weight, bias, y;  // gradients have the layout of what they belong to; a zero `bias` is none
   dnnl::memory::dims stride, dilation, padding;
+  // Of forward passes: y += what the convolution gives; then the activation.
+  bool adds_to_y = false;
+  Activation activation = Activation::none;
 };
 
 // A primitive and what it decided.

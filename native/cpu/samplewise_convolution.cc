@@ -7,6 +7,7 @@
 #include "cpu/convolution_passes.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/kernel.h"
+#include "cpu/sample_convolution.h"
 
 namespace kw::cpu {
 
@@ -22,7 +23,7 @@ class SamplewiseKernel final : public Kernel {
         bias_(bias),
         samples_(geometry.batch),
         weight_stride_(geometry.weight_elements()),
-        convolution_(geometry, pass, bias != nullptr, context.threads, SamplewiseConvolution::Weights::plain) {
+        convolution_(geometry, pass, context.threads, {.has_bias = bias != nullptr, .activations = x.type}) {
     auto shape = geometry.weight_shape();
     shape.insert(shape.begin(), geometry.batch);
     expect_shape(context, "weight", weight, shape);
@@ -31,8 +32,13 @@ class SamplewiseKernel final : public Kernel {
   }
 
   void run(const Memory& memory) override {
-    convolution_.run(samples_, memory.data<float>(x_), memory.data<float>(weight_), weight_stride_, memory.data<float>(y_),
-                     bias_ ? memory.data<float>(*bias_) : nullptr, memory.scratch());
+    convolution_.run({.count = samples_,
+                      .x = memory.data<std::byte>(x_),
+                      .weights = memory.data<float>(weight_),
+                      .weight_stride = weight_stride_,
+                      .y = memory.data<std::byte>(y_),
+                      .bias = bias_ ? memory.data<float>(*bias_) : nullptr},
+                     memory.scratch());
   }
 
  private:

@@ -1,5 +1,7 @@
-// Convolutions with one weight for the whole batch, over two or three spatial dimensions, and their gradients, by oneDNN.
+// Convolutions with one weight for the whole batch, over two or three spatial dimensions, and their gradients, by oneDNN; and
+// normalized_conv2d, whose BatchNorm goes into the weight and the bias.
 #include <algorithm>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <string>
@@ -10,70 +12,165 @@
 #include "cpu/convolution.h"
 #include "cpu/convolution_passes.h"
 #include "cpu/cpu_backend.h"
+#include "cpu/folded_normalization.h"
 #include "cpu/kernel.h"
 
 namespace kw::cpu {
 
 namespace {
 
-// A batch-wide pass and the conversion between the plain weight [O,kernel,C/groups] and oneDNN's.
+size_t float_bytes(int64_t count) { return (static_cast<size_t>(count) * sizeof(float) + 63) / 64 * 64; }
+
+// A batch-wide pass with what surrounds it: the conversion between the plain weight [O,kernel,C/groups] (float32) and oneDNN's, that of the
+// activations where oneDNN has no fast bfloat16, and the BatchNorm.
 class StaticConvolution final : public Kernel {
  public:
   StaticConvolution(const StepContext& context, ConvolutionPass pass, const ConvolutionGeometry& geometry, const Tensor& x,
-                    const Tensor& weight, const Tensor& y, const Tensor* bias)
+                    const Tensor& weight, const Tensor& y, const Tensor* bias,
+                    std::optional<FoldedNormalization> normalization = std::nullopt)
       : pass_(pass),
         threads_(context.threads),
         x_(x),
         weight_(weight),
         y_(y),
         bias_(bias),
-        state_(context, weight),
-        convolution_(geometry, pass, bias != nullptr, context.threads) {
+        normalization_(std::move(normalization)),
+        types_(computed_types(geometry, pass, context.threads, x.type)),
+        widens_(types_.x != x.type),
+        convolution_(geometry, pass, context.threads, options()) {
     expect_shape(context, "weight", weight, geometry.weight_shape());
     if (bias) expect_shape(context, "bias", *bias, {geometry.out_channels});
+    states_.emplace_back(context, weight);
+    if (normalization_) {
+      for (const CopyState& state : normalization_->states(context)) states_.push_back(state);
+      factor_ = AlignedFloats(static_cast<size_t>(geometry.out_channels) * sizeof(float));
+      shift_ = AlignedFloats(static_cast<size_t>(geometry.out_channels) * sizeof(float));
+    }
     const auto plain = plain_weight_desc(geometry);
     const auto& preferred = convolution_.weight_desc();
     size_t scratchpad = convolution_.scratchpad_bytes();
     if (preferred != plain) {
       const bool out = pass == ConvolutionPass::backward_weight;
       reorder_.emplace(out ? preferred : plain, out ? plain : preferred, threads_);
-      converted_ = AlignedFloats(preferred.get_size());
-      context.resources.prepared_bytes += preferred.get_size();
       scratchpad = std::max(scratchpad, reorder_->scratchpad_bytes());
     }
-    context.reserve_scratch(scratchpad);
+    if (preferred != plain || normalization_) {
+      converted_ = AlignedFloats(preferred.get_size());
+      context.resources.prepared_bytes += preferred.get_size();
+    }
+    if (widens_) x_bytes_ = float_bytes(x.elements()), y_bytes_ = float_bytes(y.elements());
+    // A weight is folded in scratch memory that the run itself needs only later.
+    const size_t folding = normalization_ && reorder_ ? float_bytes(weight.elements()) : 0;
+    context.reserve_scratch(std::max(x_bytes_ + y_bytes_, folding) + scratchpad);
+    scratchpad_offset_ = std::max(x_bytes_ + y_bytes_, folding);
   }
 
   void run(const Memory& memory) override {
     const ThreadLimit limit(threads_);
     const bool out = pass_ == ConvolutionPass::backward_weight;
     auto* plain = memory.data<float>(weight_);
-    if (reorder_ && !out && state_.outdated(memory)) {
-      check_onednn("converting a weight", reorder_->run(plain, converted_.data(), memory.scratch()));
+    std::byte* scratchpad = memory.scratch() + scratchpad_offset_;
+    if (converted_.data() && !out && outdated(memory)) convert_weight(memory, scratchpad);
+    void *x = memory.data<std::byte>(x_), *y = memory.data<std::byte>(y_);
+    if (adds_residual()) copy_residual(memory);
+    if (widens_) {
+      x = memory.scratch(), y = memory.scratch() + x_bytes_;
+      if (pass_ != ConvolutionPass::backward_input) widen(threads_, memory.data<bfloat16>(x_), x_.elements(), static_cast<float*>(x));
+      if (pass_ != ConvolutionPass::forward || adds_residual()) {
+        widen(threads_, memory.data<bfloat16>(y_), y_.elements(), static_cast<float*>(y));
+      }
     }
-    check_onednn("a convolution", convolution_.run(memory.data<float>(x_), reorder_ ? converted_.data() : plain, memory.data<float>(y_),
-                                                   bias_ ? memory.data<float>(*bias_) : nullptr, memory.scratch()));
-    if (reorder_ && out) check_onednn("converting a weight gradient", reorder_->run(converted_.data(), plain, memory.scratch()));
+    check_onednn("a convolution", convolution_.run(x, converted_.data() ? converted_.data() : plain, y, bias(memory), scratchpad));
+    if (widens_ && pass_ == ConvolutionPass::forward) {
+      narrow(threads_, static_cast<const float*>(y), y_.elements(), memory.data<bfloat16>(y_));
+    }
+    if (widens_ && pass_ == ConvolutionPass::backward_input) {
+      narrow(threads_, static_cast<const float*>(x), x_.elements(), memory.data<bfloat16>(x_));
+    }
+    if (reorder_ && out) check_onednn("converting a weight gradient", reorder_->run(converted_.data(), plain, scratchpad));
   }
 
  private:
+  ConvolutionOptions options() const {
+    ConvolutionOptions options = {.has_bias = bias_ != nullptr || normalization_, .types = types_};
+    options.adds_to_y = adds_residual();
+    if (normalization_) options.activation = normalization_->activation();
+    return options;
+  }
+
+  bool adds_residual() const { return normalization_ && normalization_->residual(); }
+
+  const float* bias(const Memory& memory) const {
+    if (normalization_) return shift_.data();
+    return bias_ ? memory.data<float>(*bias_) : nullptr;
+  }
+
+  // Every state is asked, because asking is what brings it up to date.
+  bool outdated(const Memory& memory) {
+    bool any = false;
+    for (CopyState& state : states_) any = state.outdated(memory) || any;
+    return any;
+  }
+
+  void convert_weight(const Memory& memory, std::byte* scratchpad) {
+    const auto* plain = memory.data<float>(weight_);
+    if (normalization_) {
+      auto* folded = reorder_ ? reinterpret_cast<float*>(memory.scratch()) : converted_.data();
+      fold(memory, folded);
+      plain = folded;
+    }
+    if (reorder_) check_onednn("converting a weight", reorder_->run(plain, converted_.data(), scratchpad));
+  }
+
+  // Each output channel's weights times its factor.
+  void fold(const Memory& memory, float* folded) const {
+    const int64_t channels = normalization_->channels();
+    const int64_t elements = weight_.elements() / channels;
+    normalization_->fold(memory, factor_.data(), shift_.data());
+    const auto* plain = memory.data<float>(weight_);
+    for (int64_t o = 0; o < channels; ++o) {
+      for (int64_t i = 0; i < elements; ++i) folded[o * elements + i] = plain[o * elements + i] * factor_.data()[o];
+    }
+  }
+
+  // oneDNN adds to what stands in y, which mostly has taken over the residual's memory.
+  void copy_residual(const Memory& memory) const {
+    const auto* from = memory.data<std::byte>(*normalization_->residual());
+    auto* to = memory.data<std::byte>(y_);
+    if (from != to) std::memcpy(to, from, static_cast<size_t>(y_.bytes()));
+  }
+
   ConvolutionPass pass_;
   int threads_;
   const Tensor& x_;
   const Tensor& weight_;
   const Tensor& y_;
   const Tensor* bias_;
-  CopyState state_;
+  std::optional<FoldedNormalization> normalization_;
+  ConvolutionTypes types_;
+  bool widens_;  // bfloat16 activations, float32 computation
   Convolution convolution_;
   std::optional<Reorder> reorder_;
-  AlignedFloats converted_;
+  std::vector<CopyState> states_;  // of what `converted_` is made of
+  AlignedFloats converted_, factor_, shift_;
+  size_t x_bytes_ = 0, y_bytes_ = 0, scratchpad_offset_ = 0;
 };
+
+std::unique_ptr<Kernel> prepare_normalized(const StepContext& context) {
+  const Tensor &x = context.input(0), &weight = context.input(1), &y = context.output(0);
+  expect_rank(context, "weight", weight, 4);
+  const std::vector<int64_t> kernel(weight.shape.begin() + 1, weight.shape.end() - 1);
+  const auto geometry = convolution_geometry(context, x, y, kernel);
+  return std::make_unique<StaticConvolution>(context, ConvolutionPass::forward, geometry, x, weight, y, nullptr,
+                                             FoldedNormalization(context, 3, y));
+}
 
 }  // namespace
 
 void add_convolution(KernelRegistry& registry) {
   add_passes<StaticConvolution>(registry, "conv2d", 1, 2);
   add_passes<StaticConvolution>(registry, "conv3d", 1, 3);
+  registry.add("normalized_conv2d", prepare_normalized);
 }
 
 }  // namespace kw::cpu

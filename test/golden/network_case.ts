@@ -3,6 +3,7 @@ import { gradients } from '../../lib/graph/autodiff.js';
 import { Graph } from '../../lib/graph/graph.js';
 import { assign, output } from '../../lib/graph/ops/copy.js';
 import { crossEntropy } from '../../lib/graph/ops/cross_entropy.js';
+import { fuseInference } from '../../lib/graph/passes/fuse_inference.js';
 import { fuseMixing } from '../../lib/graph/passes/fuse_mixing.js';
 import { fuseTraining } from '../../lib/graph/passes/fuse_training.js';
 import type { Model } from '../../lib/models/model.js';
@@ -20,7 +21,7 @@ function images(graph: Graph, { batch, size }: NetworkFile['case']) {
 function evaluationGraph(file: NetworkFile, model: Model): Graph {
   const graph = new Graph();
   output('logits', model.forward(graph, images(graph, file.case), false));
-  return fuseMixing(graph);
+  return fuseInference(graph);
 }
 
 /** Also returns the parameters that the loss does not depend on. */

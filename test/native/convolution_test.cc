@@ -1,162 +1,11 @@
-// Convolutions, mixing and their fusion on the CPU against naive double implementations: odd sizes, groups, every kind of cell, batches and
-// threads that do and do not divide each other.
-#include <array>
+// Convolutions, mixing and their fusion on the CPU against naive double implementations: batches and threads that do and do not divide each
+// other, activations of both types.
+#include "convolution_reference.h"
 
-#include "cpu/simd/mixing_kernels.h"
-#include "op_runner.h"
+#include <array>
 
 namespace kw::test {
 namespace {
-
-struct Case {
-  int64_t in, out, kernel, size, stride, padding, dilation, groups;
-  Shape cell;  // n, fe, keh, kew, ce
-};
-
-const Case kCases[] = {
-    // in out k size s p d g    cells
-    {3, 8, 3, 9, 2, 1, 1, 1, {3, 4, 3, 3, 3}},       // a stem
-    {5, 17, 3, 7, 1, 1, 1, 1, {2, 17, 1, 1, 5}},     // odd channels, spatial cells
-    {16, 16, 3, 8, 1, 1, 1, 1, {5, 16, 3, 3, 16}},   // one mixture
-    {16, 32, 3, 9, 2, 1, 1, 1, {7, 16, 1, 1, 8}},    // blocks fit into cells
-    {64, 64, 3, 6, 1, 1, 1, 1, {4, 64, 1, 1, 64}},   // as in ResNet-18
-    {128, 64, 1, 5, 1, 0, 1, 1, {9, 64, 1, 1, 64}},  // 1x1
-    {32, 16, 3, 7, 1, 2, 2, 1, {3, 8, 1, 3, 16}},    // dilation, cells that are rows
-    {16, 16, 3, 7, 2, 0, 1, 1, {6, 4, 3, 3, 4}},     // cells narrower than blocks
-    {24, 40, 3, 6, 1, 1, 1, 1, {130, 8, 1, 1, 8}},   // many cells
-    {12, 18, 5, 8, 2, 2, 1, 3, {4, 3, 5, 5, 2}},     // groups
-    {16, 32, 3, 6, 1, 1, 1, 2, {3, 16, 3, 3, 8}},    // groups with wide cells
-    {16, 16, 3, 8, 1, 1, 1, 16, {4, 16, 3, 3, 1}},   // depth-wise
-    {20, 20, 3, 7, 2, 1, 1, 20, {3, 10, 3, 3, 1}},   // depth-wise, odd
-    {64, 64, 3, 5, 2, 1, 1, 1, {6, 32, 1, 1, 32}},   // few positions: inputs are mixed, not weights
-    {32, 64, 3, 6, 1, 2, 2, 1, {3, 32, 1, 1, 16}},   // the same with dilation
-    {32, 32, 3, 1, 1, 1, 1, 1, {5, 32, 1, 1, 32}},   // most positions of the kernel never meet the image
-    {17, 3, 1, 4, 1, 0, 1, 1, {2, 1, 1, 1, 17}},    {1, 1, 3, 3, 1, 1, 1, 1, {1, 1, 1, 1, 1}},
-};
-
-int64_t out_size(const Case& c) { return (c.size + 2 * c.padding - (c.kernel - 1) * c.dilation - 1) / c.stride + 1; }
-
-nlohmann::json attributes(const Case& c) {
-  return {{"stride", {c.stride, c.stride}},
-          {"padding", {c.padding, c.padding}},
-          {"dilation", {c.dilation, c.dilation}},
-          {"groups", c.groups},
-          {"outChannels", c.out},
-          {"inChannels", c.in / c.groups},
-          {"kernel", {c.kernel, c.kernel}},
-          {"inputSize", {c.size, c.size}},
-          {"cellShape", c.cell}};
-}
-
-// Visits every product of one sample's convolution: visit(x index, weight index, y index).
-template <class Visit>
-void for_each_product(const Case& c, const Visit& visit) {
-  const int64_t out = out_size(c), in_group = c.in / c.groups, out_group = c.out / c.groups;
-  for (int64_t oh = 0; oh < out; ++oh) {
-    for (int64_t ow = 0; ow < out; ++ow) {
-      for (int64_t o = 0; o < c.out; ++o) {
-        for (int64_t p = 0; p < c.kernel; ++p) {
-          for (int64_t q = 0; q < c.kernel; ++q) {
-            const int64_t h = oh * c.stride - c.padding + p * c.dilation, w = ow * c.stride - c.padding + q * c.dilation;
-            if (h < 0 || w < 0 || h >= c.size || w >= c.size) continue;
-            for (int64_t i = 0; i < in_group; ++i) {
-              visit((h * c.size + w) * c.in + o / out_group * in_group + i, ((o * c.kernel + p) * c.kernel + q) * in_group + i,
-                    (oh * out + ow) * c.out + o);
-            }
-          }
-        }
-      }
-    }
-  }
-}
-
-// Visits every element of one sample's weight: visit(weight index, mixture, element of the cell).
-template <class Visit>
-void for_each_element(const Case& c, const Visit& visit) {
-  const int64_t fe = c.cell[1], kh = c.cell[2], kw = c.cell[3], ce = c.cell[4], in = c.in / c.groups;
-  const int64_t go = c.out / fe, gi = in / ce, columns = c.kernel / kw;
-  for (int64_t o = 0; o < c.out; ++o) {
-    for (int64_t p = 0; p < c.kernel; ++p) {
-      for (int64_t q = 0; q < c.kernel; ++q) {
-        for (int64_t i = 0; i < in; ++i) {
-          visit(((o * c.kernel + p) * c.kernel + q) * in + i, ((p / kh * columns + q / kw) * go + o / fe) * gi + i / ce,
-                ((o % fe * kh + p % kh) * kw + q % kw) * ce + i % ce);
-        }
-      }
-    }
-  }
-}
-
-// Every quantity of a mixed convolution of `batch` samples, from the same random tensors.
-struct Reference {
-  Reference(const Case& c, int64_t batch) : shape_x{batch, c.size, c.size, c.in}, shape_y{batch, out_size(c), out_size(c), c.out} {
-    const int64_t elements = c.out * c.kernel * c.kernel * (c.in / c.groups), cell = size_of(c.cell) / c.cell[0], n = c.cell[0];
-    const int64_t mixtures = elements / cell;
-    shape_weight = {batch, c.out, c.kernel, c.kernel, c.in / c.groups};
-    shape_attention = {batch, mixtures, n};
-    x = random_floats(size_of(shape_x), 1), dy = random_floats(size_of(shape_y), 2), bias = random_floats(c.out, 3);
-    attention = random_floats(size_of(shape_attention), 4), cells = random_floats(size_of(c.cell), 5),
-    added = random_floats(size_of(c.cell), 6);
-    weight.resize(size_of(shape_weight)), dweight.resize(weight.size()), y.resize(dy.size()), dx.resize(x.size());
-    dattention.resize(attention.size()), dcells.resize(cells.size());
-    const int64_t xs = x.size() / batch, ys = y.size() / batch;
-    for (int64_t b = 0; b < batch; ++b) {
-      double* w = &weight[b * elements];
-      double* dw = &dweight[b * elements];
-      const float* a = &attention[b * mixtures * n];
-      for_each_element(c, [&](int64_t at, int64_t mixture, int64_t element) {
-        for (int64_t j = 0; j < n; ++j) w[at] += double{a[mixture * n + j]} * cells[j * cell + element];
-      });
-      for (int64_t at = 0; at < elements; ++at) w[at] = static_cast<float>(w[at]);  // also the input of samplewise_conv2d
-      for (int64_t at = 0; at < ys; ++at) y[b * ys + at] = bias[at % c.out];
-      for_each_product(c, [&](int64_t xi, int64_t wi, int64_t yi) {
-        y[b * ys + yi] += x[b * xs + xi] * w[wi];
-        dx[b * xs + xi] += dy[b * ys + yi] * w[wi];
-        dw[wi] += double{x[b * xs + xi]} * dy[b * ys + yi];
-      });
-      for_each_element(c, [&](int64_t at, int64_t mixture, int64_t element) {
-        for (int64_t j = 0; j < n; ++j) {
-          dattention[(b * mixtures + mixture) * n + j] += dw[at] * cells[j * cell + element];
-          dcells[j * cell + element] += dw[at] * a[mixture * n + j];
-        }
-      });
-    }
-  }
-
-  Shape shape_x, shape_y, shape_weight, shape_attention;
-  Floats x, dy, bias, attention, cells, added;
-  Doubles weight, dweight, y, dx, dattention, dcells;
-};
-
-Floats narrow(const Doubles& values) { return {values.begin(), values.end()}; }
-Doubles plus(Doubles a, const Floats& b) {
-  for (size_t i = 0; i < a.size(); ++i) a[i] += b[i];
-  return a;
-}
-
-// Within 1e-5 of the largest magnitude: what cancels has the error of its terms.
-void check_near(const Floats& actual, const Doubles& expected) {
-  double scale = 1;
-  for (const double value : expected) scale = std::max(scale, std::fabs(value));
-  Floats scaled(actual);
-  Doubles wanted(expected);
-  for (float& value : scaled) value = static_cast<float>(value / scale);
-  for (double& value : wanted) value /= scale;
-  check_close(scaled, wanted, 1e-5);
-}
-
-template <class Body>
-void for_each_case(const Body& body) {
-  for (const Case& c : kCases) {
-    for (const int64_t batch : {1, 2, 3, 5}) {
-      const Reference r(c, batch);
-      for (const int threads : {1, 2, 4}) {
-        INFO(c.in, " -> ", c.out, ", kernel ", c.kernel, ", groups ", c.groups, ", batch ", batch, ", threads ", threads);
-        body(c, r, threads);
-      }
-    }
-  }
-}
 
 TEST_CASE("mix_cells and its gradients") {
   for_each_case([](const Case& c, const Reference& r, int threads) {
@@ -191,27 +40,27 @@ TEST_CASE("samplewise_conv2d and its gradients") {
     const auto a = attributes(c);
     const Floats weight = narrow(r.weight);
     check_near(OpRunner("samplewise_conv2d", a)
-                   .input(r.shape_x, r.x)
+                   .input(r.shape_x, r.x, r.type)
                    .input(r.shape_weight, weight)
                    .input({c.out}, r.bias)
-                   .output(r.shape_y)
+                   .output(r.shape_y, r.type)
                    .run_on(threads)
                    .floats(),
-               r.y);
+               r.y, r.type);
     check_near(OpRunner("samplewise_conv2d_backward_input", a)
-                   .input(r.shape_y, r.dy)
+                   .input(r.shape_y, r.dy, r.type)
                    .input(r.shape_weight, weight)
-                   .output(r.shape_x)
+                   .output(r.shape_x, r.type)
                    .run_on(threads)
                    .floats(),
-               r.dx);
+               r.dx, r.type);
     check_near(OpRunner("samplewise_conv2d_backward_weight", a)
-                   .input(r.shape_x, r.x)
-                   .input(r.shape_y, r.dy)
+                   .input(r.shape_x, r.x, r.type)
+                   .input(r.shape_y, r.dy, r.type)
                    .output(r.shape_weight)
                    .run_on(threads)
                    .floats(),
-               r.dweight);
+               r.dweight, r.type);
   });
 }
 
@@ -219,69 +68,83 @@ TEST_CASE("mixed_conv2d and its gradients") {
   for_each_case([](const Case& c, const Reference& r, int threads) {
     const auto a = attributes(c);
     check_near(OpRunner("mixed_conv2d", a)
-                   .input(r.shape_x, r.x)
+                   .input(r.shape_x, r.x, r.type)
                    .input(r.shape_attention, r.attention)
                    .input(c.cell, r.cells)
                    .input({c.out}, r.bias)
-                   .output(r.shape_y)
+                   .output(r.shape_y, r.type)
                    .run_on(threads)
                    .floats(),
-               r.y);
+               r.y, r.type);
     check_near(OpRunner("mixed_conv2d_backward_input", a)
-                   .input(r.shape_y, r.dy)
+                   .input(r.shape_y, r.dy, r.type)
                    .input(r.shape_attention, r.attention)
                    .input(c.cell, r.cells)
-                   .output(r.shape_x)
+                   .output(r.shape_x, r.type)
                    .run_on(threads)
                    .floats(),
-               r.dx);
+               r.dx, r.type);
     OpRunner alone("mixed_conv2d_backward_mixing", a);
-    alone.input(r.shape_x, r.x).input(r.shape_y, r.dy).input(r.shape_attention, r.attention).input(c.cell, r.cells);
+    alone.input(r.shape_x, r.x, r.type).input(r.shape_y, r.dy, r.type).input(r.shape_attention, r.attention).input(c.cell, r.cells);
     alone.output(r.shape_attention).output(c.cell).run_on(threads);
-    check_near(alone.floats(0), r.dattention);
-    check_near(alone.floats(1), r.dcells);
+    check_near(alone.floats(0), r.dattention, r.type);
+    check_near(alone.floats(1), r.dcells, r.type);
     OpRunner added("mixed_conv2d_backward_mixing", a);
-    added.input(r.shape_x, r.x).input(r.shape_y, r.dy).input(r.shape_attention, r.attention).input(c.cell, r.cells).input(c.cell, r.added);
+    added.input(r.shape_x, r.x, r.type)
+        .input(r.shape_y, r.dy, r.type)
+        .input(r.shape_attention, r.attention)
+        .input(c.cell, r.cells)
+        .input(c.cell, r.added);
     added.output(r.shape_attention).output_in_place(4).run_on(threads);
-    check_near(added.floats(0), r.dattention);
-    check_near(added.floats(1), plus(r.dcells, r.added));
+    check_near(added.floats(0), r.dattention, r.type);
+    check_near(added.floats(1), plus(r.dcells, r.added), r.type);
   });
 }
 
 TEST_CASE("conv2d and its gradients") {
   for (const Case& c : kCases) {
     for (const int64_t batch : {1, 3, 4}) {
-      // The same weight for every sample: what the first sample's cells give.
-      Reference r(c, batch);
-      const Shape shape(r.shape_weight.begin() + 1, r.shape_weight.end());
-      const int64_t elements = size_of(shape), xs = r.x.size() / batch, ys = r.y.size() / batch;
-      const Floats weight = narrow({r.weight.begin(), r.weight.begin() + elements});
-      Doubles y(r.y.size()), dx(r.x.size()), dweight(weight.size());
-      for (int64_t b = 0; b < batch; ++b) {
-        for (int64_t at = 0; at < ys; ++at) y[b * ys + at] = r.bias[at % c.out];
-        for_each_product(c, [&](int64_t xi, int64_t wi, int64_t yi) {
-          y[b * ys + yi] += double{r.x[b * xs + xi]} * weight[wi];
-          dx[b * xs + xi] += double{r.dy[b * ys + yi]} * weight[wi];
-          dweight[wi] += double{r.x[b * xs + xi]} * r.dy[b * ys + yi];
-        });
-      }
-      const auto a = attributes(c);
-      for (const int threads : {1, 2}) {
-        INFO(c.in, " -> ", c.out, ", kernel ", c.kernel, ", groups ", c.groups, ", batch ", batch, ", threads ", threads);
-        check_near(OpRunner("conv2d", a)
-                       .input(r.shape_x, r.x)
-                       .input(shape, weight)
-                       .input({c.out}, r.bias)
-                       .output(r.shape_y)
-                       .run_on(threads)
-                       .floats(),
-                   y);
-        check_near(
-            OpRunner("conv2d_backward_input", a).input(r.shape_y, r.dy).input(shape, weight).output(r.shape_x).run_on(threads).floats(),
-            dx);
-        check_near(
-            OpRunner("conv2d_backward_weight", a).input(r.shape_x, r.x).input(r.shape_y, r.dy).output(shape).run_on(threads).floats(),
-            dweight);
+      for (const DataType type : {DataType::float32, DataType::bfloat16}) {
+        // The same weight for every sample: what the first sample's cells give.
+        Reference r(c, batch, type);
+        const Shape shape(r.shape_weight.begin() + 1, r.shape_weight.end());
+        const int64_t elements = size_of(shape), xs = r.x.size() / batch, ys = r.y.size() / batch;
+        const Floats weight = narrow({r.weight.begin(), r.weight.begin() + elements});
+        Doubles y(r.y.size()), dx(r.x.size()), dweight(weight.size());
+        for (int64_t b = 0; b < batch; ++b) {
+          for (int64_t at = 0; at < ys; ++at) y[b * ys + at] = r.bias[at % c.out];
+          for_each_product(c, [&](int64_t xi, int64_t wi, int64_t yi) {
+            y[b * ys + yi] += double{r.x[b * xs + xi]} * weight[wi];
+            dx[b * xs + xi] += double{r.dy[b * ys + yi]} * weight[wi];
+            dweight[wi] += double{r.x[b * xs + xi]} * r.dy[b * ys + yi];
+          });
+        }
+        const auto a = attributes(c);
+        for (const int threads : {1, 2}) {
+          INFO(c.in, " -> ", c.out, ", kernel ", c.kernel, ", groups ", c.groups, ", batch ", batch, ", threads ", threads);
+          check_near(OpRunner("conv2d", a)
+                         .input(r.shape_x, r.x, r.type)
+                         .input(shape, weight)
+                         .input({c.out}, r.bias)
+                         .output(r.shape_y, r.type)
+                         .run_on(threads)
+                         .floats(),
+                     y, type);
+          check_near(OpRunner("conv2d_backward_input", a)
+                         .input(r.shape_y, r.dy, r.type)
+                         .input(shape, weight)
+                         .output(r.shape_x, r.type)
+                         .run_on(threads)
+                         .floats(),
+                     dx, type);
+          check_near(OpRunner("conv2d_backward_weight", a)
+                         .input(r.shape_x, r.x, r.type)
+                         .input(r.shape_y, r.dy, r.type)
+                         .output(shape)
+                         .run_on(threads)
+                         .floats(),
+                     dweight, type);
+        }
       }
     }
   }
@@ -321,56 +184,6 @@ TEST_CASE("matmul") {
       }
     }
   }
-}
-
-void check_kernels(const cpu::MixingKernels& kernels) {
-  const int64_t panel = kernels.panel, panels = 3;
-  for (const int64_t terms : {1, 7, 40}) {
-    for (int64_t rows = 1; rows <= kernels.row_block; ++rows) {
-      const Floats coefficients = random_floats(terms * kernels.row_block, 1), matrix = random_floats(panels * terms * panel, 2);
-      Floats actual = random_floats(panels * rows * panel, 3);
-      Doubles expected = widen(actual);
-      std::vector<float*> targets;
-      for (int64_t r = 0; r < rows; ++r) targets.push_back(&actual[r * panel]);
-      for (const bool accumulate : {true, false}) {
-        for (int64_t p = 0; p < panels; ++p) {
-          for (int64_t r = 0; r < rows; ++r) {
-            for (int64_t c = 0; c < panel; ++c) {
-              double& sum = expected[(p * rows + r) * panel + c];
-              if (!accumulate) sum = 0;
-              for (int64_t t = 0; t < terms; ++t)
-                sum += double{coefficients[t * kernels.row_block + r]} * matrix[(p * terms + t) * panel + c];
-            }
-          }
-        }
-        kernels.combine(coefficients.data(), rows, terms, matrix.data(), panels, targets.data(), rows * panel, accumulate);
-        check_near(actual, expected);
-      }
-      Floats products = random_floats(rows * terms * kernels.lanes, 4), summed(rows * terms);
-      Doubles wanted(rows * terms);
-      for (size_t i = 0; i < products.size(); ++i) wanted[i / kernels.lanes] += products[i];
-      for (int64_t r = 0; r < rows; ++r) {
-        for (int64_t t = 0; t < terms; ++t) {
-          for (int64_t p = 0; p < panels; ++p) {
-            for (int64_t c = 0; c < panel; ++c) {
-              wanted[r * terms + t] += double{actual[(p * rows + r) * panel + c]} * matrix[(p * terms + t) * panel + c];
-            }
-          }
-        }
-      }
-      kernels.correlate(actual.data(), rows, matrix.data(), terms, panels, products.data());
-      for (size_t i = 0; i < products.size(); ++i) summed[i / kernels.lanes] += products[i];
-      check_near(summed, wanted);
-    }
-  }
-}
-
-TEST_CASE("mixing kernels of every instruction set that this machine has") {
-  check_kernels(cpu::baseline::mixing_kernels());
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) check_kernels(cpu::avx2::mixing_kernels());
-  if (__builtin_cpu_supports("avx512f")) check_kernels(cpu::avx512::mixing_kernels());
-#endif
 }
 
 }  // namespace

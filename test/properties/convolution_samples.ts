@@ -168,6 +168,27 @@ function mixedConv2dBackwardMixing(draw: Draw): Sample {
   return { inputs: [draw.tensor(x), draw.tensor(y), draw.tensor(attention), draw.tensor(cells), accumulator], attributes };
 }
 
+/** A BatchNorm with given statistics, perhaps a residual, and an activation, after a convolution's own inputs, a bias the last. */
+function normalized(draw: Draw, { inputs, attributes }: Sample, y: readonly number[]): Sample {
+  const channels = [y.at(-1)!];
+  const norm = [draw.tensor(channels), draw.tensor(channels), draw.tensor(channels), draw.tensor(channels, 0, 2)];
+  const residual = draw.boolean() ? draw.tensor(y, -2, 8) : undefined;
+  const activation = draw.choice(['none', 'relu', 'relu6']);
+  return { inputs: [...inputs, ...norm, residual], attributes: { ...attributes, epsilon: 1e-5, activation, means: draw.boolean() } };
+}
+
+function normalizedConv2d(draw: Draw): Sample {
+  const { x, y, weight, outChannels, attributes } = drawConvolution(draw, 2);
+  const bias = draw.boolean() ? draw.tensor([outChannels]) : undefined;
+  return normalized(draw, { inputs: [draw.tensor(x), draw.tensor(weight), bias], attributes }, y);
+}
+
+function normalizedMixedConv2d(draw: Draw): Sample {
+  const { x, y, attention, cells, outChannels, attributes } = drawMixedConvolution(draw);
+  const bias = draw.boolean() ? draw.tensor([outChannels]) : undefined;
+  return normalized(draw, { inputs: [draw.tensor(x), draw.tensor(attention), draw.tensor(cells), bias], attributes }, y);
+}
+
 export const convolutionSamples: Readonly<Record<string, (draw: Draw) => Sample>> = {
   ...convolutions('conv2d', 2, false),
   ...convolutions('conv3d', 3, false),
@@ -179,4 +200,6 @@ export const convolutionSamples: Readonly<Record<string, (draw: Draw) => Sample>
   mixed_conv2d: mixedConv2d,
   mixed_conv2d_backward_input: mixedConv2dBackwardInput,
   mixed_conv2d_backward_mixing: mixedConv2dBackwardMixing,
+  normalized_conv2d: normalizedConv2d,
+  normalized_mixed_conv2d: normalizedMixedConv2d,
 };

@@ -17,9 +17,10 @@ import { relu6 } from '../../lib/graph/ops/relu6.js';
 import { reshape } from '../../lib/graph/ops/reshape.js';
 import { slice } from '../../lib/graph/ops/slice.js';
 import { sumOfSquares } from '../../lib/graph/ops/sum_of_squares.js';
+import { fuseInference } from '../../lib/graph/passes/fuse_inference.js';
 import { fuseTraining } from '../../lib/graph/passes/fuse_training.js';
 import { lower } from '../../lib/graph/passes/lower.js';
-import { linearLayer } from '../../lib/layers/convolution.js';
+import { linearLayer, staticConvolution } from '../../lib/layers/convolution.js';
 import { kernelWarehouseConvolution } from '../../lib/layers/kernel_warehouse.js';
 import { convolutionSpec, layerShape, newContext } from '../../lib/layers/layer.js';
 import { batchNormLayer } from '../../lib/layers/normalization.js';
@@ -73,6 +74,34 @@ function randomTrainingGraph(draw: Draw): Graph {
   output('squaredNorm', sumOfSquares(graph.arena('gradients', arena.size)));
   const buffers = ['parameters', 'gradients', 'momentum'].map((name) => graph.arena(name, arena.size)) as [Value, Value, Value];
   sgd(...buffers, { momentum: 0.9, nesterov: draw.boolean(), decayed: arena.decayed });
+  return graph;
+}
+
+/** Inference through static and dynamic convolutions with BatchNorm, whose results are added, activated, pooled and read again at random. */
+function randomInferenceGraph(draw: Draw): Graph {
+  const [batch, size, channels] = [draw.integer(1, 3), draw.integer(2, 5), draw.choice([4, 8])];
+  const specs = Array.from({ length: draw.integer(1, 5) }, (_, i) => {
+    const [kernel, bias] = [draw.choice([1, 3]), draw.boolean()];
+    return convolutionSpec({ name: `layer${i}`, inChannels: channels, outChannels: channels, kernel, padding: (kernel - 1) / 2, bias });
+  });
+  const dynamic = kernelWarehouseConvolution(allocate(specs.map((spec) => layerShape(spec, 'stage0_layer0_conv0'))));
+  const graph = new Graph();
+  const context = newContext(graph, false);
+  const values = [graph.input('images', [batch, size, size, channels])];
+  const pick = () => draw.choice(values.slice(-4));
+  for (const spec of specs) {
+    const convolution = draw.choice([dynamic, staticConvolution]);
+    const convolved = convolution(context, pick(), spec);
+    const normalized = batchNormLayer(context, convolved, `${spec.name}.bn`);
+    if (draw.integer(0, 5) === 0) values.push(convolved);
+    if (draw.integer(0, 3) === 0) values.push(normalized);
+    const joined = draw.boolean() ? (draw.boolean() ? add(normalized, pick()) : add(pick(), normalized)) : normalized;
+    if (draw.integer(0, 3) === 0) values.push(joined);
+    values.push(draw.choice([relu, relu6, (x: Value) => x])(joined));
+  }
+  output('pooled', globalAvgPool(pick()));
+  output('y', values.at(-1)!);
+  if (draw.boolean()) output('again', pick());
   return graph;
 }
 
@@ -220,6 +249,24 @@ test('fused graph and lowered plan compute what the graph computes', (t) => {
       }
     }),
     propertySettings(),
+  );
+  t.pass();
+});
+
+test('the inference program computes what the graph computes', (t) => {
+  fc.assert(
+    fc.property(fc.gen(), (generate) => {
+      const draw = new Draw(generate);
+      const graph = randomInferenceGraph(draw);
+      const leaves = drawLeaves(draw, graph);
+      const expected = interpretGraph(graph, leaves);
+      const fused = fuseInference(graph);
+      expectSame('fused graph', expected, interpretGraph(fused, leaves));
+      const plan = lower(fused, { name: 'inference' });
+      checkReads(plan);
+      expectSame('plan', expected, interpretLowered(graph, plan, leaves));
+    }),
+    { ...propertySettings(), numRuns: 3 * (propertySettings().numRuns ?? 1) },
   );
   t.pass();
 });

@@ -37,6 +37,7 @@ import {
   layerNormBackward,
   updateRunningStatistics,
 } from './normalization.js';
+import { normalizedConv2d, normalizedMixedConv2d } from './normalized_convolution.js';
 import { Arguments, type ReferenceOperation } from './operation.js';
 import { adamw, sgd } from './optimizer.js';
 import { globalAvgPool, globalAvgPoolBackward, maxPool2d, maxPool2dBackward } from './pooling.js';
@@ -62,6 +63,8 @@ export const referenceOperations: Readonly<Record<string, ReferenceOperation>> =
   mixed_conv2d: mixedConv2d,
   mixed_conv2d_backward_input: mixedConv2dBackwardInput,
   mixed_conv2d_backward_mixing: mixedConv2dBackwardMixing,
+  normalized_conv2d: normalizedConv2d,
+  normalized_mixed_conv2d: normalizedMixedConv2d,
   matmul,
   reshape,
   add,

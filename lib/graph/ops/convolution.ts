@@ -83,7 +83,7 @@ export function convolutionFlops(positions: number, outChannels: number, kernel:
 
 export interface Convolution {
   /** The forward op and its gradients: `name`, `name_backward_input`, `name_backward_weight`. */
-  readonly operations: readonly Operation[];
+  readonly operations: readonly [Operation, Operation, Operation];
   readonly append: (x: Value, weight: Value, bias: Value | undefined, options: ConvolutionOptions) => Value;
 }
 

@@ -21,6 +21,7 @@ import { maxPool2dOperations } from './max_pool2d.js';
 import { mixCellsOperations } from './mix_cells.js';
 import { mixedConv2dOperations } from './mixed_conv2d.js';
 import { multiplyOperations } from './multiply.js';
+import { normalizedConvolutionOperations } from './normalized_convolution.js';
 import { optimizerOperations } from './optimizers.js';
 import { reluOperations } from './relu.js';
 import { relu6Operations } from './relu6.js';
@@ -58,6 +59,7 @@ export const operations: ReadonlyMap<string, Operation> = new Map(
     ...mixCellsOperations,
     ...mixedConv2dOperations,
     ...multiplyOperations,
+    ...normalizedConvolutionOperations,
     ...optimizerOperations,
     ...reluOperations,
     ...relu6Operations,

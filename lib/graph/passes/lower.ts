@@ -121,7 +121,9 @@ class Lowering {
       if (!storage) continue;
       if (kind !== 'may') return storage;
       const taken = node.outputs.some((other) => this.storages.get(other) === storage);
-      const free = storage.place === undefined && storage.last === step && !this.#destinations.has(output) && !taken;
+      // A result may be written before all of another input has been read.
+      const alone = node.inputs.every((other, place) => place === input || !other || this.storages.get(other) !== storage);
+      const free = storage.place === undefined && storage.last === step && !this.#destinations.has(output) && !taken && alone;
       if (free && storage.bytes === bytesOf(output)) return storage;
     }
     return undefined;

@@ -1,29 +1,29 @@
-// Register-blocked loops in the compiler's vector types. No standard header here: an inline function compiled for a newer instruction set
-// could be the one that the linker keeps for everybody.
+// Register-blocked loops in the compiler's vector types.
 #include "cpu/simd/mixing_kernels.h"
+
+#include "cpu/simd/vectors.h"
+
+#if defined(__AVX512BF16__)
+#include "cpu/simd/amx_tiles.h"
+#include "cpu/simd/tile_kernels.h"
+#endif
 
 namespace kw::cpu::KW_SIMD_NAMESPACE {
 
 namespace {
 
 #if defined(__AVX512F__)
-constexpr int kLanes = 16, kRowBlock = 12, kFirstBlock = 6, kSecondBlock = 4;
+constexpr int kRowBlock = 12, kFirstBlock = 6, kSecondBlock = 4;
 #elif defined(__AVX2__)
-constexpr int kLanes = 8, kRowBlock = 6, kFirstBlock = 4, kSecondBlock = 3;
+constexpr int kRowBlock = 6, kFirstBlock = 4, kSecondBlock = 3;
 #else
-constexpr int kLanes = 4, kRowBlock = 4, kFirstBlock = 4, kSecondBlock = 2;
+constexpr int kRowBlock = 4, kFirstBlock = 4, kSecondBlock = 2;
 #endif
 constexpr int kVectors = 2;
 constexpr int kPanel = kLanes * kVectors;
 
-typedef float Vector __attribute__((vector_size(kLanes * sizeof(float))));
-typedef float UnalignedVector __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
-
-inline Vector load(const float* from) { return *reinterpret_cast<const UnalignedVector*>(from); }
-inline void store(float* to, Vector value) { *reinterpret_cast<UnalignedVector*>(to) = value; }
-
-template <int Rows>
-void combine_rows(const float* coefficients, int64_t terms, const float* panels, int64_t panel_count, float* const* rows, int64_t step,
+template <int Rows, class Target>
+void combine_rows(const float* coefficients, int64_t terms, const float* panels, int64_t panel_count, Target* const* rows, int64_t step,
                   bool accumulate) {
   for (int64_t p = 0; p < panel_count; ++p) {
     const float* panel = panels + p * terms * kPanel;
@@ -31,7 +31,12 @@ void combine_rows(const float* coefficients, int64_t terms, const float* panels,
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) sums[r][v] = accumulate ? load(rows[r] + p * step + v * kLanes) : Vector{};
+      for (int v = 0; v < kVectors; ++v) {
+        sums[r][v] = Vector{};
+        if constexpr (sizeof(Target) == sizeof(float)) {
+          if (accumulate) sums[r][v] = load(rows[r] + p * step + v * kLanes);
+        }
+      }
     }
     for (int64_t t = 0; t < terms; ++t) {
       Vector values[kVectors];
@@ -52,22 +57,24 @@ void combine_rows(const float* coefficients, int64_t terms, const float* panels,
   }
 }
 
-using CombineRows = void (*)(const float*, int64_t, const float*, int64_t, float* const*, int64_t, bool);
+// Calls combine_rows<row_count>.
+template <class Target, int Rows = kRowBlock>
+void combine_block(const float* coefficients, int64_t row_count, int64_t terms, const float* panels, int64_t panel_count,
+                   Target* const* rows, int64_t step, bool accumulate) {
+  if constexpr (Rows > 0) {
+    if (row_count == Rows) return combine_rows<Rows>(coefficients, terms, panels, panel_count, rows, step, accumulate);
+    combine_block<Target, Rows - 1>(coefficients, row_count, terms, panels, panel_count, rows, step, accumulate);
+  }
+}
 
 void combine(const float* coefficients, int64_t row_count, int64_t terms, const float* panels, int64_t panel_count, float* const* rows,
              int64_t step, bool accumulate) {
-#if defined(__AVX512F__)
-  static constexpr CombineRows by_rows[] = {combine_rows<1>, combine_rows<2>,  combine_rows<3>,  combine_rows<4>,
-                                            combine_rows<5>, combine_rows<6>,  combine_rows<7>,  combine_rows<8>,
-                                            combine_rows<9>, combine_rows<10>, combine_rows<11>, combine_rows<12>};
-#elif defined(__AVX2__)
-  static constexpr CombineRows by_rows[] = {combine_rows<1>, combine_rows<2>, combine_rows<3>,
-                                            combine_rows<4>, combine_rows<5>, combine_rows<6>};
-#else
-  static constexpr CombineRows by_rows[] = {combine_rows<1>, combine_rows<2>, combine_rows<3>, combine_rows<4>};
-#endif
-  static_assert(sizeof(by_rows) / sizeof(by_rows[0]) == kRowBlock);
-  by_rows[row_count - 1](coefficients, terms, panels, panel_count, rows, step, accumulate);
+  combine_block(coefficients, row_count, terms, panels, panel_count, rows, step, accumulate);
+}
+
+void combine_to_bfloat16(const float* coefficients, int64_t row_count, int64_t terms, const float* panels, int64_t panel_count,
+                         uint16_t* const* rows, int64_t step) {
+  combine_block(coefficients, row_count, terms, panels, panel_count, rows, step, false);
 }
 
 template <int First, int Second>
@@ -121,7 +128,13 @@ void correlate(const float* a, int64_t a_rows, const float* b, int64_t b_rows, i
 }  // namespace
 
 const MixingKernels& mixing_kernels() {
-  static constexpr MixingKernels kernels = {kPanel, kRowBlock, kLanes, combine, correlate};
+#if defined(__AVX512BF16__)
+  static_assert(kPanel == TileProducts<Tiles>::kPanelWidth);
+  constexpr const TileKernels* tiles = &TileProducts<Tiles>::kernels;
+#else
+  constexpr const TileKernels* tiles = nullptr;
+#endif
+  static constexpr MixingKernels kernels = {kPanel, kRowBlock, kLanes, combine, combine_to_bfloat16, correlate, tiles};
   return kernels;
 }
 

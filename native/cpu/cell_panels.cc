@@ -1,0 +1,116 @@
+// The copies of a warehouse's cells that mixing reads, and dcells back from theirs.
+#include <algorithm>
+#include <span>
+#include <string>
+
+#include "cpu/bfloat16.h"
+#include "cpu/converted_copy.h"
+#include "cpu/mixing.h"
+#include "cpu/mixing_memory.h"
+#include "cpu/parallel.h"
+
+namespace kw::cpu {
+
+namespace {
+
+uint64_t fingerprint(std::span<const int32_t> values) {
+  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
+  for (const int32_t value : values) hash = (hash ^ static_cast<uint32_t>(value)) * 0x100000001b3;
+  return hash;
+}
+
+}  // namespace
+
+struct CellMixing::Panels {
+  Panels(const StepContext& context, const Tensor& tensor, size_t bytes) : tensor(tensor), state(context, tensor), data(bytes) {}
+  const Tensor& tensor;
+  CopyState state;
+  AlignedFloats data;
+};
+
+void CellMixing::keep_cells(const StepContext& context, size_t input, Use use) {
+  format_ = !tiles_ ? Format::floats : use == Use::mix ? Format::term_pairs : Format::column_pairs;
+  const std::string key = "cells " + std::to_string(context.step.inputs[input]) + " " + std::to_string(fingerprint(order_)) + " " +
+                          std::to_string(static_cast<int>(format_));
+  kept_ = context.shared<Panels>(key, [&] {
+    const size_t bytes = panel_bytes(format_);
+    context.resources.prepared_bytes += bytes;
+    return new Panels(context, context.input(input), bytes);
+  });
+}
+
+size_t CellMixing::panel_bytes(Format format) const {
+  switch (format) {
+    case Format::term_pairs:
+      return tile_bytes(panel_count_ * 2 * cell_blocks(32));
+    case Format::column_pairs:
+      return tile_bytes(panel_count_ * cell_blocks(16));
+    default:
+      return float_bytes(panel_count_ * grid_.cells * kernels_.panel);
+  }
+}
+
+size_t CellMixing::dcell_panel_bytes() const { return float_bytes(panel_count_ * dcell_rows() * kernels_.panel); }
+
+const std::byte* CellMixing::cell_panels(const Memory& memory) {
+  float* panels = kept_->data.data();
+  if (kept_->state.outdated(memory)) fill_panels(memory.data<float>(kept_->tensor), format_, panels);
+  return reinterpret_cast<const std::byte*>(panels);
+}
+
+void CellMixing::fill_panels(const float* cells, Format format, void* panels) const {
+  const int64_t panel = kernels_.panel;
+  const int64_t elements = grid_.cell_elements();
+  if (format != Format::floats) std::memset(panels, 0, panel_bytes(format));
+  for_each_strip([&](int64_t p, int64_t j, int64_t lanes) {
+    const int32_t* order = order_.data() + p * panel;
+    const float* from = cells + j * elements;
+    if (format == Format::floats) {
+      float* to = static_cast<float*>(panels) + (p * grid_.cells + j) * panel;
+      for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = from[order[lane]];
+      for (int64_t lane = lanes; lane < panel; ++lane) to[lane] = 0;
+    } else if (format == Format::term_pairs) {
+      auto* to = static_cast<bfloat16*>(panels) + (p * cell_blocks(32) + j / 32) * 1024 + j % 32 / 2 * 32 + j % 2;
+      for (int64_t lane = 0; lane < lanes; ++lane) to[lane / 16 * 512 + lane % 16 * 2] = bfloat16(from[order[lane]]);
+    } else {
+      auto* to = static_cast<bfloat16*>(panels) + (p * cell_blocks(16) + j / 16) * 512 + j % 16 * 2;
+      for (int64_t lane = 0; lane < lanes; ++lane) to[lane / 2 * 32 + lane % 2] = bfloat16(from[order[lane]]);
+    }
+  });
+}
+
+void CellMixing::unpack(const float* panels, bool accumulate, float* cells) const {
+  const int64_t panel = kernels_.panel;
+  const int64_t elements = grid_.cell_elements();
+  for_each_strip([&](int64_t p, int64_t j, int64_t lanes) {
+    const int32_t* order = order_.data() + p * panel;
+    const float* from = panels + (p * dcell_rows() + j) * panel;
+    float* to = cells + j * elements;
+    if (accumulate) {
+      for (int64_t lane = 0; lane < lanes; ++lane) to[order[lane]] += from[lane];
+    } else {
+      for (int64_t lane = 0; lane < lanes; ++lane) to[order[lane]] = from[lane];
+    }
+  });
+}
+
+// Calls visit(panel, cell, lanes in use) for all cells and panels, several panels of one cell in a row: they lie in the same cache lines of
+// the plain cell.
+template <class Visit>
+void CellMixing::for_each_strip(const Visit& visit) const {
+  constexpr int64_t kStrip = 16;
+  const int64_t panel = kernels_.panel;
+  const int64_t elements = grid_.cell_elements();
+  const int64_t grain = std::max<int64_t>(1, kElementsPerThread / (kStrip * panel * grid_.cells));
+  parallel_for(threads_, blocks(panel_count_, kStrip), grain, [&](int64_t begin, int64_t end) {
+    for (int64_t strip = begin; strip < end; ++strip) {
+      for (int64_t j = 0; j < grid_.cells; ++j) {
+        for (int64_t p = strip * kStrip; p < std::min((strip + 1) * kStrip, panel_count_); ++p) {
+          visit(p, j, std::min(panel, elements - p * panel));
+        }
+      }
+    }
+  });
+}
+
+}  // namespace kw::cpu

@@ -1,0 +1,61 @@
+#include "cpu/cell_placement.h"
+
+#include "cpu/convolution.h"
+#include "cpu/kernel.h"
+
+namespace kw::cpu {
+
+CellGrid cell_grid(const StepContext& context, const std::vector<int64_t>& cell_shape, const std::vector<int64_t>& weight_shape) {
+  if (cell_shape.size() != 5 || product(cell_shape) < 1)
+    context.fail("expected cells [n,fe,keh,kew,ce] but received " + describe(cell_shape));
+  for (size_t axis = 0; axis < 4; ++axis) {
+    if (weight_shape[axis] < 1 || weight_shape[axis] % cell_shape[axis + 1] != 0) {
+      context.fail("cells " + describe(cell_shape) + " do not divide the weight " + describe(weight_shape));
+    }
+  }
+  return {cell_shape[0],   cell_shape[1],   cell_shape[2],   cell_shape[3],  cell_shape[4],
+          weight_shape[0], weight_shape[1], weight_shape[2], weight_shape[3]};
+}
+
+std::optional<CellPlacement> place_cells(const CellGrid& g, const WeightOffsets& offsets) {
+  const auto keeps_shape = [](const std::vector<int64_t>& axis, int64_t cell) {
+    for (size_t index = 0; index < axis.size(); ++index) {
+      const size_t within = index % static_cast<size_t>(cell);
+      if (axis[index] - axis[index - within] != axis[within] - axis[0]) return false;
+    }
+    return true;
+  };
+  if (!keeps_shape(offsets.out, g.cell_out) || !keeps_shape(offsets.row, g.cell_height) || !keeps_shape(offsets.column, g.cell_width) ||
+      !keeps_shape(offsets.in, g.cell_in)) {
+    return std::nullopt;
+  }
+  const auto for_each = [&](int64_t outs, int64_t rows, int64_t columns, int64_t ins, int64_t out_step, int64_t row_step,
+                            int64_t column_step, int64_t in_step, const auto& visit) {
+    for (int64_t o = 0; o < outs; ++o) {
+      for (int64_t p = 0; p < rows; ++p) {
+        for (int64_t q = 0; q < columns; ++q) {
+          for (int64_t i = 0; i < ins; ++i) {
+            visit(offsets.out[o * out_step] + offsets.row[p * row_step] + offsets.column[q * column_step] + offsets.in[i * in_step]);
+          }
+        }
+      }
+    }
+  };
+  CellPlacement placement;
+  const int64_t origin = offsets.out[0] + offsets.row[0] + offsets.column[0] + offsets.in[0];
+  for_each(g.cell_out, g.cell_height, g.cell_width, g.cell_in, 1, 1, 1, 1,
+           [&](int64_t offset) { placement.elements.push_back(offset - origin); });
+  // Mixtures count spatial cells first, then output cells, then input cells.
+  for (int64_t p = 0; p < g.kernel_height; p += g.cell_height) {
+    for (int64_t q = 0; q < g.kernel_width; q += g.cell_width) {
+      for (int64_t o = 0; o < g.out_channels; o += g.cell_out) {
+        for (int64_t i = 0; i < g.in_channels; i += g.cell_in) {
+          placement.mixtures.push_back(offsets.out[o] + offsets.row[p] + offsets.column[q] + offsets.in[i]);
+        }
+      }
+    }
+  }
+  return placement;
+}
+
+}  // namespace kw::cpu

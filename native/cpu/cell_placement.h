@@ -1,0 +1,36 @@
+// Where the cells of a warehouse stand in a layer's weight, and where that puts their elements in a weight layout.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "runtime/backend.h"
+
+namespace kw::cpu {
+
+struct WeightOffsets;
+
+// The cells of a warehouse, [n,fe,keh,kew,ce], in one layer's weight [O,kh,kw,I].
+struct CellGrid {
+  int64_t cells, cell_out, cell_height, cell_width, cell_in;
+  int64_t out_channels, kernel_height, kernel_width, in_channels;
+
+  int64_t cell_elements() const { return cell_out * cell_height * cell_width * cell_in; }
+  int64_t mixtures() const {
+    return out_channels / cell_out * (kernel_height / cell_height) * (kernel_width / cell_width) * (in_channels / cell_in);
+  }
+};
+
+// Refuses cells that do not divide the weight (invalid_plan).
+CellGrid cell_grid(const StepContext& context, const std::vector<int64_t>& cell_shape, const std::vector<int64_t>& weight_shape);
+
+// A cell's place in a weight layout: element e of mixture i lies at mixtures[i] + elements[e], e row-major in [fe,keh,kew,ce].
+struct CellPlacement {
+  std::vector<int64_t> mixtures;
+  std::vector<int64_t> elements;
+};
+// Nothing when the distances within a cell depend on the mixture, e.g. in a layout with blocks wider than the cell.
+std::optional<CellPlacement> place_cells(const CellGrid& grid, const WeightOffsets& offsets);
+
+}  // namespace kw::cpu

@@ -1,0 +1,134 @@
+#include "cpu/convolution_epilogue.h"
+
+#include <algorithm>
+#include <limits>
+#include <string>
+
+#include "cpu/parallel.h"
+#include "cpu/wide.h"
+
+namespace kw::cpu {
+
+namespace {
+
+// Sums over more rows than this are sums of sums, which keeps their rounding errors small.
+constexpr int64_t kRowsOfRun = 64;
+
+struct Bounds {
+  float least, most;
+};
+
+Bounds bounds_of(Activation activation) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  return {activation == Activation::none ? -kInfinity : 0.0f, activation == Activation::relu6 ? 6.0f : kInfinity};
+}
+
+// The order of the comparisons lets a NaN through.
+[[gnu::always_inline]] inline float limited(float value, Bounds bounds) {
+  const float above = bounds.least > value ? bounds.least : value;
+  return bounds.most < above ? bounds.most : above;
+}
+
+template <class T, bool kResidual, bool kSums>
+KW_WIDE void finish_row(const Epilogue& epilogue, Bounds bounds, const float* x, const T* residual, T* y, float* sums) {
+  const float *factor = epilogue.factor, *shift = epilogue.shift;
+#pragma omp simd
+  for (int64_t c = 0; c < epilogue.channels; ++c) {
+    float value = x[c] * factor[c] + shift[c];
+    if constexpr (kResidual) value += static_cast<float>(residual[c]);
+    value = limited(value, bounds);
+    if constexpr (kSums) sums[c] += value;
+    y[c] = static_cast<T>(value);
+  }
+}
+
+KW_WIDE void add_to(const float* from, int64_t count, float* to) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) to[i] += from[i];
+}
+
+// One thread's rows; `sums` (may be null) [2][channels] ends with the totals first.
+template <class T>
+void finish_rows(const Epilogue& epilogue, const float* x, int64_t rows, const T* residual, T* y, float* sums) {
+  const Bounds bounds = bounds_of(epilogue.activation);
+  const int64_t channels = epilogue.channels;
+  float* run = sums ? sums + channels : nullptr;
+  if (sums) std::fill(sums, sums + channels, 0.0f);
+  for (int64_t first = 0; first < rows; first += kRowsOfRun) {
+    const int64_t last = std::min(first + kRowsOfRun, rows);
+    if (sums) std::fill(run, run + channels, 0.0f);
+    for (int64_t row = first; row < last; ++row) {
+      const float* from = x + row * channels;
+      T* to = y + row * channels;
+      const T* added = residual ? residual + row * channels : nullptr;
+      if (residual) {
+        sums ? finish_row<T, true, true>(epilogue, bounds, from, added, to, run)
+             : finish_row<T, true, false>(epilogue, bounds, from, added, to, nullptr);
+      } else {
+        sums ? finish_row<T, false, true>(epilogue, bounds, from, nullptr, to, run)
+             : finish_row<T, false, false>(epilogue, bounds, from, nullptr, to, nullptr);
+      }
+    }
+    if (sums) add_to(run, channels, sums);
+  }
+}
+
+template <class T>
+void finish_all(int threads, const Epilogue& epilogue, const float* x, int64_t rows, const T* residual, T* y, float* means,
+                std::byte* scratch) {
+  const int64_t channels = epilogue.channels;
+  const int64_t parts = std::clamp<int64_t>(rows / rows_per_thread(channels), 1, threads);
+  auto* sums = reinterpret_cast<float*>(scratch);
+  parallel_for(threads, parts, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t part = begin; part < end; ++part) {
+      const int64_t first = range_begin(rows, parts, part), last = range_begin(rows, parts, part + 1);
+      finish_rows(epilogue, x + first * channels, last - first, residual ? residual + first * channels : nullptr, y + first * channels,
+                  means ? sums + part * 2 * channels : nullptr);
+    }
+  });
+  if (!means) return;
+  for (int64_t part = 1; part < parts; ++part) add_to(sums + part * 2 * channels, channels, sums);
+  for (int64_t c = 0; c < channels; ++c) means[c] = sums[c] / static_cast<float>(rows);
+}
+
+KW_WIDE void widen_range(const bfloat16* from, int64_t count, float* to) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) to[i] = from[i];
+}
+
+KW_WIDE void narrow_range(const float* from, int64_t count, bfloat16* to) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) to[i] = static_cast<bfloat16>(from[i]);
+}
+
+}  // namespace
+
+Activation activation_of(const StepContext& context) {
+  const std::string name = context.text("activation");
+  if (name == "none") return Activation::none;
+  if (name == "relu") return Activation::relu;
+  if (name == "relu6") return Activation::relu6;
+  context.fail("expected activation to be none, relu or relu6 but received " + name);
+}
+
+void finish(int threads, const Epilogue& epilogue, const float* x, int64_t rows, DataType type, const void* residual, void* y, float* means,
+            std::byte* scratch) {
+  if (type == DataType::bfloat16) {
+    finish_all(threads, epilogue, x, rows, static_cast<const bfloat16*>(residual), static_cast<bfloat16*>(y), means, scratch);
+  } else {
+    finish_all(threads, epilogue, x, rows, static_cast<const float*>(residual), static_cast<float*>(y), means, scratch);
+  }
+}
+
+size_t finish_scratch_bytes(int threads, int64_t channels) { return static_cast<size_t>(threads * 2 * channels) * sizeof(float); }
+
+void widen(int threads, const bfloat16* from, int64_t count, float* to) {
+  parallel_for(threads, count, kElementsPerThread, [=](int64_t begin, int64_t end) { widen_range(from + begin, end - begin, to + begin); });
+}
+
+void narrow(int threads, const float* from, int64_t count, bfloat16* to) {
+  parallel_for(threads, count, kElementsPerThread,
+               [=](int64_t begin, int64_t end) { narrow_range(from + begin, end - begin, to + begin); });
+}
+
+}  // namespace kw::cpu

@@ -1,0 +1,141 @@
+#include "cpu/sample_convolution.h"
+
+#include <omp.h>
+
+#include <algorithm>
+
+namespace kw::cpu {
+
+namespace {
+
+size_t aligned(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+size_t float_bytes(int64_t count) { return aligned(static_cast<size_t>(count) * sizeof(float)); }
+
+const std::byte* at(const void* first, int64_t elements, DataType type) {
+  return static_cast<const std::byte*>(first) + elements * element_bytes(type);
+}
+
+}  // namespace
+
+SamplewiseConvolution::SamplewiseConvolution(const ConvolutionGeometry& geometry, ConvolutionPass pass, int threads, const Options& options)
+    : pass_(pass),
+      threads_(threads),
+      options_(options),
+      x_elements_(geometry.sample_elements()),
+      y_elements_(geometry.out_sample_elements()),
+      out_channels_(geometry.out_channels) {
+  const ConvolutionGeometry sample = geometry.with_batch(1);
+  types_ = computed_types(sample, pass, 1, options.activations, options.finished);
+  widens_ = options.activations != types_.x;
+  staged_x_ = widens_;
+  staged_y_ = widens_ || options.finished;
+  if (staged_x_) staged_x_bytes_ = float_bytes(x_elements_);
+  if (staged_y_) staged_y_bytes_ = float_bytes(y_elements_);
+
+  std::optional<dnnl::memory::desc> wanted;
+  if (geometry.batch >= threads) {
+    for (int worker = 0; worker < threads; ++worker) workers_.push_back(make_worker(sample, 1, wanted));
+    wanted = workers_.front().convolution.weight_desc();
+  }
+  if (threads > 1 && geometry.batch % threads != 0) {
+    together_ = make_worker(sample, threads, wanted);
+    // A foreign layout can cost oneDNN its fast implementation; then the rest is better left to single threads.
+    if (wanted && together_->convolution.implementation() != workers_.front().convolution.implementation()) together_.reset();
+  }
+  const Worker& any = workers_.empty() ? *together_ : workers_.front();
+  const bool plain = options.weights == Options::Weights::plain;
+  weight_desc_ = plain ? plain_weight_desc(sample) : any.convolution.weight_desc();
+  weight_type_ = plain ? DataType::float32 : types_.weight;
+  if (any.reorder) converted_bytes_ = aligned(any.convolution.weight_desc().get_size());
+  const size_t copies = staged_x_bytes_ + staged_y_bytes_ + converted_bytes_;
+  for (const Worker& worker : workers_) worker_bytes_ = std::max(worker_bytes_, copies + scratchpad_bytes(worker));
+  scratch_bytes_ = worker_bytes_ * workers_.size();
+  if (together_) scratch_bytes_ = std::max(scratch_bytes_, copies + scratchpad_bytes(*together_));
+}
+
+SamplewiseConvolution::Worker SamplewiseConvolution::make_worker(const ConvolutionGeometry& sample, int threads,
+                                                                 const std::optional<dnnl::memory::desc>& weight) const {
+  Worker worker{threads, Convolution(sample, pass_, threads, {.has_bias = options_.has_bias, .types = types_, .weight = weight}),
+                std::nullopt};
+  const auto plain = plain_weight_desc(sample);
+  const auto& preferred = worker.convolution.weight_desc();
+  if (options_.weights == Options::Weights::plain && preferred != plain) {
+    const bool out = pass_ == ConvolutionPass::backward_weight;
+    worker.reorder.emplace(out ? preferred : plain, out ? plain : preferred, threads);
+  }
+  return worker;
+}
+
+size_t SamplewiseConvolution::scratchpad_bytes(const Worker& worker) const {
+  const size_t reorder = worker.reorder ? worker.reorder->scratchpad_bytes() : 0;
+  const size_t finish = options_.finished ? finish_scratch_bytes(worker.threads, out_channels_) : 0;
+  return aligned(std::max({worker.convolution.scratchpad_bytes(), reorder, finish}));
+}
+
+// With the weight converted on its way in or out.
+dnnl_status_t SamplewiseConvolution::convolve(Worker& worker, const void* x, const void* weight, const void* y, const float* bias,
+                                              std::byte* scratch) {
+  if (!worker.reorder) return worker.convolution.run(x, weight, y, bias, scratch);
+  std::byte* converted = scratch;
+  std::byte* scratchpad = scratch + converted_bytes_;
+  const bool out = pass_ == ConvolutionPass::backward_weight;
+  if (!out) {
+    const dnnl_status_t status = worker.reorder->run(weight, converted, scratchpad);
+    if (status != dnnl_success) return status;
+  }
+  const dnnl_status_t status = worker.convolution.run(x, converted, y, bias, scratchpad);
+  if (status != dnnl_success || !out) return status;
+  return worker.reorder->run(converted, const_cast<void*>(weight), scratchpad);
+}
+
+// With the activations converted and finished.
+dnnl_status_t SamplewiseConvolution::run_sample(Worker& worker, const Samples& samples, int64_t sample, std::byte* scratch) {
+  const DataType type = options_.activations;
+  const void* x = at(samples.x, sample * x_elements_, type);
+  const void* y = at(samples.y, sample * y_elements_, type);
+  const void* weight = at(samples.weights, sample * samples.weight_stride, weight_type_);
+  auto* x_copy = reinterpret_cast<float*>(scratch);
+  auto* y_copy = reinterpret_cast<float*>(scratch + staged_x_bytes_);
+  scratch += staged_x_bytes_ + staged_y_bytes_;
+  const bool reads_x = pass_ != ConvolutionPass::backward_input, reads_y = pass_ != ConvolutionPass::forward;
+  if (staged_x_ && reads_x) widen(worker.threads, static_cast<const bfloat16*>(x), x_elements_, x_copy);
+  if (staged_y_ && reads_y) widen(worker.threads, static_cast<const bfloat16*>(y), y_elements_, y_copy);
+  const dnnl_status_t status =
+      convolve(worker, staged_x_ ? x_copy : x, weight, staged_y_ ? static_cast<const void*>(y_copy) : y, samples.bias, scratch);
+  if (status != dnnl_success) return status;
+  if (samples.finish) {
+    const Finish& after = *samples.finish;
+    finish(worker.threads, after.epilogue, y_copy, y_elements_ / out_channels_, type,
+           after.residual ? at(after.residual, sample * y_elements_, type) : nullptr, const_cast<void*>(y),
+           after.means ? after.means + sample * out_channels_ : nullptr, scratch);
+  } else if (widens_ && !reads_y) {
+    narrow(worker.threads, y_copy, y_elements_, static_cast<bfloat16*>(const_cast<void*>(y)));
+  } else if (widens_ && !reads_x) {
+    narrow(worker.threads, x_copy, x_elements_, static_cast<bfloat16*>(const_cast<void*>(x)));
+  }
+  return dnnl_success;
+}
+
+void SamplewiseConvolution::run(const Samples& samples, std::byte* scratch) {
+  const ThreadLimit limit(threads_);
+  const int64_t alone = together_ ? samples.count - samples.count % threads_ : samples.count;
+  dnnl_status_t status = dnnl_success;
+  if (alone > 0) {
+#pragma omp parallel for schedule(static) num_threads(threads_)
+    for (int64_t sample = 0; sample < alone; ++sample) {
+      const auto thread = static_cast<size_t>(omp_get_thread_num());
+      const dnnl_status_t result = run_sample(workers_[thread], samples, sample, scratch + thread * worker_bytes_);
+      if (result != dnnl_success) {
+#pragma omp atomic write
+        status = result;
+      }
+    }
+  }
+  for (int64_t sample = alone; sample < samples.count && status == dnnl_success; ++sample) {
+    status = run_sample(*together_, samples, sample, scratch);
+  }
+  check_onednn("a sample-wise convolution", status);
+}
+
+}  // namespace kw::cpu
