@@ -3,7 +3,19 @@
  * residual and end in an activation, which the pass `fuse_normalization` makes of the nodes that follow it.
  */
 import type { Value } from '../graph.js';
-import { channels, defineOperation, elements, expectLike, expectShape, float32, type Inputs, like, required, shapeError, shapeOf } from '../operation.js';
+import {
+  channels,
+  defineOperation,
+  elements,
+  expectLike,
+  expectShape,
+  float32,
+  type Inputs,
+  like,
+  required,
+  shapeError,
+  shapeOf,
+} from '../operation.js';
 
 interface NormAttributes {
   readonly epsilon: number;

@@ -10,6 +10,8 @@ import { rewrite } from './rewrite.js';
 /** What the activations of a program are. */
 export type Precision = ActivationType;
 
+export const precisions: readonly Precision[] = ['float32', 'bfloat16'];
+
 /** How many positions each sample of [N, ..., C] has. */
 function positions({ shape }: Value): number {
   return elements(shape.slice(1, -1));
