@@ -7,6 +7,7 @@ import { lower } from '../graph/passes/lower.js';
 import { Device } from '../runtime/device.js';
 import { describeProcessor, loadedLibraries, loadedOneDnn, type Processor, packageVersion } from '../runtime/machine.js';
 import { loadNative } from '../runtime/native.js';
+import { bfloat16Instructions } from './bfloat16.js';
 import { RUNTIME_FAILURE } from './failure.js';
 import { formatBytes, formatFields } from './figures.js';
 
@@ -17,6 +18,8 @@ interface Report {
   /** Undefined where the C library is another one. */
   readonly glibc: string | undefined;
   readonly processor: Processor;
+  /** The instructions that multiply bfloat16; undefined where float32 ones serve. */
+  readonly bfloat16: string | undefined;
   readonly native: { readonly path: string | undefined; readonly abiVersion: number | undefined; readonly oneDnn: string | undefined };
   readonly cpu: { readonly works: boolean; readonly threads: number | undefined; readonly problem: string | undefined };
   readonly cuda: string;
@@ -44,6 +47,7 @@ async function examine(): Promise<Report> {
     platform: `${process.platform}-${process.arch}`,
     glibc,
     processor: describeProcessor(),
+    bfloat16: bfloat16Instructions(),
     native: { path: native, abiVersion: native === undefined ? undefined : loadNative().abiVersion, oneDnn: loadedOneDnn(paths) },
     cpu,
     cuda: 'no plug-in in this version; nothing was searched',
@@ -95,7 +99,7 @@ async function trySharp(): Promise<string> {
   }
 }
 
-function describe({ version, node, platform, glibc, processor, native, cpu, cuda, images, environment }: Report): string {
+function describe({ version, node, platform, glibc, processor, bfloat16, native, cpu, cuda, images, environment }: Report): string {
   const { model, count, instructions, memory } = processor;
   const set = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
   return formatFields({
@@ -103,6 +107,7 @@ function describe({ version, node, platform, glibc, processor, native, cpu, cuda
     node: `${node}, ${platform}, ${glibc === undefined ? 'not glibc' : `glibc ${glibc}`}`,
     processor: `${count} x ${model}, ${formatBytes(memory)}`,
     instructions: instructions.join(' ') || 'unknown',
+    bfloat16: bfloat16 === undefined ? 'computed in float32, which saves memory but no time' : `native, ${bfloat16}`,
     'native library': native.path === undefined ? 'not loaded' : `${native.path}, interface version ${native.abiVersion}`,
     oneDNN: native.oneDnn ?? (native.path === undefined ? 'not loaded' : 'inside the native library'),
     'CPU backend': cpu.works ? `works, ${cpu.threads} threads` : `does not work: ${cpu.problem}`,

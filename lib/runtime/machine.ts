@@ -25,7 +25,8 @@ export function describeProcessor(): Processor {
   };
 }
 
-function instructionSets(): string[] {
+/** Those that kernels are chosen by, as Linux names them. */
+export function instructionSets(): string[] {
   try {
     const flags = /^(?:flags|Features)\s*:\s*(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1] ?? '';
     return flags.split(' ').filter((flag) => interesting.test(flag));

@@ -5,6 +5,7 @@ import { addBiasOperations } from './add_bias.js';
 import { attentionFunctionOperations } from './attention_function.js';
 import { attentionModuleOperation } from './attention_module.js';
 import { batchNormOperations } from './batch_norm.js';
+import { castOperation } from './cast.js';
 import { concatOperations } from './concat.js';
 import { conv2dOperations } from './conv2d.js';
 import { conv3dOperations } from './conv3d.js';
@@ -40,6 +41,7 @@ export const operations: ReadonlyMap<string, Operation> = new Map(
     leaf,
     reshapeOperation,
     addOperation,
+    castOperation,
     copyOperation,
     attentionModuleOperation,
     ...addBiasOperations,

@@ -21,9 +21,9 @@ function moduleOf(node: Node, usedOnce: (value: Value) => boolean): Module | und
   const norm = before(before(second, 0, 'relu'), 0, 'batch_norm_inference', 'layer_norm');
   const first = before(norm, 0, 'matmul');
   if (!second || !norm || !first) return undefined;
-  const product = ({ inputs, attributes }: Node) => attributes.transposeB === true && attributes.transposeA === false && inputs;
+  const product = ({ inputs, attributes: { transposeA, transposeB } }: Node) => (transposeB && !transposeA ? inputs : undefined);
   const [a, b] = [product(first), product(second)];
-  if (!a || !b || !b[2]) return undefined;
+  if (!a || !b || b[2] === undefined) return undefined;
   const [, scale, shift, mean, variance] = norm.inputs;
   return {
     inputs: [a[0], a[1], a[2], scale, shift, mean, variance, b[1], b[2], node.inputs[1]],
