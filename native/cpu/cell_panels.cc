@@ -14,9 +14,12 @@ namespace kw::cpu {
 
 namespace {
 
-uint64_t fingerprint(std::span<const int32_t> values) {
-  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
-  for (const int32_t value : values) hash = (hash ^ static_cast<uint32_t>(value)) * 0x100000001b3;
+// FNV-1a over the cell elements of all parts, in their order.
+uint64_t fingerprint(std::span<const int32_t> order, int64_t parts, int64_t part_step) {
+  uint64_t hash = 0xcbf29ce484222325;
+  for (int64_t part = 0; part < parts; ++part) {
+    for (const int32_t element : order) hash = (hash ^ static_cast<uint64_t>(element + part * part_step)) * 0x100000001b3;
+  }
   return hash;
 }
 
@@ -31,8 +34,9 @@ struct CellMixing::Panels {
 
 void CellMixing::keep_cells(const StepContext& context, size_t input, Use use) {
   format_ = !tiles_ ? Format::floats : use == Use::mix ? Format::term_pairs : Format::column_pairs;
-  const std::string key = "cells " + std::to_string(context.step.inputs[input]) + " " + std::to_string(fingerprint(order_)) + " " +
-                          std::to_string(static_cast<int>(format_));
+  const std::string key =
+      "cells " + std::to_string(context.step.inputs[input]) + " " + std::to_string(fingerprint(order_, slices_.parts, part_step())) + " " +
+      std::to_string(static_cast<int>(format_)) + " " + std::to_string(part_bytes(format_) * static_cast<size_t>(slices_.parts));
   kept_ = context.shared<Panels>(key, [&] {
     const size_t bytes = part_bytes(format_) * static_cast<size_t>(slices_.parts);
     context.resources.prepared_bytes += bytes;

@@ -1,10 +1,15 @@
 // The convolution of KernelWarehouse: each sample's weight is mixed from cells and used at once. The samples go in chunks, so that no more
 // weights exist than a chunk has; a chunk is first mixed, all samples together, because every cell is then read once for all of them, and
-// then convolved, one sample for each thread. The mixing writes the layout that oneDNN wants wherever that keeps cells in shape.
+// then convolved, one sample for each thread. Weights that would leave the cores' caches between the two are cut into slices of channels:
+// a thread mixes and convolves a slice for all samples. The mixing writes the layout that oneDNN wants wherever that keeps cells in shape.
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <memory>
 #include <optional>
+#include <vector>
+
+#include <unistd.h>
 
 #include "cpu/convolution.h"
 #include "cpu/cpu_backend.h"
@@ -24,8 +29,8 @@ namespace {
 constexpr int64_t kChunkBytes = int64_t{32} << 20;
 
 // A multiple of the threads where there are enough samples, and chunks of nearly equal size.
-int64_t samples_of_chunk(int64_t samples, int64_t weight_bytes, int64_t threads) {
-  const int64_t most = std::clamp(kChunkBytes / weight_bytes, std::min(threads, samples), samples);
+int64_t samples_of_chunk(int64_t samples, int64_t weight_bytes, int64_t threads, int64_t bytes) {
+  const int64_t most = std::clamp(bytes / weight_bytes, std::min(threads, samples), samples);
   const int64_t rounded = std::max(most / threads * threads, std::min(threads, samples));
   if (most == samples) return samples;
   const int64_t chunks = (samples + rounded - 1) / rounded;
@@ -33,22 +38,42 @@ int64_t samples_of_chunk(int64_t samples, int64_t weight_bytes, int64_t threads)
   return std::min(rounded, (even + threads - 1) / threads * threads);
 }
 
-// A slice for all samples should stay in a cache; narrower slices make slow convolutions.
-constexpr int64_t kSliceBytes = int64_t{16} << 20;
-constexpr int64_t kLeastSliceChannels = 64;
+// Weights that do not stay in the cores' own caches are cut into slices of this many channels (or half, to give every thread one).
+constexpr int64_t kSliceChannels = 64;
 
-// Along the channels that the pass does not sum over.
-CellSlices slices_of(const ConvolutionGeometry& geometry, const CellGrid& grid, ConvolutionPass pass, DataType weights) {
-  const int64_t bytes = geometry.batch * geometry.weight_elements() * element_bytes(weights);
-  if (geometry.groups != 1 || bytes <= kChunkBytes) return {};
+int64_t core_cache_bytes() {
+#ifdef _SC_LEVEL2_CACHE_SIZE
+  static const int64_t bytes = std::clamp<int64_t>(sysconf(_SC_LEVEL2_CACHE_SIZE), int64_t{256} << 10, int64_t{4} << 20);
+  return bytes;
+#else
+  return int64_t{1} << 20;
+#endif
+}
+
+// How a pass cuts its weights into slices along the channels that it does not sum over.
+struct Slicing {
+  CellSlices slices;
+  bool parallel = false;  // a slice for each thread, which mixes and convolves it for all samples: its weights never leave that core
+};
+
+Slicing slicing_of(const ConvolutionGeometry& geometry, const CellGrid& grid, ConvolutionPass pass, DataType weights, int threads) {
+  if (geometry.groups != 1) return {};
   const auto axis = pass == ConvolutionPass::backward_input ? CellSlices::Axis::in : CellSlices::Axis::out;
   const int64_t channels = axis == CellSlices::Axis::in ? grid.cell_in : grid.cell_out;
-  if (channels % kLeastSliceChannels != 0) return {};
+  const int64_t bytes = geometry.batch * geometry.weight_elements() * element_bytes(weights);
   CellSlices slices = cell_slices(grid, axis, 1);
-  while (bytes / (slices.positions * slices.parts) > kSliceBytes && channels % (2 * slices.parts * kLeastSliceChannels) == 0) {
-    slices.parts *= 2;
+  const auto count = [&] { return slices.positions * slices.parts; };
+  if (pass != ConvolutionPass::backward_weight && bytes > threads * core_cache_bytes()) {
+    const int64_t width = channels % kSliceChannels == 0 ? kSliceChannels : channels;
+    slices.parts = channels / width;
+    if (count() % threads != 0 && width == kSliceChannels) slices.parts *= 2;
+    if (count() >= threads && channels / slices.parts >= kSliceChannels / 2) return {slices, true};
+    slices.parts = 1;
   }
-  return slices;
+  if (bytes <= kChunkBytes || channels % kSliceChannels != 0) return {};
+  // One after the other, so that no cell is read twice.
+  while (bytes / count() > kChunkBytes / 2 && channels % (2 * slices.parts * kSliceChannels) == 0) slices.parts *= 2;
+  return {slices, false};
 }
 
 ConvolutionGeometry slice_geometry(ConvolutionGeometry geometry, const CellGrid& slice) {
@@ -78,31 +103,44 @@ class MixedConvolution : public Kernel {
     Options options = {.has_bias = has_bias, .weights = Options::Weights::preferred, .activations = x_.type, .finishing = finishing};
     expect_shape(context, "attention", attention_, {geometry.batch, grid_.mixtures(), grid_.cells});
     expect_type(context, "cells", context.input(tensors.cells));
-    // An epilogue wants all channels.
-    if (!finishing) slices_ = slices_of(geometry, grid_, pass, pass == ConvolutionPass::backward_weight ? DataType::float32 : x_.type);
+    const bool backward = pass == ConvolutionPass::backward_weight;
+    const Slicing slicing = slicing_of(geometry, grid_, pass, backward ? DataType::float32 : x_.type, context.threads);
+    slices_ = slicing.slices;
+    const int lanes = slicing.parallel ? context.threads : 1;
+    const StepContext alone(context.plan, context.step, 1, context.resources);
+    const StepContext& of_lane = slicing.parallel ? alone : context;
     const CellGrid slice = sliced() ? slice_grid(grid_, slices_) : grid_;
     const ConvolutionGeometry convolved = slice_geometry(geometry, slice);
-    convolution_ = is_depthwise(convolved) ? depthwise_convolution(convolved, pass, context.threads, options)
-                                           : samplewise_convolution(convolved, pass, context.threads, options);
-    auto placement = convolution_->offsets() ? place_cells(slice, *convolution_->offsets()) : std::nullopt;
+    const auto convolution = [&] {
+      return is_depthwise(convolved) && options.weights == Options::Weights::preferred
+                 ? depthwise_convolution(convolved, pass, of_lane.threads, options)
+                 : samplewise_convolution(convolved, pass, of_lane.threads, options);
+    };
+    convolutions_.push_back(convolution());
+    const auto& offsets = convolutions_.front()->offsets();
+    auto placement = offsets ? place_cells(slice, *offsets) : std::nullopt;
     if (!placement) {
       options.weights = Options::Weights::plain;
-      convolution_ = samplewise_convolution(convolved, pass, context.threads, options);
+      convolutions_.front() = convolution();
       placement = place_cells(slice, plain_weight_offsets(slice.out_channels, slice.kernel_height, slice.kernel_width, slice.in_channels));
     }
-    const auto weight_bytes = static_cast<int64_t>((convolution_->weight_bytes() + 63) / 64 * 64);
-    weight_stride_ = weight_bytes / element_bytes(convolution_->weight_type());
-    chunk_ = samples_of_chunk(geometry.batch, weight_bytes, context.threads);
-    const bool backward = pass == ConvolutionPass::backward_weight;
-    mixing_.emplace(context, slice, *placement, chunk_, backward ? x_.type : convolution_->weight_type(), slices_);
+    while (convolutions_.size() < static_cast<size_t>(lanes)) convolutions_.push_back(convolution());
+    const auto weight_bytes = static_cast<int64_t>((convolutions_.front()->weight_bytes() + 63) / 64 * 64);
+    const DataType weight_type = convolutions_.front()->weight_type();
+    weight_stride_ = weight_bytes / element_bytes(weight_type);
+    chunk_ = samples_of_chunk(geometry.batch, weight_bytes, of_lane.threads, slicing.parallel ? core_cache_bytes() / 2 : kChunkBytes);
+    mixing_.emplace(of_lane, slice, *placement, chunk_, backward ? x_.type : weight_type, slices_);
     if (sliced()) {
       const bool out = slices_.axis == CellSlices::Axis::out;
-      slice_ = {out ? &y_ : &x_, out ? slice.out_channels : slice.in_channels, context.threads};
+      slice_ = {out ? &y_ : &x_, out ? slice.out_channels : slice.in_channels, of_lane.threads};
     }
     mixing_->keep_cells(context, tensors.cells, backward ? CellMixing::Use::backward : CellMixing::Use::mix);
   }
 
-  size_t weight_bytes() const { return static_cast<size_t>(chunk_ * weight_stride_ * element_bytes(convolution_->weight_type())); }
+  SampleConvolution& convolution(size_t lane = 0) const { return *convolutions_[lane]; }
+  size_t lanes() const { return convolutions_.size(); }
+
+  size_t weight_bytes() const { return static_cast<size_t>(chunk_ * weight_stride_ * element_bytes(convolution().weight_type())); }
 
   // Calls body(first sample, samples) for each chunk.
   template <class Body>
@@ -112,28 +150,45 @@ class MixedConvolution : public Kernel {
 
   bool sliced() const { return slices_.positions * slices_.parts > 1; }
 
-  // Calls body(slice, its first channel) for each slice.
+  // Calls body(slice, its first channel, lane) for each slice; those of different lanes at the same time.
   template <class Body>
   void for_each_slice(const Body& body) const {
-    for (int64_t part = 0; part < slices_.parts; ++part) {
-      for (int64_t position = 0; position < slices_.positions; ++position) {
-        body(CellSlice{position, part}, (position * slices_.parts + part) * slice_.channels);
+    const int64_t count = slices_.positions * slices_.parts;
+    const auto run_lane = [&](int64_t lane) {
+      for (int64_t index = lane; index < count; index += static_cast<int64_t>(lanes())) {
+        const CellSlice slice{index % slices_.positions, index / slices_.positions};
+        body(slice, (slice.position * slices_.parts + slice.part) * slice_.channels, static_cast<size_t>(lane));
+      }
+    };
+    if (lanes() == 1) return run_lane(0);
+    std::exception_ptr failure;  // none may leave the parallel region
+#pragma omp parallel for schedule(static, 1) num_threads(static_cast<int>(lanes()))
+    for (int64_t lane = 0; lane < static_cast<int64_t>(lanes()); ++lane) {
+      try {
+        run_lane(lane);
+      } catch (...) {
+#pragma omp critical(kw_mixed_conv2d)
+        failure = std::current_exception();
       }
     }
+    if (failure) std::rethrow_exception(failure);
   }
+
+  int64_t slice_channels() const { return slice_.channels; }
 
   // A slice's channels of the activation that is cut, on its own: [samples, positions, channels].
   size_t slice_bytes() const { return sliced() ? static_cast<size_t>(chunk_ * rows_of_sample() * slice_row_bytes() + 63) / 64 * 64 : 0; }
-  void gather_slice(const Memory& memory, int64_t first, int64_t samples, int64_t channel, std::byte* slice) const {
-    if (!sliced()) return;
+  // From `whole`, which has the shape of that activation.
+  void gather_slice(const Memory& memory, const Tensor& whole, int64_t first, int64_t samples, int64_t channel, std::byte* slice) const {
     for_each_slice_row(samples, [&](int64_t row) {
-      std::memcpy(slice + row * slice_row_bytes(), whole_row(memory, first, row, channel), static_cast<size_t>(slice_row_bytes()));
+      std::memcpy(slice + row * slice_row_bytes(), whole_row(memory, whole, first, row, channel), static_cast<size_t>(slice_row_bytes()));
     });
   }
   void spread_slice(const Memory& memory, int64_t first, int64_t samples, int64_t channel, const std::byte* slice) const {
     if (!sliced()) return;
     for_each_slice_row(samples, [&](int64_t row) {
-      std::memcpy(whole_row(memory, first, row, channel), slice + row * slice_row_bytes(), static_cast<size_t>(slice_row_bytes()));
+      std::byte* to = whole_row(memory, *slice_.activation, first, row, channel);
+      std::memcpy(to, slice + row * slice_row_bytes(), static_cast<size_t>(slice_row_bytes()));
     });
   }
   // The activations that the convolution sees.
@@ -158,7 +213,7 @@ class MixedConvolution : public Kernel {
   const Tensor& x_;
   const Tensor& y_;
   const Tensor& attention_;
-  std::unique_ptr<SampleConvolution> convolution_;
+  std::vector<std::unique_ptr<SampleConvolution>> convolutions_;  // one for each lane: slices that are made at the same time
   std::optional<CellMixing> mixing_;
   int64_t weight_stride_ = 0;
   int64_t chunk_ = 0;
@@ -173,9 +228,9 @@ class MixedConvolution : public Kernel {
 
   int64_t rows_of_sample() const { return slice_.activation->elements() / slice_.activation->shape.back() / geometry_.batch; }
   int64_t slice_row_bytes() const { return slice_.channels * element_bytes(x_.type); }
-  std::byte* whole_row(const Memory& memory, int64_t first, int64_t row, int64_t channel) const {
-    const int64_t element = (first * rows_of_sample() + row) * slice_.activation->shape.back() + channel;
-    return memory.data<std::byte>(*slice_.activation) + element * element_bytes(x_.type);
+  std::byte* whole_row(const Memory& memory, const Tensor& whole, int64_t first, int64_t row, int64_t channel) const {
+    const int64_t element = (first * rows_of_sample() + row) * whole.shape.back() + channel;
+    return memory.data<std::byte>(whole) + element * element_bytes(x_.type);
   }
   template <class Visit>
   void for_each_slice_row(int64_t samples, const Visit& visit) const {
@@ -194,39 +249,50 @@ class MixThenConvolve final : public MixedConvolution {
                   const Tensor* bias, const NormalizedEpilogue* epilogue)
       : MixedConvolution(context, pass, geometry, tensors, bias != nullptr, finishing(epilogue)), bias_(bias) {
     if (bias) expect_shape(context, "bias", *bias, {geometry.out_channels});
-    size_t bytes = weight_bytes() + slice_bytes() + std::max(mixing_->mix_scratch_bytes(), convolution_->scratch_bytes());
-    if (epilogue) {
-      epilogue_.emplace(*epilogue);
-      bytes += epilogue->scratch_bytes();
-    }
-    context.reserve_scratch(bytes);
+    if (epilogue) epilogue_.emplace(*epilogue);
+    context.reserve_scratch(lanes() * lane_bytes() + (epilogue ? epilogue->scratch_bytes() : 0));
   }
 
   void run(const Memory& memory) override {
     const std::byte* cells = mixing_->cell_panels(memory);
-    auto* weights = reinterpret_cast<float*>(memory.scratch());
-    std::byte* slice = memory.scratch() + weight_bytes();
-    std::byte* scratch = slice + slice_bytes();
-    SampleConvolution::Finish finish{};
+    std::byte* first_lane = memory.scratch();
+    Epilogue epilogue{};
     if (epilogue_) {
-      finish.epilogue = epilogue_->prepare(memory, scratch);
-      scratch += epilogue_->scratch_bytes();
+      epilogue = epilogue_->prepare(memory, first_lane);
+      first_lane += epilogue_->scratch_bytes();
     }
-    for_each_slice([&](const CellSlice& part, int64_t channel) {
+    for_each_slice([&](const CellSlice& part, int64_t channel, size_t lane) {
+      std::byte* weights = first_lane + lane * lane_bytes();
+      std::byte* slice = weights + weight_bytes();
+      std::byte* residual = slice + slice_bytes();
+      std::byte* scratch = residual + residual_bytes();
+      SampleConvolution::Finish finish{.epilogue = epilogue};
+      if (sliced() && epilogue_) {
+        finish.epilogue.channels = slice_channels();
+        finish.epilogue.factor += channel;
+        finish.epilogue.shift += channel;
+      }
       for_each_chunk([&](int64_t first, int64_t samples) {
         mixing_->mix(attention_at(memory, first), samples, cells, weights, weight_stride_, scratch, part);
-        if (epilogue_) {
-          finish.residual = epilogue_->residual() ? sample_at(memory, *epilogue_->residual(), first) : nullptr;
-          finish.means = epilogue_->means() ? memory.data<float>(*epilogue_->means()) + first * geometry_.out_channels : nullptr;
+        if (epilogue_ && epilogue_->residual()) {
+          finish.residual = sample_at(memory, *epilogue_->residual(), first);
+          if (sliced()) {
+            gather_slice(memory, *epilogue_->residual(), first, samples, channel, residual);
+            finish.residual = residual;
+          }
         }
-        convolution_->run({.count = samples,
-                           .x = x_or_slice(memory, first, slice),
-                           .weights = weights,
-                           .weight_stride = weight_stride_,
-                           .y = y_or_slice(memory, first, slice),
-                           .bias = bias_ ? memory.data<float>(*bias_) + channel : nullptr,
-                           .finish = epilogue_ ? &finish : nullptr},
-                          scratch);
+        if (epilogue_ && epilogue_->means()) {
+          finish.means = memory.data<float>(*epilogue_->means()) + first * geometry_.out_channels + channel;
+          finish.means_stride = geometry_.out_channels;
+        }
+        convolution(lane).run({.count = samples,
+                               .x = x_or_slice(memory, first, slice),
+                               .weights = weights,
+                               .weight_stride = weight_stride_,
+                               .y = y_or_slice(memory, first, slice),
+                               .bias = bias_ ? memory.data<float>(*bias_) + channel : nullptr,
+                               .finish = epilogue_ ? &finish : nullptr},
+                              scratch);
         spread_slice(memory, first, samples, channel, slice);
       });
     });
@@ -252,6 +318,13 @@ class MixThenConvolve final : public MixedConvolution {
   }
 
  private:
+  size_t residual_bytes() const { return epilogue_ && epilogue_->residual() ? slice_bytes() : 0; }
+  // Weights, the slices of y (or x) and of the residual, and scratch.
+  size_t lane_bytes() const {
+    const size_t scratch = std::max(mixing_->mix_scratch_bytes(), convolution().scratch_bytes());
+    return weight_bytes() + slice_bytes() + residual_bytes() + (scratch + 63) / 64 * 64;
+  }
+
   static std::optional<SampleConvolution::Finishing> finishing(const NormalizedEpilogue* epilogue) {
     if (!epilogue) return std::nullopt;
     return SampleConvolution::Finishing{epilogue->activation(), epilogue->residual() != nullptr};
@@ -292,7 +365,7 @@ class MixedBackwardMixing final : public MixedConvolution {
       }
     }
     context.reserve_scratch(weight_bytes() + mixing_->dcell_panel_bytes() + slice_bytes() +
-                            std::max(mixing_->backward_scratch_bytes(), convolution_->scratch_bytes()));
+                            std::max(mixing_->backward_scratch_bytes(), convolution().scratch_bytes()));
   }
 
   void run(const Memory& memory) override {
@@ -302,10 +375,10 @@ class MixedBackwardMixing final : public MixedConvolution {
     std::byte* slice = memory.scratch() + weight_bytes() + mixing_->dcell_panel_bytes();
     std::byte* scratch = slice + slice_bytes();
     const int64_t attention_stride = grid_.mixtures() * grid_.cells;
-    for_each_slice([&](const CellSlice& part, int64_t channel) {
+    for_each_slice([&](const CellSlice& part, int64_t channel, size_t) {
       for_each_chunk([&](int64_t first, int64_t samples) {
-        gather_slice(memory, first, samples, channel, slice);
-        convolution_->run({.count = samples,
+        if (sliced()) gather_slice(memory, y_, first, samples, channel, slice);
+        convolution().run({.count = samples,
                            .x = x_or_slice(memory, first, slice),
                            .weights = dweights,
                            .weight_stride = weight_stride_,

@@ -165,12 +165,14 @@ dnnl_status_t SamplewiseConvolution::run_sample(Worker& worker, const Samples& s
   if (status != dnnl_success) return status;
   if (fused_) {
     float* means = samples.finish->means;
-    if (means) channel_means(worker.threads, y, type, y_elements_ / out_channels_, out_channels_, means + sample * out_channels_, scratch);
+    if (means)
+      channel_means(worker.threads, y, type, y_elements_ / out_channels_, out_channels_, means + sample * samples.finish->means_stride,
+                    scratch);
   } else if (samples.finish) {
     const Finish& after = *samples.finish;
     finish(worker.threads, after.epilogue, y_copy, y_elements_ / out_channels_, type,
            after.residual ? at(after.residual, sample * y_elements_, type) : nullptr, const_cast<void*>(y),
-           after.means ? after.means + sample * out_channels_ : nullptr, scratch);
+           after.means ? after.means + sample * after.means_stride : nullptr, scratch);
   } else if (widens_ && !reads_y) {
     narrow(worker.threads, y_copy, y_elements_, static_cast<bfloat16*>(const_cast<void*>(y)));
   } else if (widens_ && !reads_x) {

@@ -38,7 +38,8 @@ class SampleConvolution {
   struct Finish {
     Epilogue epilogue;
     const void* residual = nullptr;  // of the first sample and the activations' type; may be y's memory
-    float* means = nullptr;          // [samples, O]
+    float* means = nullptr;          // [samples, O], each `means_stride` after the other
+    int64_t means_stride = 0;
   };
   // Consecutive samples.
   struct Samples {
