@@ -6,7 +6,6 @@ import { lower } from '../graph/passes/lower.js';
 import { bindAll, disposeAll, inferencePlan, ModelInstance } from '../models/instance.js';
 import { Model, type ModelOptions } from '../models/model.js';
 import { trainingPlan } from '../models/training_plan.js';
-import { controlBlock } from '../plan/control.js';
 import type { Plan } from '../plan/plan.js';
 import { RandomStream } from '../random.js';
 import type { DeviceBuffer } from '../runtime/buffer.js';
@@ -50,8 +49,8 @@ interface Prepared {
   readonly name: string;
   readonly images: number;
   readonly plan: Plan;
-  /** What the plan reads besides zeros, by buffer name; made when the device's memory is there. */
-  readonly contents: Readonly<Record<string, () => ArrayBufferView>>;
+  /** What the plan reads besides zeros, by buffer name; repeated as often as the buffer holds it. */
+  readonly contents: Readonly<Record<string, Float32Array>>;
   /** Buffers that exist already. */
   readonly existing?: Readonly<Record<string, DeviceBuffer>>;
 }
@@ -70,7 +69,7 @@ async function prepare(device: Device, { name, images, plan, contents, existing 
       // Pages that nothing was written to are all the same page of zeros, which is read from the cache.
       await place.fill();
     }
-    for (const [buffer, values] of Object.entries(contents)) await places[buffer]?.write(values());
+    for (const [buffer, values] of Object.entries(contents)) await fillWith(places[buffer] as DeviceBuffer, values);
     bindAll(program, places);
     const { workspace, scratch, prepared } = program.memory;
     return {
@@ -88,10 +87,19 @@ async function prepare(device: Device, { name, images, plan, contents, existing 
   }
 }
 
-function randomValues(count: number, name: string): Float32Array {
+async function fillWith(buffer: DeviceBuffer, values: Float32Array): Promise<void> {
+  for (let offset = 0; offset < buffer.bytes; offset += values.byteLength) {
+    await buffer.write(values.subarray(0, (buffer.bytes - offset) / values.BYTES_PER_ELEMENT), offset);
+  }
+}
+
+/** Few enough that they add nothing to the memory that is measured. */
+const randomCount = 2 ** 16;
+
+function randomValues(name: string): Float32Array {
   const random = new RandomStream(0, name);
-  const values = new Float32Array(count);
-  for (let index = 0; index < count; index++) values[index] = random.uniform(-1, 1);
+  const values = new Float32Array(randomCount);
+  for (let index = 0; index < randomCount; index++) values[index] = random.uniform(-1, 1);
   return values;
 }
 
@@ -102,12 +110,12 @@ export function gemmContestant(device: Device, precision: Precision): Promise<Co
   const graph = new Graph();
   const shape = [gemmSize, gemmSize];
   output('c', matmul(graph.input('a', shape), graph.input('b', shape)));
-  const values = randomValues(gemmSize * gemmSize, 'gemm');
+  const values = randomValues('gemm');
   return prepare(device, {
     name: `${precision} matrix product`,
     images: 0,
     plan: lower(graph, { name: 'gemm' }),
-    contents: { a: () => values, b: () => values },
+    contents: { a: values, b: values },
   });
 }
 
@@ -137,21 +145,19 @@ export function leastBytes(network: NetworkCase): number {
  * Throws ERR_KW_SHAPE for images that are too small, ERR_KW_OUT_OF_MEMORY, and what `Model` throws.
  */
 export async function networkContestant(device: Device, network: NetworkCase): Promise<Contestant> {
-  const { name, batch, imageSize } = network;
+  const { name, batch } = network;
   const model = new Model(network.model);
   const plan = networkPlan(model, network);
   const instance = new ModelInstance(model, device);
   try {
     await instance.initialize(0);
+    await instance.setControls({ step: 1 });
     const { parameters, state, control } = instance;
     const contestant = await prepare(device, {
       name,
       images: batch,
       plan,
-      contents: {
-        images: () => randomValues(batch * imageSize * imageSize * 3, 'images'),
-        control: () => controlBlock({ step: 1 }),
-      },
+      contents: { images: randomValues('images') },
       existing: { parameters, state, control },
     });
     return { ...contestant, [Symbol.dispose]: () => disposeAll([contestant, instance]) };

@@ -7,7 +7,7 @@ import type { NetworkCase } from './contestant.js';
 export interface MemoryFigures {
   /** Bytes that the plan and its kernels ask for. */
   readonly planned: number;
-  /** Bytes that the process's resident memory grew by at its peak. */
+  /** Bytes that the process's resident memory grew by, from before the network was made to the peak of its runs. */
   readonly measured: number;
 }
 
@@ -18,6 +18,9 @@ export interface MemoryQuestion {
   readonly threads: number;
 }
 
+/** The C library gives large pieces back when they are freed, instead of keeping tens of MB for the next one. */
+const givenBack = { MALLOC_MMAP_THRESHOLD_: String(2 ** 20), MALLOC_TRIM_THRESHOLD_: String(2 ** 20) };
+
 /**
  * Prepares the network in a process of its own, runs it, and gives the process's figures.
  * Throws ERR_KW_OUT_OF_MEMORY when the process was refused memory or killed for it, the signal's reason when that comes first, and
@@ -25,7 +28,10 @@ export interface MemoryQuestion {
  */
 export async function measureMemory(question: MemoryQuestion, signal?: AbortSignal): Promise<MemoryFigures> {
   const probe = fileURLToPath(new URL('./memory_probe.js', import.meta.url));
-  const child = spawn(process.execPath, [probe, JSON.stringify(question)], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, ['--expose-gc', probe, JSON.stringify(question)], {
+    env: { ...process.env, ...givenBack },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   const kill = (): void => void child.kill('SIGKILL');
   signal?.addEventListener('abort', kill, { once: true });
   let answer = '';

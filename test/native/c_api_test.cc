@@ -38,6 +38,7 @@ kw_device* open_cpu(int32_t threads = 1) {
 
 TEST_CASE("c api: from opening to the result") {
   CHECK(kw_abi_version() == KW_ABI_VERSION);
+  CHECK(kw_available_cores() >= 1);
   CHECK(kw_test_abi_version_from_c() == KW_ABI_VERSION);
   kw_device* device = open_cpu();
   CHECK(std::string(kw_device_name(device)) == "cpu");
