@@ -7,7 +7,7 @@
 
 #include "cpu/convolution.h"
 #include "cpu/cpu_backend.h"
-#include "cpu/depthwise_convolution.h"
+#include "cpu/depthwise_weight_gradient.h"
 #include "cpu/folded_normalization.h"
 #include "cpu/kernel.h"
 #include "cpu/mixed_input_conv2d.h"
@@ -52,8 +52,11 @@ class MixedConvolution : public Kernel {
     Options options = {.has_bias = has_bias, .weights = Options::Weights::preferred, .activations = x_.type, .finishing = finishing};
     expect_shape(context, "attention", attention_, {geometry.batch, grid_.mixtures(), grid_.cells});
     expect_type(context, "cells", context.input(tensors.cells));
-    convolution_ = is_depthwise(geometry) ? depthwise_convolution(geometry, pass, context.threads, options)
-                                          : samplewise_convolution(geometry, pass, context.threads, options);
+    if (pass == ConvolutionPass::backward_weight && has_large_depthwise_kernel(geometry)) {
+      convolution_ = depthwise_weight_gradient(geometry, context.threads, x_.type);
+    } else {
+      convolution_ = samplewise_convolution(geometry, pass, context.threads, options);
+    }
     auto placement = convolution_->offsets() ? place_cells(grid_, *convolution_->offsets()) : std::nullopt;
     if (!placement) {
       options.weights = Options::Weights::plain;
