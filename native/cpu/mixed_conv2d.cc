@@ -13,7 +13,7 @@
 
 #include "cpu/convolution.h"
 #include "cpu/cpu_backend.h"
-#include "cpu/depthwise_convolution.h"
+#include "cpu/depthwise_weight_gradient.h"
 #include "cpu/folded_normalization.h"
 #include "cpu/kernel.h"
 #include "cpu/mixed_input_conv2d.h"
@@ -112,9 +112,8 @@ class MixedConvolution : public Kernel {
     const CellGrid slice = sliced() ? slice_grid(grid_, slices_) : grid_;
     const ConvolutionGeometry convolved = slice_geometry(geometry, slice);
     const auto convolution = [&] {
-      return is_depthwise(convolved) && options.weights == Options::Weights::preferred
-                 ? depthwise_convolution(convolved, pass, of_lane.threads, options)
-                 : samplewise_convolution(convolved, pass, of_lane.threads, options);
+      return backward && has_large_depthwise_kernel(convolved) ? depthwise_weight_gradient(convolved, of_lane.threads, x_.type)
+                                                               : samplewise_convolution(convolved, pass, of_lane.threads, options);
     };
     convolutions_.push_back(convolution());
     const auto& offsets = convolutions_.front()->offsets();

@@ -25,6 +25,8 @@ inline const Case kCases[] = {
     {12, 18, 5, 8, 2, 2, 1, 3, {4, 3, 5, 5, 2}},     // groups
     {16, 32, 3, 6, 1, 1, 1, 2, {3, 16, 3, 3, 8}},    // groups with wide cells
     {16, 16, 3, 8, 1, 1, 1, 16, {4, 16, 3, 3, 1}},   // depth-wise
+    {70, 70, 7, 6, 1, 3, 1, 70, {3, 10, 7, 7, 1}},   // depth-wise, a large kernel, more channels than vectors have
+    {18, 18, 7, 9, 2, 3, 2, 18, {5, 18, 1, 1, 1}},   // the same with stride, dilation and cells of a position
     {20, 20, 3, 7, 2, 1, 1, 20, {3, 10, 3, 3, 1}},   // depth-wise, odd
     {64, 64, 3, 5, 2, 1, 1, 1, {6, 32, 1, 1, 32}},   // few positions: inputs are mixed, not weights
     {32, 64, 3, 6, 1, 2, 2, 1, {3, 32, 1, 1, 16}},   // the same with dilation
