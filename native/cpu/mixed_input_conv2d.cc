@@ -1,6 +1,7 @@
 #include "cpu/mixed_input_conv2d.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <optional>
 
@@ -63,23 +64,47 @@ struct MixedInput {
     }
   }
 
-  // u_j of one output cell, [rows, cell_in].
-  void mix_input(const float* x, const float* attention, int64_t cell, int64_t out_cell, float* mixed) const {
+  // u_j of one output cell, [rows, cell_in], for rows begin..end.
+  void mix_input(const float* x, const float* attention, int64_t cell, int64_t out_cell, int64_t begin, int64_t end, float* mixed) const {
     const int64_t channels = grid.cell_in;
-    parallel_for(threads, rows(), rows_per_thread(channels * product(geometry.kernel)), [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        float* to = mixed + row * channels;
-        std::fill(to, to + channels, 0.0f);
-        for_each_window(row, out_cell, [&](int64_t from, int64_t weight) { add_scaled(attention[weight + cell], x + from, channels, to); });
-      }
-    });
+    for (int64_t row = begin; row < end; ++row) {
+      float* to = mixed + row * channels;
+      std::fill(to, to + channels, 0.0f);
+      for_each_window(row, out_cell, [&](int64_t from, int64_t weight) { add_scaled(attention[weight + cell], x + from, channels, to); });
+    }
   }
 
-  // The gradient of u_j: dy times the cell, [rows, cell_in].
-  void mixed_gradient(const float* dy, const float* cells, int64_t cell, int64_t out_cell, float* dmixed) const {
-    check_onednn("a product with a cell",
-                 dnnl_sgemm('N', 'N', rows(), grid.cell_in, grid.cell_out, 1.0f, dy + out_cell * grid.cell_out, grid.out_channels,
-                            cells + cell * grid.cell_elements(), grid.cell_in, 0.0f, dmixed, grid.cell_in));
+  // The gradient of u_j: dy times the cell, [rows, cell_in], for rows begin..end.
+  dnnl_status_t mixed_gradient(const float* dy, const float* cells, int64_t cell, int64_t out_cell, int64_t begin, int64_t end,
+                               float* dmixed) const {
+    return dnnl_sgemm('N', 'N', end - begin, grid.cell_in, grid.cell_out, 1.0f, dy + begin * grid.out_channels + out_cell * grid.cell_out,
+                      grid.out_channels, cells + cell * grid.cell_elements(), grid.cell_in, 0.0f, dmixed + begin * grid.cell_in,
+                      grid.cell_in);
+  }
+
+  // Calls body(part, begin, end) on a range of 0..count for each thread, once: a region for every cell would be many short ones. Products
+  // within it run on one thread. The body returns oneDNN's status.
+  template <class Body>
+  void divide(int64_t count, const Body& body) const {
+    std::atomic<dnnl_status_t> worst = dnnl_success;
+    const auto parts = static_cast<int>(std::min<int64_t>(threads, count));
+#pragma omp parallel for num_threads(parts) schedule(static)
+    for (int part = 0; part < parts; ++part) {
+      const ThreadLimit limit(1);
+      const dnnl_status_t status = body(part, range_begin(count, parts, part), range_begin(count, parts, part + 1));
+      if (status != dnnl_success) worst = status;
+    }
+    check_onednn("a product with a cell", worst);
+  }
+  template <class Body>
+  dnnl_status_t for_each_cell(int64_t begin, int64_t end, const Body& body) const {
+    for (int64_t cell = begin; cell < end; ++cell) {
+      for (int64_t out_cell = 0; out_cell < out_cells(); ++out_cell) {
+        const dnnl_status_t status = body(cell, out_cell);
+        if (status != dnnl_success) return status;
+      }
+    }
+    return dnnl_success;
   }
 };
 
@@ -111,15 +136,14 @@ class MixedInputForward final : public Kernel {
       const auto* bias = memory.data<float>(*bias_);
       for (int64_t row = 0; row < mixed_.rows(); ++row) std::copy(bias, bias + grid.out_channels, y + row * grid.out_channels);
     }
-    const ThreadLimit limit(mixed_.threads);
-    for (int64_t cell = 0; cell < grid.cells; ++cell) {
-      for (int64_t out_cell = 0; out_cell < mixed_.out_cells(); ++out_cell) {
-        mixed_.mix_input(memory.data<float>(x_), memory.data<float>(attention_), cell, out_cell, u);
-        check_onednn("a product with a cell", dnnl_sgemm('N', 'T', mixed_.rows(), grid.cell_out, grid.cell_in, 1.0f, u, grid.cell_in,
-                                                         memory.data<float>(cells_) + cell * grid.cell_elements(), grid.cell_in,
-                                                         cell > 0 || bias_ ? 1.0f : 0.0f, y + out_cell * grid.cell_out, grid.out_channels));
-      }
-    }
+    mixed_.divide(mixed_.rows(), [&](int, int64_t begin, int64_t end) {
+      return mixed_.for_each_cell(0, grid.cells, [&](int64_t cell, int64_t out_cell) {
+        mixed_.mix_input(memory.data<float>(x_), memory.data<float>(attention_), cell, out_cell, begin, end, u);
+        return dnnl_sgemm('N', 'T', end - begin, grid.cell_out, grid.cell_in, 1.0f, u + begin * grid.cell_in, grid.cell_in,
+                          memory.data<float>(cells_) + cell * grid.cell_elements(), grid.cell_in, cell > 0 || bias_ ? 1.0f : 0.0f,
+                          y + begin * grid.out_channels + out_cell * grid.cell_out, grid.out_channels);
+      });
+    });
     if (epilogue_) finish_samples(memory, y, unfinished + unfinished_bytes());
   }
 
@@ -161,21 +185,20 @@ class MixedInputBackwardInput final : public Kernel {
     auto* dx = memory.data<float>(dx_);
     const auto* attention = memory.data<float>(attention_);
     std::memset(dx, 0, static_cast<size_t>(dx_.bytes()));
-    const ThreadLimit limit(mixed_.threads);
-    for (int64_t cell = 0; cell < grid.cells; ++cell) {
-      for (int64_t out_cell = 0; out_cell < mixed_.out_cells(); ++out_cell) {
-        mixed_.mixed_gradient(memory.data<float>(dy_), memory.data<float>(cells_), cell, out_cell, du);
-        // Windows of one sample overlap, those of different samples never do.
-        parallel_for(mixed_.threads, mixed_.geometry.batch, 1, [&](int64_t begin, int64_t end) {
-          for (int64_t row = begin * mixed_.positions(); row < end * mixed_.positions(); ++row) {
-            const float* source = du + row * grid.cell_in;
-            mixed_.for_each_window(row, out_cell, [&](int64_t place, int64_t weight) {
-              add_scaled(attention[weight + cell], source, grid.cell_in, dx + place);
-            });
-          }
-        });
-      }
-    }
+    // Windows of one sample overlap, those of different samples never do.
+    mixed_.divide(mixed_.geometry.batch, [&](int, int64_t first, int64_t last) {
+      const int64_t begin = first * mixed_.positions(), end = last * mixed_.positions();
+      return mixed_.for_each_cell(0, grid.cells, [&](int64_t cell, int64_t out_cell) {
+        const auto status = mixed_.mixed_gradient(memory.data<float>(dy_), memory.data<float>(cells_), cell, out_cell, begin, end, du);
+        for (int64_t row = begin; row < end; ++row) {
+          const float* source = du + row * grid.cell_in;
+          mixed_.for_each_window(row, out_cell, [&](int64_t place, int64_t weight) {
+            add_scaled(attention[weight + cell], source, grid.cell_in, dx + place);
+          });
+        }
+        return status;
+      });
+    });
   }
 
  private:
@@ -202,36 +225,35 @@ class MixedInputBackwardMixing final : public Kernel {
     if (accumulate_ && (context.input(4).buffer != dcells_.buffer || context.input(4).offset != dcells_.offset)) {
       context.fail("expected dcells in the accumulator's memory");
     }
-    context.reserve_scratch(2 * mixed_.mixed_bytes());
+    context.reserve_scratch(static_cast<size_t>(mixed_.threads) * mixed_.mixed_bytes());
   }
 
   void run(const Memory& memory) override {
     const CellGrid& grid = mixed_.grid;
-    auto* u = reinterpret_cast<float*>(memory.scratch());
-    auto* du = reinterpret_cast<float*>(memory.scratch() + mixed_.mixed_bytes());
     const auto* x = memory.data<float>(x_);
     const auto* dy = memory.data<float>(dy_);
     auto* dattention = memory.data<float>(dattention_);
     // A mixture whose window never meets the image has no gradient.
     std::memset(dattention, 0, static_cast<size_t>(dattention_.bytes()));
-    const ThreadLimit limit(mixed_.threads);
-    for (int64_t cell = 0; cell < grid.cells; ++cell) {
-      for (int64_t out_cell = 0; out_cell < mixed_.out_cells(); ++out_cell) {
-        mixed_.mix_input(x, memory.data<float>(attention_), cell, out_cell, u);
-        check_onednn("a cell's gradient",
-                     dnnl_sgemm('T', 'N', grid.cell_out, grid.cell_in, mixed_.rows(), 1.0f, dy + out_cell * grid.cell_out,
-                                grid.out_channels, u, grid.cell_in, accumulate_ || out_cell > 0 ? 1.0f : 0.0f,
-                                memory.data<float>(dcells_) + cell * grid.cell_elements(), grid.cell_in));
-        mixed_.mixed_gradient(dy, memory.data<float>(cells_), cell, out_cell, du);
-        parallel_for(mixed_.threads, mixed_.geometry.batch, 1, [&](int64_t begin, int64_t end) {
-          for (int64_t row = begin * mixed_.positions(); row < end * mixed_.positions(); ++row) {
-            const float* gradient = du + row * grid.cell_in;
-            mixed_.for_each_window(
-                row, out_cell, [&](int64_t place, int64_t weight) { dattention[weight + cell] += dot(gradient, x + place, grid.cell_in); });
-          }
-        });
-      }
-    }
+    // Each thread has cells of its own, and with them their gradients and their columns of dattention.
+    mixed_.divide(grid.cells, [&](int part, int64_t first, int64_t last) {
+      auto* u = reinterpret_cast<float*>(memory.scratch() + static_cast<size_t>(part) * mixed_.mixed_bytes());
+      return mixed_.for_each_cell(first, last, [&](int64_t cell, int64_t out_cell) {
+        mixed_.mix_input(x, memory.data<float>(attention_), cell, out_cell, 0, mixed_.rows(), u);
+        auto status = dnnl_sgemm('T', 'N', grid.cell_out, grid.cell_in, mixed_.rows(), 1.0f, dy + out_cell * grid.cell_out,
+                                 grid.out_channels, u, grid.cell_in, accumulate_ || out_cell > 0 ? 1.0f : 0.0f,
+                                 memory.data<float>(dcells_) + cell * grid.cell_elements(), grid.cell_in);
+        if (status != dnnl_success) return status;
+        float* du = u;  // which is done with
+        status = mixed_.mixed_gradient(dy, memory.data<float>(cells_), cell, out_cell, 0, mixed_.rows(), du);
+        for (int64_t row = 0; row < mixed_.rows(); ++row) {
+          const float* gradient = du + row * grid.cell_in;
+          mixed_.for_each_window(
+              row, out_cell, [&](int64_t place, int64_t weight) { dattention[weight + cell] += dot(gradient, x + place, grid.cell_in); });
+        }
+        return status;
+      });
+    });
   }
 
  private:
