@@ -262,8 +262,8 @@ bool mixes_input(const ConvolutionGeometry& geometry, const CellGrid& grid) {
   const auto cells = static_cast<double>(grid.cells);
   // Per output cell and element of a cell: one product for each cell and position, against mixing and convolving each mixture.
   const auto mixtures = static_cast<double>(grid.mixtures()) / static_cast<double>(grid.out_channels / grid.cell_out);
-  // Mixing inputs costs 1 / cell_out of the products: only worth it when that is little.
-  return grid.cell_out >= 32 && cells * positions < kProductAdvantage * mixtures * (cells + positions);
+  // Mixing inputs costs 1 / cell_out of the products: only worth it when that is little, and when an input is whole vectors.
+  return grid.cell_out >= 32 && grid.cell_in >= 16 && cells * positions < kProductAdvantage * mixtures * (cells + positions);
 }
 
 std::unique_ptr<Kernel> mixed_input_forward(const StepContext& context, const ConvolutionGeometry& geometry, const CellGrid& grid,
