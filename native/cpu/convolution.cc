@@ -125,14 +125,15 @@ std::optional<WeightOffsets> weight_offsets(const dnnl::memory::desc& desc, cons
 
 Convolution::Convolution(const ConvolutionGeometry& g, ConvolutionPass pass, int threads, const ConvolutionOptions& options) {
   const ThreadLimit limit(threads);
-  const bool has_bias = options.has_bias;
+  has_bias_ = options.has_bias;
   ConvolutionProblem problem;
   problem.x = activation_desc(g.batch, g.in_channels, g.size, options.types.x);
   problem.y = activation_desc(g.batch, g.out_channels, g.out_size, options.types.y);
   problem.weight = options.weight ? *options.weight : dnnl::memory::desc(weight_dims(g), onednn_type(options.types.weight), Tag::any);
   problem.adds_to_y = options.adds_to_y;
+  if (options.scales) problem.channel = activation_desc(1, g.out_channels, std::vector<int64_t>(g.size.size(), 1), DataType::float32);
   problem.activation = options.activation;
-  if (has_bias) problem.bias = dnnl::memory::desc({g.out_channels}, kFloat, Tag::a);
+  if (has_bias_) problem.bias = dnnl::memory::desc({g.out_channels}, kFloat, Tag::a);
   problem.stride = g.stride;
   problem.padding = g.padding;
   for (const int64_t dilation : g.dilation) problem.dilation.push_back(dilation - 1);  // oneDNN counts the gaps
@@ -151,20 +152,23 @@ Convolution::Convolution(const ConvolutionGeometry& g, ConvolutionPass pass, int
       break;
   }
   arguments.push_back({DNNL_ARG_SCRATCHPAD, prepared_.scratchpad});
-  if (has_bias) arguments.push_back({DNNL_ARG_BIAS, problem.bias});
+  if (has_bias_) arguments.push_back({DNNL_ARG_BIAS, problem.bias});
+  for (int position = 0; options.scales && position < 2; ++position) {
+    arguments.push_back({DNNL_ARG_ATTR_MULTIPLE_POST_OP(position) | DNNL_ARG_SRC_1, problem.channel});
+  }
   bound_.emplace(prepared_.primitive, arguments);
 }
 
-dnnl_status_t Convolution::run(const void* x, const void* weight, const void* y, const void* bias, void* scratchpad) noexcept {
-  return bound_->run({x, weight, y, scratchpad, bias});
+dnnl_status_t Convolution::run(const void* x, const void* weight, const void* y, const ConvolutionVectors& vectors,
+                               void* scratchpad) noexcept {
+  return has_bias_ ? bound_->run({x, weight, y, scratchpad, vectors.bias, vectors.factor, vectors.shift})
+                   : bound_->run({x, weight, y, scratchpad, vectors.factor, vectors.shift});
 }
 
-ConvolutionTypes computed_types(const ConvolutionGeometry& geometry, ConvolutionPass pass, int threads, DataType activations,
-                                bool finished) {
+ConvolutionTypes computed_types(const ConvolutionGeometry& geometry, ConvolutionPass pass, int threads, DataType activations) {
   if (activations == DataType::float32) return {};
   ConvolutionTypes types = {DataType::bfloat16, DataType::bfloat16, DataType::bfloat16};
   if (pass == ConvolutionPass::backward_weight) types.weight = DataType::float32;
-  if (finished) types.y = DataType::float32;
   try {
     if (!Convolution(geometry, pass, threads, {.types = types}).slow()) return types;
   } catch (const Error& error) {

@@ -53,8 +53,17 @@ struct ConvolutionOptions {
   bool has_bias = false;
   ConvolutionTypes types = {};
   std::optional<dnnl::memory::desc> weight = {};  // a layout; without, that which oneDNN prefers
-  bool adds_to_y = false;                         // forward only: y += x * weight
-  Activation activation = Activation::none;       // forward only
+  // Forward only: y += x * weight, or y = x * weight * factor + shift for each channel; then the activation.
+  bool adds_to_y = false;
+  bool scales = false;
+  Activation activation = Activation::none;
+};
+
+// Each [O], and null where the pass has none.
+struct ConvolutionVectors {
+  const float* bias = nullptr;
+  const float* factor = nullptr;
+  const float* shift = nullptr;
 };
 
 // One pass over a batch with one weight.
@@ -71,17 +80,17 @@ class Convolution {
 
   // `x` and `y` are the activation, or its gradient, on the input and on the output side; the pass decides what it writes. To be called
   // under a ThreadLimit of the constructor's threads, or, when that is 1, from within a parallel region.
-  dnnl_status_t run(const void* x, const void* weight, const void* y, const void* bias, void* scratchpad) noexcept;
+  dnnl_status_t run(const void* x, const void* weight, const void* y, const ConvolutionVectors& vectors, void* scratchpad) noexcept;
 
  private:
   PreparedPrimitive prepared_;
+  bool has_bias_;
   std::optional<BoundPrimitive> bound_;
 };
 
 // The types for activations of `activations`: bfloat16 throughout where this processor has a fast implementation of that, else float32, and
-// the activations are to be converted. `finished`: a forward pass whose y stays float32, for an epilogue of ours.
-ConvolutionTypes computed_types(const ConvolutionGeometry& geometry, ConvolutionPass pass, int threads, DataType activations,
-                                bool finished = false);
+// the activations are to be converted.
+ConvolutionTypes computed_types(const ConvolutionGeometry& geometry, ConvolutionPass pass, int threads, DataType activations);
 
 // Refuses activations that are not both float32 or both bfloat16 (invalid_plan); returns their type.
 DataType activation_type(const StepContext& context, const Tensor& x, const Tensor& y);

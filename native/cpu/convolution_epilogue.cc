@@ -14,15 +14,6 @@ namespace {
 // Sums over more rows than this are sums of sums, which keeps their rounding errors small.
 constexpr int64_t kRowsOfRun = 64;
 
-struct Bounds {
-  float least, most;
-};
-
-Bounds bounds_of(Activation activation) {
-  constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  return {activation == Activation::none ? -kInfinity : 0.0f, activation == Activation::relu6 ? 6.0f : kInfinity};
-}
-
 // The order of the comparisons lets a NaN through.
 [[gnu::always_inline]] inline float limited(float value, Bounds bounds) {
   const float above = bounds.least > value ? bounds.least : value;
@@ -42,53 +33,71 @@ KW_WIDE void finish_row(const Epilogue& epilogue, Bounds bounds, const float* x,
   }
 }
 
-KW_WIDE void add_to(const float* from, int64_t count, float* to) {
+template <class T>
+KW_WIDE void add_to(const T* from, int64_t count, float* to) {
 #pragma omp simd
-  for (int64_t i = 0; i < count; ++i) to[i] += from[i];
+  for (int64_t i = 0; i < count; ++i) to[i] += static_cast<float>(from[i]);
 }
 
-// One thread's rows; `sums` (may be null) [2][channels] ends with the totals first.
-template <class T>
-void finish_rows(const Epilogue& epilogue, const float* x, int64_t rows, const T* residual, T* y, float* sums) {
-  const Bounds bounds = bounds_of(epilogue.activation);
-  const int64_t channels = epilogue.channels;
-  float* run = sums ? sums + channels : nullptr;
-  if (sums) std::fill(sums, sums + channels, 0.0f);
+// Calls row(index, sums of its run) for one thread's rows; `sums` [2][channels] begins with the totals afterwards.
+template <class Row>
+void sum_rows(int64_t rows, int64_t channels, float* sums, const Row& row) {
+  float* run = sums + channels;
+  std::fill(sums, sums + channels, 0.0f);
   for (int64_t first = 0; first < rows; first += kRowsOfRun) {
-    const int64_t last = std::min(first + kRowsOfRun, rows);
-    if (sums) std::fill(run, run + channels, 0.0f);
-    for (int64_t row = first; row < last; ++row) {
-      const float* from = x + row * channels;
-      T* to = y + row * channels;
-      const T* added = residual ? residual + row * channels : nullptr;
-      if (residual) {
-        sums ? finish_row<T, true, true>(epilogue, bounds, from, added, to, run)
-             : finish_row<T, true, false>(epilogue, bounds, from, added, to, nullptr);
-      } else {
-        sums ? finish_row<T, false, true>(epilogue, bounds, from, nullptr, to, run)
-             : finish_row<T, false, false>(epilogue, bounds, from, nullptr, to, nullptr);
-      }
-    }
-    if (sums) add_to(run, channels, sums);
+    std::fill(run, run + channels, 0.0f);
+    for (int64_t index = first; index < std::min(first + kRowsOfRun, rows); ++index) row(index, run);
+    add_to(run, channels, sums);
   }
+}
+
+int64_t parts_of(int threads, int64_t rows, int64_t channels) { return std::clamp<int64_t>(rows / rows_per_thread(channels), 1, threads); }
+
+// Of the parts' sums, each [2][channels].
+void means_of(float* sums, int64_t parts, int64_t rows, int64_t channels, float* means) {
+  for (int64_t part = 1; part < parts; ++part) add_to(sums + part * 2 * channels, channels, sums);
+  for (int64_t c = 0; c < channels; ++c) means[c] = sums[c] / static_cast<float>(rows);
 }
 
 template <class T>
 void finish_all(int threads, const Epilogue& epilogue, const float* x, int64_t rows, const T* residual, T* y, float* means,
                 std::byte* scratch) {
+  const Bounds bounds = bounds_of(epilogue.activation);
   const int64_t channels = epilogue.channels;
-  const int64_t parts = std::clamp<int64_t>(rows / rows_per_thread(channels), 1, threads);
+  const int64_t parts = parts_of(threads, rows, channels);
   auto* sums = reinterpret_cast<float*>(scratch);
   parallel_for(threads, parts, 1, [&](int64_t begin, int64_t end) {
     for (int64_t part = begin; part < end; ++part) {
-      const int64_t first = range_begin(rows, parts, part), last = range_begin(rows, parts, part + 1);
-      finish_rows(epilogue, x + first * channels, last - first, residual ? residual + first * channels : nullptr, y + first * channels,
-                  means ? sums + part * 2 * channels : nullptr);
+      const int64_t first = range_begin(rows, parts, part), count = range_begin(rows, parts, part + 1) - first;
+      const auto at = [&](auto* data, int64_t row) { return data + (first + row) * channels; };
+      if (means) {
+        sum_rows(count, channels, sums + part * 2 * channels, [&](int64_t row, float* run) {
+          residual ? finish_row<T, true, true>(epilogue, bounds, at(x, row), at(residual, row), at(y, row), run)
+                   : finish_row<T, false, true>(epilogue, bounds, at(x, row), nullptr, at(y, row), run);
+        });
+        continue;
+      }
+      for (int64_t row = 0; row < count; ++row) {
+        residual ? finish_row<T, true, false>(epilogue, bounds, at(x, row), at(residual, row), at(y, row), nullptr)
+                 : finish_row<T, false, false>(epilogue, bounds, at(x, row), nullptr, at(y, row), nullptr);
+      }
     }
   });
-  if (!means) return;
-  for (int64_t part = 1; part < parts; ++part) add_to(sums + part * 2 * channels, channels, sums);
-  for (int64_t c = 0; c < channels; ++c) means[c] = sums[c] / static_cast<float>(rows);
+  if (means) means_of(sums, parts, rows, channels, means);
+}
+
+template <class T>
+void means_of_rows(int threads, const T* y, int64_t rows, int64_t channels, float* means, std::byte* scratch) {
+  const int64_t parts = parts_of(threads, rows, channels);
+  auto* sums = reinterpret_cast<float*>(scratch);
+  parallel_for(threads, parts, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t part = begin; part < end; ++part) {
+      const int64_t first = range_begin(rows, parts, part);
+      sum_rows(range_begin(rows, parts, part + 1) - first, channels, sums + part * 2 * channels,
+               [&](int64_t row, float* run) { add_to(y + (first + row) * channels, channels, run); });
+    }
+  });
+  means_of(sums, parts, rows, channels, means);
 }
 
 KW_WIDE void widen_range(const bfloat16* from, int64_t count, float* to) {
@@ -102,6 +111,11 @@ KW_WIDE void narrow_range(const float* from, int64_t count, bfloat16* to) {
 }
 
 }  // namespace
+
+Bounds bounds_of(Activation activation) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  return {activation == Activation::none ? -kInfinity : 0.0f, activation == Activation::relu6 ? 6.0f : kInfinity};
+}
 
 Activation activation_of(const StepContext& context) {
   const std::string name = context.text("activation");
@@ -117,6 +131,14 @@ void finish(int threads, const Epilogue& epilogue, const float* x, int64_t rows,
     finish_all(threads, epilogue, x, rows, static_cast<const bfloat16*>(residual), static_cast<bfloat16*>(y), means, scratch);
   } else {
     finish_all(threads, epilogue, x, rows, static_cast<const float*>(residual), static_cast<float*>(y), means, scratch);
+  }
+}
+
+void channel_means(int threads, const void* y, DataType type, int64_t rows, int64_t channels, float* means, std::byte* scratch) {
+  if (type == DataType::bfloat16) {
+    means_of_rows(threads, static_cast<const bfloat16*>(y), rows, channels, means, scratch);
+  } else {
+    means_of_rows(threads, static_cast<const float*>(y), rows, channels, means, scratch);
   }
 }
 

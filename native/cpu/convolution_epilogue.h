@@ -12,6 +12,12 @@ namespace kw::cpu {
 
 enum class Activation { none, relu, relu6 };
 
+// What an activation leaves a value between.
+struct Bounds {
+  float least, most;
+};
+Bounds bounds_of(Activation activation);
+
 // The attribute `activation`: 'none', 'relu' or 'relu6'.
 Activation activation_of(const StepContext& context);
 
@@ -27,6 +33,9 @@ struct Epilogue {
 // be x. `means` (may be null) [channels] are those of y before it is rounded.
 void finish(int threads, const Epilogue& epilogue, const float* x, int64_t rows, DataType type, const void* residual, void* y, float* means,
             std::byte* scratch);
+// The means over the rows of y [rows, channels], float32 or bfloat16.
+void channel_means(int threads, const void* y, DataType type, int64_t rows, int64_t channels, float* means, std::byte* scratch);
+// Enough for either.
 size_t finish_scratch_bytes(int threads, int64_t channels);
 
 void widen(int threads, const bfloat16* from, int64_t count, float* to);

@@ -45,6 +45,7 @@ class NormalizedEpilogue {
   // Also the output `means`? [N,O], the second.
   NormalizedEpilogue(const StepContext& context, size_t first, const Tensor& y);
 
+  Activation activation() const { return normalization_.activation(); }
   const Tensor* residual() const { return normalization_.residual(); }
   const Tensor* means() const { return means_; }
   size_t scratch_bytes() const;

@@ -8,6 +8,7 @@
 
 #include "cpu/convolution.h"
 #include "cpu/cpu_backend.h"
+#include "cpu/depthwise_convolution.h"
 #include "cpu/folded_normalization.h"
 #include "cpu/kernel.h"
 #include "cpu/mixed_input_conv2d.h"
@@ -67,26 +68,26 @@ class MixedConvolution : public Kernel {
   };
 
   MixedConvolution(const StepContext& context, ConvolutionPass pass, const ConvolutionGeometry& geometry, const Tensors& tensors,
-                   bool has_bias, bool finished)
+                   bool has_bias, const std::optional<SampleConvolution::Finishing>& finishing)
       : geometry_(geometry),
         grid_(cell_grid(context, context.input(tensors.cells).shape, geometry.weight_shape())),
         x_(tensors.x),
         y_(tensors.y),
         attention_(tensors.attention) {
-    using Options = SamplewiseConvolution::Options;
-    Options options = {.has_bias = has_bias, .weights = Options::Weights::preferred, .activations = x_.type, .finished = finished};
+    using Options = SampleConvolution::Options;
+    Options options = {.has_bias = has_bias, .weights = Options::Weights::preferred, .activations = x_.type, .finishing = finishing};
     expect_shape(context, "attention", attention_, {geometry.batch, grid_.mixtures(), grid_.cells});
     expect_type(context, "cells", context.input(tensors.cells));
     // An epilogue wants all channels.
-    if (!finished) slices_ = slices_of(geometry, grid_, pass, pass == ConvolutionPass::backward_weight ? DataType::float32 : x_.type);
+    if (!finishing) slices_ = slices_of(geometry, grid_, pass, pass == ConvolutionPass::backward_weight ? DataType::float32 : x_.type);
     const CellGrid slice = sliced() ? slice_grid(grid_, slices_) : grid_;
     const ConvolutionGeometry convolved = slice_geometry(geometry, slice);
-    convolution_.emplace(convolved, pass, context.threads, options);
-    const auto offsets = weight_offsets(convolution_->weight_desc(), convolved);
-    auto placement = offsets ? place_cells(slice, *offsets) : std::nullopt;
+    convolution_ = is_depthwise(geometry) ? depthwise_convolution(geometry, pass, context.threads, options)
+                                          : samplewise_convolution(convolved, pass, context.threads, options);
+    auto placement = convolution_->offsets() ? place_cells(slice, *convolution_->offsets()) : std::nullopt;
     if (!placement) {
       options.weights = Options::Weights::plain;
-      convolution_.emplace(convolved, pass, context.threads, options);
+      convolution_ = samplewise_convolution(convolved, pass, context.threads, options);
       placement = place_cells(slice, plain_weight_offsets(slice.out_channels, slice.kernel_height, slice.kernel_width, slice.in_channels));
     }
     const auto weight_bytes = static_cast<int64_t>((convolution_->weight_bytes() + 63) / 64 * 64);
@@ -157,7 +158,7 @@ class MixedConvolution : public Kernel {
   const Tensor& x_;
   const Tensor& y_;
   const Tensor& attention_;
-  std::optional<SamplewiseConvolution> convolution_;
+  std::unique_ptr<SampleConvolution> convolution_;
   std::optional<CellMixing> mixing_;
   int64_t weight_stride_ = 0;
   int64_t chunk_ = 0;
@@ -191,7 +192,7 @@ class MixThenConvolve final : public MixedConvolution {
  public:
   MixThenConvolve(const StepContext& context, ConvolutionPass pass, const ConvolutionGeometry& geometry, const Tensors& tensors,
                   const Tensor* bias, const NormalizedEpilogue* epilogue)
-      : MixedConvolution(context, pass, geometry, tensors, bias != nullptr, epilogue != nullptr), bias_(bias) {
+      : MixedConvolution(context, pass, geometry, tensors, bias != nullptr, finishing(epilogue)), bias_(bias) {
     if (bias) expect_shape(context, "bias", *bias, {geometry.out_channels});
     size_t bytes = weight_bytes() + slice_bytes() + std::max(mixing_->mix_scratch_bytes(), convolution_->scratch_bytes());
     if (epilogue) {
@@ -206,7 +207,7 @@ class MixThenConvolve final : public MixedConvolution {
     auto* weights = reinterpret_cast<float*>(memory.scratch());
     std::byte* slice = memory.scratch() + weight_bytes();
     std::byte* scratch = slice + slice_bytes();
-    SamplewiseConvolution::Finish finish{};
+    SampleConvolution::Finish finish{};
     if (epilogue_) {
       finish.epilogue = epilogue_->prepare(memory, scratch);
       scratch += epilogue_->scratch_bytes();
@@ -251,6 +252,11 @@ class MixThenConvolve final : public MixedConvolution {
   }
 
  private:
+  static std::optional<SampleConvolution::Finishing> finishing(const NormalizedEpilogue* epilogue) {
+    if (!epilogue) return std::nullopt;
+    return SampleConvolution::Finishing{epilogue->activation(), epilogue->residual() != nullptr};
+  }
+
   // The bias of a normalized convolution is part of its epilogue.
   static std::unique_ptr<Kernel> make_forward(const StepContext& context, const NormalizedEpilogue* epilogue) {
     const Tensor& x = context.input(0);
@@ -273,7 +279,7 @@ class MixedBackwardMixing final : public MixedConvolution {
  public:
   MixedBackwardMixing(const StepContext& context, const ConvolutionGeometry& geometry)
       : MixedConvolution(context, ConvolutionPass::backward_weight, geometry, {context.input(0), context.input(1), context.input(2), 3},
-                         false, false),
+                         false, std::nullopt),
         dattention_(context.output(0)),
         dcells_(context.output(1)),
         accumulator_(context.has_input(4) ? &context.input(4) : nullptr) {

@@ -67,6 +67,10 @@ void append_eltwise(dnnl::post_ops& after, dnnl::algorithm algorithm, float alph
 dnnl::primitive_attr forward_attributes(const ConvolutionProblem& problem) {
   dnnl::post_ops after;
   if (problem.adds_to_y) after.append_sum();
+  if (!problem.channel.is_zero()) {
+    after.append_binary(dnnl::algorithm::binary_mul, problem.channel);
+    after.append_binary(dnnl::algorithm::binary_add, problem.channel);
+  }
   if (problem.activation == Activation::relu) append_eltwise(after, dnnl::algorithm::eltwise_relu, 0.0f, 0.0f);
   if (problem.activation == Activation::relu6) append_eltwise(after, dnnl::algorithm::eltwise_clip, 0.0f, 6.0f);
   auto attributes = user_scratchpad();

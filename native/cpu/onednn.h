@@ -57,8 +57,10 @@ enum class ConvolutionPass { forward, backward_input, backward_weight };
 struct ConvolutionProblem {
   dnnl::memory::desc x, weight, bias, y;  // gradients have the layout of what they belong to; a zero `bias` is none
   dnnl::memory::dims stride, dilation, padding;
-  // Of forward passes: y += what the convolution gives; then the activation.
+  // Of forward passes: y += what the convolution gives, or y = that times a vector plus another one, both laid out like `channel` unless
+  // that is zero; then the activation.
   bool adds_to_y = false;
+  dnnl::memory::desc channel;
   Activation activation = Activation::none;
 };
 

@@ -1,8 +1,11 @@
+// Sample-wise convolutions by oneDNN: one sample for each thread, and those that are left over by all threads together.
 #include "cpu/sample_convolution.h"
 
 #include <omp.h>
 
 #include <algorithm>
+#include <utility>
+#include <vector>
 
 namespace kw::cpu {
 
@@ -16,7 +19,39 @@ const std::byte* at(const void* first, int64_t elements, DataType type) {
   return static_cast<const std::byte*>(first) + elements * element_bytes(type);
 }
 
-}  // namespace
+class SamplewiseConvolution final : public SampleConvolution {
+ public:
+  SamplewiseConvolution(const ConvolutionGeometry& geometry, ConvolutionPass pass, int threads, const Options& options);
+
+  void run(const Samples& samples, std::byte* scratch) override;
+
+ private:
+  struct Worker {
+    int threads;
+    Convolution convolution;
+    std::optional<Reorder> reorder;
+  };
+  ConvolutionOptions primitive_options() const;
+  bool keeps_implementation(const ConvolutionGeometry& sample) const;
+  Worker make_worker(const ConvolutionGeometry& sample, int threads, const std::optional<dnnl::memory::desc>& weight) const;
+  size_t scratchpad_bytes(const Worker& worker) const;
+  dnnl_status_t run_sample(Worker& worker, const Samples& samples, int64_t sample, std::byte* scratch);
+  dnnl_status_t convolve(Worker& worker, const void* x, const void* weight, const void* y, const Samples& samples, std::byte* scratch);
+
+  ConvolutionPass pass_;
+  int threads_;
+  Options options_;
+  ConvolutionTypes types_;  // that oneDNN computes with
+  int64_t x_elements_, y_elements_, out_channels_;
+  bool widens_;                     // bfloat16 activations, float32 computation
+  bool fused_;                      // oneDNN does the epilogue, but for the means
+  bool staged_x_, staged_y_;        // pass through float32 memory
+  std::vector<Worker> workers_;     // one for each thread
+  std::optional<Worker> together_;  // runs one sample on all threads
+  // Of a worker: its copy of x, of y, and of its weight in oneDNN's layout; then the scratchpads of whatever runs.
+  size_t staged_x_bytes_ = 0, staged_y_bytes_ = 0, converted_bytes_ = 0;
+  size_t worker_bytes_ = 0;
+};
 
 SamplewiseConvolution::SamplewiseConvolution(const ConvolutionGeometry& geometry, ConvolutionPass pass, int threads, const Options& options)
     : pass_(pass),
@@ -26,10 +61,13 @@ SamplewiseConvolution::SamplewiseConvolution(const ConvolutionGeometry& geometry
       y_elements_(geometry.out_sample_elements()),
       out_channels_(geometry.out_channels) {
   const ConvolutionGeometry sample = geometry.with_batch(1);
-  types_ = computed_types(sample, pass, 1, options.activations, options.finished);
+  types_ = computed_types(sample, pass, 1, options.activations);
   widens_ = options.activations != types_.x;
+  // A residual may lie where y is to be, which oneDNN would overwrite.
+  fused_ = options.finishing && !options.finishing->residual && !widens_ && keeps_implementation(sample);
   staged_x_ = widens_;
-  staged_y_ = widens_ || options.finished;
+  staged_y_ = widens_ || (options.finishing && !fused_);
+  if (staged_y_ && pass == ConvolutionPass::forward) types_.y = DataType::float32;
   if (staged_x_) staged_x_bytes_ = float_bytes(x_elements_);
   if (staged_y_) staged_y_bytes_ = float_bytes(y_elements_);
 
@@ -45,8 +83,10 @@ SamplewiseConvolution::SamplewiseConvolution(const ConvolutionGeometry& geometry
   }
   const Worker& any = workers_.empty() ? *together_ : workers_.front();
   const bool plain = options.weights == Options::Weights::plain;
-  weight_desc_ = plain ? plain_weight_desc(sample) : any.convolution.weight_desc();
+  const auto weight_desc = plain ? plain_weight_desc(sample) : any.convolution.weight_desc();
   weight_type_ = plain ? DataType::float32 : types_.weight;
+  weight_bytes_ = weight_desc.get_size();
+  if (sample.kernel.size() == 2) offsets_ = weight_offsets(weight_desc, sample);
   if (any.reorder) converted_bytes_ = aligned(any.convolution.weight_desc().get_size());
   const size_t copies = staged_x_bytes_ + staged_y_bytes_ + converted_bytes_;
   for (const Worker& worker : workers_) worker_bytes_ = std::max(worker_bytes_, copies + scratchpad_bytes(worker));
@@ -54,10 +94,27 @@ SamplewiseConvolution::SamplewiseConvolution(const ConvolutionGeometry& geometry
   if (together_) scratch_bytes_ = std::max(scratch_bytes_, copies + scratchpad_bytes(*together_));
 }
 
+ConvolutionOptions SamplewiseConvolution::primitive_options() const {
+  ConvolutionOptions options = {.has_bias = options_.has_bias, .types = types_};
+  if (fused_) {
+    options.scales = true;
+    options.activation = options_.finishing->activation;
+  }
+  return options;
+}
+
+// What follows a convolution can cost oneDNN its fast implementation.
+bool SamplewiseConvolution::keeps_implementation(const ConvolutionGeometry& sample) const {
+  const ConvolutionOptions plain = {.types = types_};
+  const ConvolutionOptions fused = {.types = types_, .scales = true, .activation = options_.finishing->activation};
+  return Convolution(sample, pass_, 1, plain).implementation() == Convolution(sample, pass_, 1, fused).implementation();
+}
+
 SamplewiseConvolution::Worker SamplewiseConvolution::make_worker(const ConvolutionGeometry& sample, int threads,
                                                                  const std::optional<dnnl::memory::desc>& weight) const {
-  Worker worker{threads, Convolution(sample, pass_, threads, {.has_bias = options_.has_bias, .types = types_, .weight = weight}),
-                std::nullopt};
+  ConvolutionOptions options = primitive_options();
+  options.weight = weight;
+  Worker worker{threads, Convolution(sample, pass_, threads, options), std::nullopt};
   const auto plain = plain_weight_desc(sample);
   const auto& preferred = worker.convolution.weight_desc();
   if (options_.weights == Options::Weights::plain && preferred != plain) {
@@ -69,14 +126,16 @@ SamplewiseConvolution::Worker SamplewiseConvolution::make_worker(const Convoluti
 
 size_t SamplewiseConvolution::scratchpad_bytes(const Worker& worker) const {
   const size_t reorder = worker.reorder ? worker.reorder->scratchpad_bytes() : 0;
-  const size_t finish = options_.finished ? finish_scratch_bytes(worker.threads, out_channels_) : 0;
+  const size_t finish = options_.finishing ? finish_scratch_bytes(worker.threads, out_channels_) : 0;
   return aligned(std::max({worker.convolution.scratchpad_bytes(), reorder, finish}));
 }
 
 // With the weight converted on its way in or out.
-dnnl_status_t SamplewiseConvolution::convolve(Worker& worker, const void* x, const void* weight, const void* y, const float* bias,
+dnnl_status_t SamplewiseConvolution::convolve(Worker& worker, const void* x, const void* weight, const void* y, const Samples& samples,
                                               std::byte* scratch) {
-  if (!worker.reorder) return worker.convolution.run(x, weight, y, bias, scratch);
+  const ConvolutionVectors vectors = {samples.bias, fused_ ? samples.finish->epilogue.factor : nullptr,
+                                      fused_ ? samples.finish->epilogue.shift : nullptr};
+  if (!worker.reorder) return worker.convolution.run(x, weight, y, vectors, scratch);
   std::byte* converted = scratch;
   std::byte* scratchpad = scratch + converted_bytes_;
   const bool out = pass_ == ConvolutionPass::backward_weight;
@@ -84,7 +143,7 @@ dnnl_status_t SamplewiseConvolution::convolve(Worker& worker, const void* x, con
     const dnnl_status_t status = worker.reorder->run(weight, converted, scratchpad);
     if (status != dnnl_success) return status;
   }
-  const dnnl_status_t status = worker.convolution.run(x, converted, y, bias, scratchpad);
+  const dnnl_status_t status = worker.convolution.run(x, converted, y, vectors, scratchpad);
   if (status != dnnl_success || !out) return status;
   return worker.reorder->run(converted, const_cast<void*>(weight), scratchpad);
 }
@@ -102,9 +161,12 @@ dnnl_status_t SamplewiseConvolution::run_sample(Worker& worker, const Samples& s
   if (staged_x_ && reads_x) widen(worker.threads, static_cast<const bfloat16*>(x), x_elements_, x_copy);
   if (staged_y_ && reads_y) widen(worker.threads, static_cast<const bfloat16*>(y), y_elements_, y_copy);
   const dnnl_status_t status =
-      convolve(worker, staged_x_ ? x_copy : x, weight, staged_y_ ? static_cast<const void*>(y_copy) : y, samples.bias, scratch);
+      convolve(worker, staged_x_ ? x_copy : x, weight, staged_y_ ? static_cast<const void*>(y_copy) : y, samples, scratch);
   if (status != dnnl_success) return status;
-  if (samples.finish) {
+  if (fused_) {
+    float* means = samples.finish->means;
+    if (means) channel_means(worker.threads, y, type, y_elements_ / out_channels_, out_channels_, means + sample * out_channels_, scratch);
+  } else if (samples.finish) {
     const Finish& after = *samples.finish;
     finish(worker.threads, after.epilogue, y_copy, y_elements_ / out_channels_, type,
            after.residual ? at(after.residual, sample * y_elements_, type) : nullptr, const_cast<void*>(y),
@@ -136,6 +198,13 @@ void SamplewiseConvolution::run(const Samples& samples, std::byte* scratch) {
     status = run_sample(*together_, samples, sample, scratch);
   }
   check_onednn("a sample-wise convolution", status);
+}
+
+}  // namespace
+
+std::unique_ptr<SampleConvolution> samplewise_convolution(const ConvolutionGeometry& geometry, ConvolutionPass pass, int threads,
+                                                          const SampleConvolution::Options& options) {
+  return std::make_unique<SamplewiseConvolution>(geometry, pass, threads, options);
 }
 
 }  // namespace kw::cpu

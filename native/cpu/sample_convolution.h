@@ -1,31 +1,37 @@
-// One pass over many samples, each with its own weight: one sample for each thread, and those that are left over by all threads together.
+// One pass of a convolution over many samples, each with its own weight: what mixed convolutions need of it.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
-#include <vector>
 
 #include "cpu/convolution.h"
 
 namespace kw::cpu {
 
-class SamplewiseConvolution {
+class SampleConvolution {
  public:
+  // Of a forward pass that ends in an epilogue.
+  struct Finishing {
+    Activation activation = Activation::none;
+    bool residual = false;
+  };
   struct Options {
     bool has_bias = false;
-    // How the weights come and go: as float32 [O,kernel,C/groups], converted on the way where oneDNN wants them otherwise, or as it wants
+    // How the weights come and go: as float32 [O,kernel,C/groups], converted on the way where the pass wants them otherwise, or as it wants
     // them.
     enum class Weights { plain, preferred } weights = Weights::plain;
     DataType activations = DataType::float32;
-    bool finished = false;  // `run` will be given an epilogue
+    std::optional<Finishing> finishing = {};
   };
-  // `geometry` with the whole batch.
-  SamplewiseConvolution(const ConvolutionGeometry& geometry, ConvolutionPass pass, int threads, const Options& options);
 
-  const dnnl::memory::desc& weight_desc() const { return weight_desc_; }  // of the weights that `run` sees
+  virtual ~SampleConvolution() = default;
+
   DataType weight_type() const { return weight_type_; }
-  size_t weight_bytes() const { return weight_desc_.get_size(); }
+  size_t weight_bytes() const { return weight_bytes_; }  // of one sample's
+  // Of a weight of two spatial dimensions. Nothing when the layout is not made of blocks, or has more elements than the weight.
+  const std::optional<WeightOffsets>& offsets() const { return offsets_; }
   size_t scratch_bytes() const { return scratch_bytes_; }
 
   // What the forward pass does to each sample's result, on the same thread, while it is in cache.
@@ -42,37 +48,20 @@ class SamplewiseConvolution {
     int64_t weight_stride;  // elements
     const void* y;
     const float* bias = nullptr;
-    const Finish* finish = nullptr;  // exactly when Options::finished
+    const Finish* finish = nullptr;  // exactly with Options::finishing
   };
   // Throws kw::Error when oneDNN fails.
-  void run(const Samples& samples, std::byte* scratch);
+  virtual void run(const Samples& samples, std::byte* scratch) = 0;
 
- private:
-  struct Worker {
-    int threads;
-    Convolution convolution;
-    std::optional<Reorder> reorder;
-  };
-  Worker make_worker(const ConvolutionGeometry& sample, int threads, const std::optional<dnnl::memory::desc>& weight) const;
-  size_t scratchpad_bytes(const Worker& worker) const;
-  dnnl_status_t run_sample(Worker& worker, const Samples& samples, int64_t sample, std::byte* scratch);
-  dnnl_status_t convolve(Worker& worker, const void* x, const void* weight, const void* y, const float* bias, std::byte* scratch);
-
-  ConvolutionPass pass_;
-  int threads_;
-  Options options_;
-  ConvolutionTypes types_;  // that oneDNN computes with
-  int64_t x_elements_, y_elements_, out_channels_;
-  bool widens_;                     // bfloat16 activations, float32 computation
-  bool staged_x_, staged_y_;        // pass through float32 memory
-  std::vector<Worker> workers_;     // one for each thread
-  std::optional<Worker> together_;  // runs one sample on all threads
-  dnnl::memory::desc weight_desc_;
-  DataType weight_type_;
-  // Of a worker: its copy of x, of y, and of its weight in oneDNN's layout; then the scratchpads of whatever runs.
-  size_t staged_x_bytes_ = 0, staged_y_bytes_ = 0, converted_bytes_ = 0;
-  size_t worker_bytes_ = 0;
+ protected:
+  DataType weight_type_ = DataType::float32;
+  size_t weight_bytes_ = 0;
+  std::optional<WeightOffsets> offsets_;
   size_t scratch_bytes_ = 0;
 };
+
+// By oneDNN. `geometry` with the whole batch.
+std::unique_ptr<SampleConvolution> samplewise_convolution(const ConvolutionGeometry& geometry, ConvolutionPass pass, int threads,
+                                                          const SampleConvolution::Options& options);
 
 }  // namespace kw::cpu

@@ -23,22 +23,22 @@ class SamplewiseKernel final : public Kernel {
         bias_(bias),
         samples_(geometry.batch),
         weight_stride_(geometry.weight_elements()),
-        convolution_(geometry, pass, context.threads, {.has_bias = bias != nullptr, .activations = x.type}) {
+        convolution_(samplewise_convolution(geometry, pass, context.threads, {.has_bias = bias != nullptr, .activations = x.type})) {
     auto shape = geometry.weight_shape();
     shape.insert(shape.begin(), geometry.batch);
     expect_shape(context, "weight", weight, shape);
     if (bias) expect_shape(context, "bias", *bias, {geometry.out_channels});
-    context.reserve_scratch(convolution_.scratch_bytes());
+    context.reserve_scratch(convolution_->scratch_bytes());
   }
 
   void run(const Memory& memory) override {
-    convolution_.run({.count = samples_,
-                      .x = memory.data<std::byte>(x_),
-                      .weights = memory.data<float>(weight_),
-                      .weight_stride = weight_stride_,
-                      .y = memory.data<std::byte>(y_),
-                      .bias = bias_ ? memory.data<float>(*bias_) : nullptr},
-                     memory.scratch());
+    convolution_->run({.count = samples_,
+                       .x = memory.data<std::byte>(x_),
+                       .weights = memory.data<float>(weight_),
+                       .weight_stride = weight_stride_,
+                       .y = memory.data<std::byte>(y_),
+                       .bias = bias_ ? memory.data<float>(*bias_) : nullptr},
+                      memory.scratch());
   }
 
  private:
@@ -47,7 +47,7 @@ class SamplewiseKernel final : public Kernel {
   const Tensor& y_;
   const Tensor* bias_;
   int64_t samples_, weight_stride_;
-  SamplewiseConvolution convolution_;
+  std::unique_ptr<SampleConvolution> convolution_;
 };
 
 }  // namespace

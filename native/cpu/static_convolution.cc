@@ -80,7 +80,8 @@ class StaticConvolution final : public Kernel {
         widen(threads_, memory.data<bfloat16>(y_), y_.elements(), static_cast<float*>(y));
       }
     }
-    check_onednn("a convolution", convolution_.run(x, converted_.data() ? converted_.data() : plain, y, bias(memory), scratchpad));
+    check_onednn("a convolution",
+                 convolution_.run(x, converted_.data() ? converted_.data() : plain, y, {.bias = bias(memory)}, scratchpad));
     if (widens_ && pass_ == ConvolutionPass::forward) {
       narrow(threads_, static_cast<const float*>(y), y_.elements(), memory.data<bfloat16>(y_));
     }
