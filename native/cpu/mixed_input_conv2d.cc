@@ -17,6 +17,9 @@ namespace {
 // How much cheaper an operation of a large matrix product is than one of mixing and of many small convolutions; measured on AVX2.
 constexpr double kProductAdvantage = 1.5;
 
+// Products of fewer rows than that, for each thread, cost what it costs to read the cells.
+constexpr int64_t kFewRows = 16;
+
 // to += alpha * from
 KW_WIDE void add_scaled(float alpha, const float* from, int64_t count, float* to) {
 #pragma omp simd
@@ -40,6 +43,7 @@ struct MixedInput {
   int64_t out_cells() const { return grid.out_channels / grid.cell_out; }
   int64_t in_cells() const { return grid.in_channels / grid.cell_in; }
   int64_t mixed_elements() const { return rows() * grid.cell_in; }
+  // Of one thread's u or du.
   size_t mixed_bytes() const { return (static_cast<size_t>(mixed_elements()) * sizeof(float) + 63) / 64 * 64; }
 
   // Calls body(x offset, attention offset) for every window position of output `row` and input cell whose input lies inside the image: x at
@@ -64,23 +68,24 @@ struct MixedInput {
     }
   }
 
-  // u_j of one output cell, [rows, cell_in], for rows begin..end.
+  // u_j of one output cell, [rows, cell_in], of rows begin..end.
   void mix_input(const float* x, const float* attention, int64_t cell, int64_t out_cell, int64_t begin, int64_t end, float* mixed) const {
     const int64_t channels = grid.cell_in;
     for (int64_t row = begin; row < end; ++row) {
-      float* to = mixed + row * channels;
+      float* to = mixed + (row - begin) * channels;
       std::fill(to, to + channels, 0.0f);
       for_each_window(row, out_cell, [&](int64_t from, int64_t weight) { add_scaled(attention[weight + cell], x + from, channels, to); });
     }
   }
 
-  // The gradient of u_j: dy times the cell, [rows, cell_in], for rows begin..end.
+  // The gradient of u_j: dy times the cell, [rows, cell_in], for channels begin..end: dmixed [rows, end - begin].
   dnnl_status_t mixed_gradient(const float* dy, const float* cells, int64_t cell, int64_t out_cell, int64_t begin, int64_t end,
                                float* dmixed) const {
-    return dnnl_sgemm('N', 'N', end - begin, grid.cell_in, grid.cell_out, 1.0f, dy + begin * grid.out_channels + out_cell * grid.cell_out,
-                      grid.out_channels, cells + cell * grid.cell_elements(), grid.cell_in, 0.0f, dmixed + begin * grid.cell_in,
-                      grid.cell_in);
+    return dnnl_sgemm('N', 'N', rows(), end - begin, grid.cell_out, 1.0f, dy + out_cell * grid.cell_out, grid.out_channels,
+                      cells + cell * grid.cell_elements() + begin, grid.cell_in, 0.0f, dmixed, end - begin);
   }
+
+  size_t all_mixed_bytes() const { return static_cast<size_t>(threads) * mixed_bytes(); }
 
   // Calls body(part, begin, end) on a range of 0..count for each thread, once: a region for every cell would be many short ones. Products
   // within it run on one thread. The body returns oneDNN's status.
@@ -118,7 +123,7 @@ class MixedInputForward final : public Kernel {
         bias_(context.has_input(3) && !epilogue ? &context.input(3) : nullptr),
         y_(context.output(0)) {
     if (bias_) expect_shape(context, "bias", *bias_, {mixed_.grid.out_channels});
-    size_t bytes = mixed_.mixed_bytes();
+    size_t bytes = mixed_.all_mixed_bytes();
     if (epilogue) {
       epilogue_.emplace(*epilogue);
       bytes += unfinished_bytes() + epilogue->scratch_bytes() + finish_scratch_bytes(mixed_.threads, mixed_.grid.out_channels);
@@ -128,20 +133,25 @@ class MixedInputForward final : public Kernel {
 
   void run(const Memory& memory) override {
     const CellGrid& grid = mixed_.grid;
-    auto* u = reinterpret_cast<float*>(memory.scratch());
     // The residual may lie in y's memory, so y is written last.
-    std::byte* unfinished = memory.scratch() + mixed_.mixed_bytes();
+    std::byte* unfinished = memory.scratch() + mixed_.all_mixed_bytes();
     auto* y = epilogue_ ? reinterpret_cast<float*>(unfinished) : memory.data<float>(y_);
     if (bias_) {
       const auto* bias = memory.data<float>(*bias_);
       for (int64_t row = 0; row < mixed_.rows(); ++row) std::copy(bias, bias + grid.out_channels, y + row * grid.out_channels);
     }
-    mixed_.divide(mixed_.rows(), [&](int, int64_t begin, int64_t end) {
+    // By rows; few rows by the channels that they become, so that no cell is read by two threads.
+    const bool few = mixed_.rows() < kFewRows * mixed_.threads;
+    mixed_.divide(few ? grid.cell_out : mixed_.rows(), [&](int part, int64_t begin, int64_t end) {
+      auto* u = reinterpret_cast<float*>(memory.scratch() + static_cast<size_t>(part) * mixed_.mixed_bytes());
+      const int64_t row = few ? 0 : begin, rows = few ? mixed_.rows() : end - begin;
+      const int64_t channel = few ? begin : 0, channels = few ? end - begin : grid.cell_out;
       return mixed_.for_each_cell(0, grid.cells, [&](int64_t cell, int64_t out_cell) {
-        mixed_.mix_input(memory.data<float>(x_), memory.data<float>(attention_), cell, out_cell, begin, end, u);
-        return dnnl_sgemm('N', 'T', end - begin, grid.cell_out, grid.cell_in, 1.0f, u + begin * grid.cell_in, grid.cell_in,
-                          memory.data<float>(cells_) + cell * grid.cell_elements(), grid.cell_in, cell > 0 || bias_ ? 1.0f : 0.0f,
-                          y + begin * grid.out_channels + out_cell * grid.cell_out, grid.out_channels);
+        mixed_.mix_input(memory.data<float>(x_), memory.data<float>(attention_), cell, out_cell, row, row + rows, u);
+        return dnnl_sgemm('N', 'T', rows, channels, grid.cell_in, 1.0f, u, grid.cell_in,
+                          memory.data<float>(cells_) + cell * grid.cell_elements() + channel * grid.cell_in, grid.cell_in,
+                          cell > 0 || bias_ ? 1.0f : 0.0f, y + row * grid.out_channels + out_cell * grid.cell_out + channel,
+                          grid.out_channels);
       });
     });
     if (epilogue_) finish_samples(memory, y, unfinished + unfinished_bytes());
@@ -176,24 +186,23 @@ class MixedInputBackwardInput final : public Kernel {
  public:
   MixedInputBackwardInput(const StepContext& context, const MixedInput& mixed)
       : mixed_(mixed), dy_(context.input(0)), attention_(context.input(1)), cells_(context.input(2)), dx_(context.output(0)) {
-    context.reserve_scratch(mixed_.mixed_bytes());
+    context.reserve_scratch(mixed_.all_mixed_bytes());
   }
 
   void run(const Memory& memory) override {
     const CellGrid& grid = mixed_.grid;
-    auto* du = reinterpret_cast<float*>(memory.scratch());
     auto* dx = memory.data<float>(dx_);
     const auto* attention = memory.data<float>(attention_);
     std::memset(dx, 0, static_cast<size_t>(dx_.bytes()));
-    // Windows of one sample overlap, those of different samples never do.
-    mixed_.divide(mixed_.geometry.batch, [&](int, int64_t first, int64_t last) {
-      const int64_t begin = first * mixed_.positions(), end = last * mixed_.positions();
+    // Each thread has channels of its own: windows overlap.
+    mixed_.divide(grid.cell_in, [&](int part, int64_t begin, int64_t end) {
+      auto* du = reinterpret_cast<float*>(memory.scratch() + static_cast<size_t>(part) * mixed_.mixed_bytes());
       return mixed_.for_each_cell(0, grid.cells, [&](int64_t cell, int64_t out_cell) {
         const auto status = mixed_.mixed_gradient(memory.data<float>(dy_), memory.data<float>(cells_), cell, out_cell, begin, end, du);
-        for (int64_t row = begin; row < end; ++row) {
-          const float* source = du + row * grid.cell_in;
+        for (int64_t row = 0; row < mixed_.rows(); ++row) {
+          const float* source = du + row * (end - begin);
           mixed_.for_each_window(row, out_cell, [&](int64_t place, int64_t weight) {
-            add_scaled(attention[weight + cell], source, grid.cell_in, dx + place);
+            add_scaled(attention[weight + cell], source, end - begin, dx + place + begin);
           });
         }
         return status;
@@ -225,7 +234,7 @@ class MixedInputBackwardMixing final : public Kernel {
     if (accumulate_ && (context.input(4).buffer != dcells_.buffer || context.input(4).offset != dcells_.offset)) {
       context.fail("expected dcells in the accumulator's memory");
     }
-    context.reserve_scratch(static_cast<size_t>(mixed_.threads) * mixed_.mixed_bytes());
+    context.reserve_scratch(mixed_.all_mixed_bytes());
   }
 
   void run(const Memory& memory) override {
@@ -245,7 +254,7 @@ class MixedInputBackwardMixing final : public Kernel {
                                  memory.data<float>(dcells_) + cell * grid.cell_elements(), grid.cell_in);
         if (status != dnnl_success) return status;
         float* du = u;  // which is done with
-        status = mixed_.mixed_gradient(dy, memory.data<float>(cells_), cell, out_cell, 0, mixed_.rows(), du);
+        status = mixed_.mixed_gradient(dy, memory.data<float>(cells_), cell, out_cell, 0, grid.cell_in, du);
         for (int64_t row = 0; row < mixed_.rows(); ++row) {
           const float* gradient = du + row * grid.cell_in;
           mixed_.for_each_window(
