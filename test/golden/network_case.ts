@@ -4,7 +4,6 @@ import { Graph } from '../../lib/graph/graph.js';
 import { assign, output } from '../../lib/graph/ops/copy.js';
 import { crossEntropy } from '../../lib/graph/ops/cross_entropy.js';
 import { fuseInference } from '../../lib/graph/passes/fuse_inference.js';
-import { fuseMixing } from '../../lib/graph/passes/fuse_mixing.js';
 import { fuseTraining } from '../../lib/graph/passes/fuse_training.js';
 import type { Model } from '../../lib/models/model.js';
 import { imageBatch } from './fill.js';
