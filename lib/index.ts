@@ -29,9 +29,10 @@ export { type ErrorCode, KernelWarehouseError } from './errors.js';
 
 // Networks.
 
+export type { Precision } from './graph/passes/precision.js';
 export { type NetworkConfig, officialConfig, officialConfigNames, parseConfig, readConfig } from './models/config.js';
 export { fitOptions } from './models/fitting.js';
-export { type Controls, type FeatureMap, inferencePlan, ModelInstance, type NamedTensor } from './models/instance.js';
+export { type Controls, type FeatureMap, type InstanceOptions, inferencePlan, ModelInstance, type NamedTensor } from './models/instance.js';
 export type { LoadOptions, LoadReport, MissingTensor, WrongShape } from './models/load_report.js';
 export { Model, type ModelOptions } from './models/model.js';
 export { networkNames, registerNetwork } from './models/registry.js';

@@ -11,6 +11,7 @@ import { Device } from '../runtime/device.js';
 import { loadNative } from '../runtime/native.js';
 import { RUNTIME_FAILURE } from './failure.js';
 import { formatBytes, formatFields } from './figures.js';
+import { bfloat16Instructions, instructionSets } from './processor.js';
 
 interface Report {
   readonly version: string;
@@ -19,6 +20,8 @@ interface Report {
   /** Undefined where the C library is another one. */
   readonly glibc: string | undefined;
   readonly processor: { readonly model: string; readonly count: number; readonly instructions: readonly string[]; readonly memory: number };
+  /** The instructions that multiply bfloat16; undefined where float32 ones serve. */
+  readonly bfloat16: string | undefined;
   readonly native: { readonly path: string | undefined; readonly abiVersion: number | undefined; readonly oneDnn: string | undefined };
   readonly cpu: { readonly works: boolean; readonly threads: number | undefined; readonly problem: string | undefined };
   readonly cuda: string;
@@ -27,8 +30,6 @@ interface Report {
   readonly environment: Readonly<Record<string, string>>;
 }
 
-/** Instruction sets that oneDNN chooses its kernels by, as Linux names them. */
-const interesting = /^(sse4_2|avx|avx2|fma|f16c|avx512(f|bw|vl|_vnni|_bf16|_fp16)|avx_vnni|amx_(tile|int8|bf16)|asimd|sve)$/;
 const variables = /^(KW_|DNNL_|ONEDNN_)|^(OMP_NUM_THREADS|UV_THREADPOOL_SIZE)$/;
 
 /** Prints the report; the exit status tells whether the CPU backend works. */
@@ -49,6 +50,7 @@ async function examine(): Promise<Report> {
     platform: `${process.platform}-${process.arch}`,
     glibc,
     processor: { model: processors[0]?.model ?? 'unknown', count: processors.length, instructions: instructionSets(), memory: totalmem() },
+    bfloat16: bfloat16Instructions(),
     native: { path: native, abiVersion: native === undefined ? undefined : loadNative().abiVersion, oneDnn: findOneDnn(libraries) },
     cpu,
     cuda: 'no plug-in in this version; nothing was searched',
@@ -120,20 +122,11 @@ function findOneDnn(libraries: readonly string[]): string | undefined {
   return path === undefined ? undefined : realpathSync(path);
 }
 
-function instructionSets(): string[] {
-  try {
-    const flags = /^(?:flags|Features)\s*:\s*(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1] ?? '';
-    return flags.split(' ').filter((flag) => interesting.test(flag));
-  } catch {
-    return []; // not Linux
-  }
-}
-
 function readVersion(file: URL): string {
   return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
 }
 
-function describe({ version, node, platform, glibc, processor, native, cpu, cuda, images, environment }: Report): string {
+function describe({ version, node, platform, glibc, processor, bfloat16, native, cpu, cuda, images, environment }: Report): string {
   const { model, count, instructions, memory } = processor;
   const set = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
   return formatFields({
@@ -141,6 +134,7 @@ function describe({ version, node, platform, glibc, processor, native, cpu, cuda
     node: `${node}, ${platform}, ${glibc === undefined ? 'not glibc' : `glibc ${glibc}`}`,
     processor: `${count} x ${model}, ${formatBytes(memory)}`,
     instructions: instructions.join(' ') || 'unknown',
+    bfloat16: bfloat16 === undefined ? 'computed in float32, which saves memory but no time' : `native, ${bfloat16}`,
     'native library': native.path === undefined ? 'not loaded' : `${native.path}, interface version ${native.abiVersion}`,
     oneDNN: native.oneDnn ?? (native.path === undefined ? 'not loaded' : 'inside the native library'),
     'CPU backend': cpu.works ? `works, ${cpu.threads} threads` : `does not work: ${cpu.problem}`,

@@ -2,7 +2,7 @@
 import { Command } from 'commander';
 import { addDeviceOptions, decimalNumber, wholeNumber } from './arguments.js';
 import type { EvalFlags } from './eval_run.js';
-import { addModelOptions } from './model_flags.js';
+import { addModelOptions, addPrecisionOption } from './model_flags.js';
 
 export function evalCommand(): Command {
   const command = new Command('eval')
@@ -22,6 +22,7 @@ export function evalCommand(): Command {
       decimalNumber({ above: 0, most: 1 }),
     )
     .option('--json', 'print one JSON object instead of lines');
+  addPrecisionOption(command, 'float32');
   return addDeviceOptions(addModelOptions(command))
     .addHelpText(
       'after',

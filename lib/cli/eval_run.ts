@@ -11,11 +11,12 @@ import { defaultTrainingOptions } from '../train/options.js';
 import { validationLoaderOptions } from '../train/training.js';
 import type { DeviceFlags } from './arguments.js';
 import { formatCount, formatFields, formatShare } from './figures.js';
-import type { ModelFlags } from './model_flags.js';
+import type { ModelFlags, PrecisionFlags } from './model_flags.js';
+import { inWords, noteFallback } from './processor.js';
 import { formatRate, Progress } from './progress.js';
 import { loadTrainedModel, openTrainedModel } from './trained_model.js';
 
-export interface EvalFlags extends DeviceFlags, ModelFlags {
+export interface EvalFlags extends DeviceFlags, ModelFlags, PrecisionFlags {
   readonly weights: string;
   readonly batchSize?: number;
   readonly imageSize?: number;
@@ -34,7 +35,8 @@ export async function runEval(folder: string, flags: EvalFlags): Promise<void> {
   const loader = new ImageLoader(dataset, { ...preparation, imageSize, ...(cropRatio === undefined ? {} : { cropRatio }) });
 
   using device = Device.open(flags.device, flags.threads === undefined ? {} : { threads: flags.threads });
-  using instance = await loadTrainedModel(trained, device);
+  using instance = await loadTrainedModel(trained, device, flags);
+  noteFallback(instance.precision);
   const images = dataset.samples.length;
   const begun = performance.now();
   using bar = new Progress({ label: 'eval', total: images, transient: true });
@@ -47,7 +49,14 @@ export async function runEval(folder: string, flags: EvalFlags): Promise<void> {
   const seconds = (performance.now() - begun) / 1000;
 
   if (flags.json) {
-    const result = { weights: flags.weights, network: model.network, images, top1: top1 / images, top5: top5 / images };
+    const result = {
+      weights: flags.weights,
+      network: model.network,
+      precision: instance.precision,
+      images,
+      top1: top1 / images,
+      top5: top5 / images,
+    };
     console.log(
       JSON.stringify({ ...result, seconds, imagesPerSecond: images / seconds, device: device.name, threads: device.threads }, null, 2),
     );
@@ -55,7 +64,7 @@ export async function runEval(folder: string, flags: EvalFlags): Promise<void> {
   }
   console.log(
     formatFields({
-      network: `${model.network}, ${classes.length} classes, ${imageSize} pixels`,
+      network: `${model.network}, ${classes.length} classes, ${imageSize} pixels${inWords(instance.precision)}`,
       device: `${device.name}, ${device.threads} threads`,
       images: formatCount(images),
       'top-1': formatShare(top1, images),

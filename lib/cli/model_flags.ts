@@ -1,5 +1,6 @@
 /** The options of everything that takes weights or a network. */
 import { type Command, Option } from 'commander';
+import { type Precision, precisions } from '../graph/passes/precision.js';
 import { decimalNumber, wholeNumber } from './arguments.js';
 
 export interface NetworkFlags {
@@ -20,6 +21,10 @@ export interface DescriptionFlags extends NetworkFlags {
   readonly classesFrom?: string;
   readonly stem?: 'small' | 'large';
   readonly temperature?: number;
+}
+
+export interface PrecisionFlags {
+  readonly precision?: Precision;
 }
 
 export interface ModelFlags extends DescriptionFlags {
@@ -51,6 +56,12 @@ export function addModelOptions(command: Command): Command {
   return addEmaOption(addDescriptionOptions(command))
     .option('--strict', 'weights and network must have the same tensors', true)
     .option('--no-strict', 'only the shapes must agree: what the weights lack is initialised, what the network lacks is passed over');
+}
+
+/** `--precision`, of everything that runs a network. `otherwise` says what holds without it. */
+export function addPrecisionOption(command: Command, otherwise: string): Command {
+  const description = `of the activations between layers; weights stay float32 (default: ${otherwise})`;
+  return command.addOption(new Option('--precision <type>', description).choices(precisions));
 }
 
 export function addEmaOption(command: Command): Command {

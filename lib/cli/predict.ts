@@ -1,7 +1,7 @@
 /** `kernel-warehouse predict`: its command line. predict_run.ts does the work. */
 import { Command } from 'commander';
 import { addDeviceOptions, wholeNumber } from './arguments.js';
-import { addModelOptions } from './model_flags.js';
+import { addModelOptions, addPrecisionOption } from './model_flags.js';
 import type { PredictFlags } from './predict_run.js';
 
 export function predictCommand(): Command {
@@ -16,6 +16,7 @@ export function predictCommand(): Command {
     .option('--batch-size <count>', 'samples at a time', wholeNumber(1, 65_536), 32)
     .option('--image-size <pixels>', 'of image files (default: as in training, that of position embeddings, or 224)', wholeNumber(8, 4096))
     .option('--json', 'print one JSON array instead of lines');
+  addPrecisionOption(command, 'float32');
   return addDeviceOptions(addModelOptions(command))
     .addHelpText(
       'after',

@@ -7,12 +7,13 @@ import { Device } from '../runtime/device.js';
 import { validationLoaderOptions } from '../train/training.js';
 import type { DeviceFlags } from './arguments.js';
 import { formatShare } from './figures.js';
-import type { ModelFlags } from './model_flags.js';
+import type { ModelFlags, PrecisionFlags } from './model_flags.js';
 import { checkedOutput } from './output_path.js';
+import { noteFallback } from './processor.js';
 import { Progress } from './progress.js';
 import { loadTrainedModel, openTrainedModel, type TrainedModel } from './trained_model.js';
 
-export interface PredictFlags extends DeviceFlags, ModelFlags {
+export interface PredictFlags extends DeviceFlags, ModelFlags, PrecisionFlags {
   readonly weights: string;
   readonly input?: string;
   readonly output?: string;
@@ -76,7 +77,8 @@ async function computeLogits(
   flags: PredictFlags,
 ): Promise<Float32Array> {
   using device = Device.open(flags.device, flags.threads === undefined ? {} : { threads: flags.threads });
-  using instance = await loadTrainedModel(trained, device);
+  using instance = await loadTrainedModel(trained, device, flags);
+  noteFallback(instance.precision);
   await instance.setControls({ temperature: trained.temperature });
   const classes = trained.model.options.classes;
   const logits = new Float32Array(names.length * classes);

@@ -1,7 +1,7 @@
 /** `kernel-warehouse train`: its command line. train_run.ts does the work. */
 import { Command, Option } from 'commander';
 import { addDeviceOptions, decimalNumber, threeNumbers, wholeNumber } from './arguments.js';
-import { addEmaOption, addNetworkOptions } from './model_flags.js';
+import { addEmaOption, addNetworkOptions, addPrecisionOption } from './model_flags.js';
 import type { TrainFlags } from './train_run.js';
 
 export function trainCommand(): Command {
@@ -41,12 +41,13 @@ export function trainCommand(): Command {
     .option('--mean <r,g,b>', "of the pixels in 0..1 (default: ImageNet's)", threeNumbers())
     .option('--std <r,g,b>', "standard deviation of the pixels (default: ImageNet's)", threeNumbers({ above: 0 }))
     .option('--seed <number>', 'of initial values, order and random changes (default: 0)', wholeNumber(0, 0x7fffffff));
+  addPrecisionOption(command, 'float32, or as the run that is resumed');
   return addDeviceOptions(addEmaOption(addNetworkOptions(command, ' (default: as the weights say, or kw_resnet18)')))
     .addHelpText(
       'after',
       `
 A configuration file gives defaults, flags come before them. Ctrl-C stops after the step in flight, writes the checkpoint and exits with
-130; --resume then goes on to the same numbers as a run that was never stopped.
+130; --resume then goes on to the same numbers as a run that was never stopped, unless --epochs or --precision is another than before.
 
 Examples:
   $ kernel-warehouse train photos/ --output runs/photos --network kw1x_resnet18 --epochs 90 --batch-size 64

@@ -18,6 +18,7 @@ import { FolderLock } from './folder_lock.js';
 import { Interruption } from './interruption.js';
 import type { NetworkFlags } from './model_flags.js';
 import { chosenNetwork, fitNoting, networkOfSettings } from './network_choice.js';
+import { inWords, noteFallback } from './processor.js';
 import { needsNetwork, openWeights } from './trained_model.js';
 import { formatOutcome, TrainingDisplay } from './training_display.js';
 import { configTraining, differences, type FlatOptions, newRunOptions } from './training_options.js';
@@ -68,6 +69,7 @@ export async function runTrain(folder: string, flags: TrainFlags): Promise<void>
     process.stderr.write(`\n${signal}: stopping after this step, then writing ${checkpointPath} (once more to end at once)\n`);
   });
   printOpening(plan, flags, data, device, checkpointPath);
+  noteFallback(plan.options.precision);
   using display = new TrainingDisplay(plan.options, data.train.samples.length, plan.resume?.progress);
   const { history, interrupted } = await train({
     ...plan,
@@ -171,10 +173,17 @@ function resumedPlan(checkpoint: Checkpoint, flags: TrainFlags, { classes }: Ima
       `the folder's ${classes.length} classes are not the checkpoint's ${checkpoint.classes.length}: ${checkpoint.classes.join(', ')}`,
     );
   }
-  return { model: checkpoint.model, options: resumedOptions(checkpoint, asked.epochs), resume: checkpoint };
+  return { model: checkpoint.model, options: resumedOptions(checkpoint, asked), resume: checkpoint };
 }
 
-function resumedOptions({ options, progress }: Checkpoint, epochs: number | undefined): TrainingOptions {
+function resumedOptions({ options: stored, progress }: Checkpoint, { epochs, precision }: Partial<FlatOptions>): TrainingOptions {
+  const options = { ...stored, precision: precision ?? stored.precision };
+  if (options.precision !== stored.precision) {
+    process.stderr.write(
+      `kernel-warehouse: ${options.precision} instead of ${stored.precision} from here on; ` +
+        'the result is not that of a run with either precision from the start\n',
+    );
+  }
   if (epochs === undefined || epochs === options.epochs) return options;
   const begun = progress.epoch + (progress.batch > 0 ? 1 : 0);
   if (epochs < begun) {
@@ -208,7 +217,7 @@ function printOpening(
     formatFields({
       network: `${name}, ${formatCount(parameters.count)} parameters, ${network.stem} stem`,
       ...(start ? { weights: `${flags.weights}${describeReplaced(start, network.classes)}` } : {}),
-      device: `${device.name}, ${device.threads} threads`,
+      device: `${device.name}, ${device.threads} threads${inWords(options.precision)}`,
       data: `${images} of ${training.classes.length} classes`,
       schedule:
         `${epochs} ${epochs === 1 ? 'epoch' : 'epochs'} in batches of ${batchSize}, ${imageSize} pixels, ` +

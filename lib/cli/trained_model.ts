@@ -8,7 +8,7 @@ import { imageSizeOption, Model, type ModelOptions } from '../models/model.js';
 import type { Device } from '../runtime/device.js';
 import { type Description, readDescription } from '../train/checkpoint.js';
 import type { TrainingOptions } from '../train/options.js';
-import type { DescriptionFlags, ModelFlags } from './model_flags.js';
+import type { DescriptionFlags, ModelFlags, PrecisionFlags } from './model_flags.js';
 import { chosenNetwork, fitNoting, networkOfSettings } from './network_choice.js';
 
 export interface TrainedModel extends AsyncDisposable {
@@ -95,8 +95,12 @@ function classNames(options: ModelOptions, { classesFrom }: DescriptionFlags): P
 }
 
 /** The model with its weights on a device; set the temperature with `setControls`. */
-export async function loadTrainedModel({ model, file, strict }: TrainedModel, device: Device): Promise<ModelInstance> {
-  const instance = new ModelInstance(model, device);
+export async function loadTrainedModel(
+  { model, file, strict }: TrainedModel,
+  device: Device,
+  { precision = 'float32' }: PrecisionFlags,
+): Promise<ModelInstance> {
+  const instance = new ModelInstance(model, device, { precision });
   try {
     if (!strict) await instance.initialize(0);
     const misfit = describeMisfit(await instance.load(file, { strict }));

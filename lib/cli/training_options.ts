@@ -115,11 +115,14 @@ function flagOf(option: string): string {
   return option === 'standardDeviation' ? '--std' : `--${option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
-/** The flags that ask for something else than the run that is resumed has, one phrase each. The number of epochs may change. */
+/** What may be another when a run is resumed. */
+const changeable: readonly string[] = ['epochs', 'precision'];
+
+/** The flags that ask for something else than the run that is resumed has, one phrase each, but for those that may change. */
 export function differences(run: TrainingOptions, flags: Partial<FlatOptions>): string[] {
   const stored: Readonly<Record<string, unknown>> = flatten(run);
   return Object.entries(flags).flatMap(([option, value]) => {
-    if (option === 'epochs' || value === undefined || String(stored[option]) === String(value)) return [];
+    if (changeable.includes(option) || value === undefined || String(stored[option]) === String(value)) return [];
     return [`${flagOf(option)} is ${stored[option] === undefined ? 'not used' : stored[option]} there, ${value} here`];
   });
 }

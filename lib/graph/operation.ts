@@ -36,6 +36,17 @@ export interface Sharing {
   readonly kind: 'alias' | 'may' | 'must';
 }
 
+/**
+ * The activations among a node's inputs and outputs: all of a node's are float32, or all bfloat16. What is not among them keeps its type in
+ * every precision: parameters, their gradients, statistics and attention are float32.
+ */
+export interface Activations {
+  readonly inputs: readonly number[] | 'all';
+  readonly outputs: readonly number[];
+  /** In a bfloat16 graph the op gives bfloat16 even where its inputs are float32, if its first output has more than one position. */
+  readonly begins?: true;
+}
+
 export interface OperationDefinition<A> {
   readonly name: string;
   /** Output types; throws ERR_KW_SHAPE when the inputs do not fit. */
@@ -44,6 +55,8 @@ export interface OperationDefinition<A> {
   readonly gradient?: (context: GradientContext<A>) => (Value | undefined)[];
   /** Floating-point operations of one run; a multiply-add counts as two. */
   readonly flops: (context: CostContext<A>) => number;
+  /** Absent: the op knows no bfloat16, and the pass `precision` gives it float32. */
+  readonly activations?: Activations;
   /** Positions of the inputs whose memory the op writes. */
   readonly mutates?: readonly number[];
   readonly sharing?: readonly Sharing[];
@@ -74,6 +87,12 @@ export function expectShape(op: string, name: string, value: Value, shape: reado
   }
 }
 
+/** Throws unless `value` has the shape and the type of another activation of the op, or its type and the given shape. */
+export function expectLike(op: string, name: string, value: Value, other: TensorType, shape = other.shape): void {
+  expectShape(op, name, value, shape);
+  if (value.type !== other.type) throw shapeError(op, `expected ${name} to be ${other.type} but received ${value.type}`);
+}
+
 /** Throws unless `value` has this number of dimensions; returns its shape. */
 export function expectRank(op: string, name: string, value: Value, rank: number, meaning: string): readonly number[] {
   if (value.shape.length !== rank) throw shapeError(op, `expected ${name} of shape ${meaning} but received [${value.shape.join(', ')}]`);
@@ -100,6 +119,11 @@ export function channels(value: TensorType): number {
 
 export function float32(shape: readonly number[]): TensorType {
   return { type: 'float32', shape };
+}
+
+/** A tensor of an activation's type, by default of its shape too. */
+export function like({ type, shape }: TensorType, otherShape = shape): TensorType {
+  return { type, shape: otherShape };
 }
 
 export function nodeCost(node: Node): { flops: number; bytes: number } {

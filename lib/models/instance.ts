@@ -9,6 +9,7 @@ import { elements } from '../graph/operation.js';
 import { output } from '../graph/ops/copy.js';
 import { fuseInference } from '../graph/passes/fuse_inference.js';
 import { lower } from '../graph/passes/lower.js';
+import { inPrecision, type Precision, precisions } from '../graph/passes/precision.js';
 import { type ControlName, controlBlock, controlBytes, controlSlots } from '../plan/control.js';
 import type { Plan } from '../plan/plan.js';
 import type { DeviceBuffer } from '../runtime/buffer.js';
@@ -40,12 +41,22 @@ function checkSource(source: TensorSource): void {
 
 export type Controls = Readonly<Partial<Record<ControlName, number>>>;
 
-/** The plan that computes `logits` [batch, classes] from `images` [batch, imageSize, imageSize, 3]. */
-export function inferencePlan(model: Model, batch: number, height: number, width = height): Plan {
+export interface InstanceOptions {
+  /**
+   * Of the activations between layers, and in training of their gradients; default float32. The stored tensors are float32 in both, so
+   * that checkpoints are the same.
+   */
+  readonly precision?: Precision;
+}
+
+const instanceOptionNames: Readonly<Record<keyof InstanceOptions, true>> = { precision: true };
+
+/** The plan that computes `logits` [batch, classes] from `images` [batch, height, width, 3], all float32 in every precision. */
+export function inferencePlan(model: Model, batch: number, height: number, width = height, precision: Precision = 'float32'): Plan {
   const graph = new Graph();
   output('logits', model.forward(graph, graph.input('images', [batch, height, width, 3]), false));
   const name = `${model.network} inference ${batch}x${height}x${width}`;
-  return lower(fuseInference(graph), { name, parameters: model.parameters, states: model.states });
+  return lower(inPrecision(fuseInference(graph), precision), { name, parameters: model.parameters, states: model.states });
 }
 
 interface Result {
@@ -55,13 +66,18 @@ interface Result {
 }
 
 /** The plan that computes the feature maps at the ends of the given stages from `images`. */
-function stagesPlan(model: Model, batch: number, height: number, width: number, stages: readonly number[]): [Plan, Result[]] {
+function stagesPlan(
+  model: Model,
+  [batch, height, width]: readonly [number, number, number],
+  stages: readonly number[],
+  precision: Precision,
+): [Plan, Result[]] {
   const graph = new Graph();
   const maps = model.forwardStages(graph, graph.input('images', [batch, height, width, 3]), false, stages);
   const results = maps.map(({ shape }, index) => ({ name: `stage${stages[index]}`, shape }));
   maps.forEach((map, index) => output((results[index] as Result).name, map));
   const name = `${model.network} stages ${stages.join(', ')} ${batch}x${height}x${width}`;
-  return [lower(fuseInference(graph), { name, parameters: model.parameters, states: model.states }), results];
+  return [lower(inPrecision(fuseInference(graph), precision), { name, parameters: model.parameters, states: model.states }), results];
 }
 
 /** Activations in memory order. */
@@ -80,6 +96,7 @@ interface Inference extends Disposable {
 export class ModelInstance implements Disposable {
   readonly model: Model;
   readonly device: Device;
+  readonly precision: Precision;
   /** The arena of trained tensors. */
   readonly parameters: DeviceBuffer;
   /** The arena of running statistics. */
@@ -87,10 +104,17 @@ export class ModelInstance implements Disposable {
   readonly control: DeviceBuffer;
   readonly #inference = new Map<string, Inference>();
 
-  /** Stored tensors start as zeros; call `initialize` or `load`. */
-  constructor(model: Model, device: Device) {
+  /** Stored tensors start as zeros; call `initialize` or `load`. Throws ERR_KW_INVALID_ARGUMENT for options that mean nothing. */
+  constructor(model: Model, device: Device, options: InstanceOptions = {}) {
+    checkNames(options, Object.keys(instanceOptionNames), 'options of ModelInstance');
+    const { precision = 'float32' } = options;
+    if (!precisions.includes(precision)) {
+      const expected = precisions.map((one) => `'${one}'`).join(' or ');
+      throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', `expected precision ${expected} but received ${shortly(precision)}`);
+    }
     this.model = model;
     this.device = device;
+    this.precision = precision;
     this.parameters = device.allocate(4 * model.parameters.size);
     this.state = device.allocate(4 * model.states.size);
     this.control = device.allocate(controlBytes);
@@ -150,7 +174,7 @@ export class ModelInstance implements Disposable {
   async logits(images: Float32Array, batch: number, height: number, width = height): Promise<Float32Array> {
     const result = { name: 'logits', shape: [batch, this.model.options.classes] };
     const [logits] = await this.#infer(images, [batch, height, width], 'logits', () => [
-      inferencePlan(this.model, batch, height, width),
+      inferencePlan(this.model, batch, height, width, this.precision),
       [result],
     ]);
     return (logits as FeatureMap).data;
@@ -169,7 +193,7 @@ export class ModelInstance implements Disposable {
       );
     }
     return this.#infer(images, [batch, height, width], `stages ${stages.join()}`, () =>
-      stagesPlan(this.model, batch, height, width, stages),
+      stagesPlan(this.model, [batch, height, width], stages, this.precision),
     );
   }
 

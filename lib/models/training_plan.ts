@@ -7,6 +7,7 @@ import { adamw, sgd } from '../graph/ops/optimizers.js';
 import { sumOfSquares } from '../graph/ops/sum_of_squares.js';
 import { fuseTraining } from '../graph/passes/fuse_training.js';
 import { lower } from '../graph/passes/lower.js';
+import { inPrecision, type Precision } from '../graph/passes/precision.js';
 import type { Plan } from '../plan/plan.js';
 import type { Model } from './model.js';
 
@@ -21,6 +22,8 @@ export interface TrainingPlanOptions {
   readonly labelSmoothing: number;
   /** Targets are float32 [batch, classes] instead of class indices. */
   readonly softTargets?: boolean;
+  /** Of the activations between layers and their gradients; default float32. Everything that is stored is float32 in both. */
+  readonly precision?: Precision;
 }
 
 /** The arenas that an optimizer keeps between steps, each of the parameters' shape. */
@@ -69,5 +72,6 @@ export function trainingGraph(
 
 export function trainingPlan(model: Model, options: TrainingPlanOptions): Plan {
   const name = `${model.network} training ${options.batch}x${options.imageSize}`;
-  return lower(fuseTraining(trainingGraph(model, options)), { name, parameters: model.parameters, states: model.states });
+  const graph = inPrecision(fuseTraining(trainingGraph(model, options)), options.precision ?? 'float32');
+  return lower(graph, { name, parameters: model.parameters, states: model.states });
 }

@@ -25,6 +25,8 @@ export const trainingOptionsSchema = z.strictObject({
     }),
   ]),
   labelSmoothing: z.number().min(0).lt(1),
+  /** Of the activations between layers and their gradients; runs before there was a choice had float32. */
+  precision: z.enum(['float32', 'bfloat16']).default('float32'),
   /** Epochs until the temperature of KernelWarehouse attentions is 0. */
   temperatureEpochs: z.number().nonnegative(),
   /** `photo`: random resized crops and flips; `shift`: moves by an eighth of the image; `none`. */
@@ -48,6 +50,7 @@ export const defaultTrainingOptions: TrainingOptions = {
   weightDecay: 1e-4,
   optimizer: { kind: 'sgd', momentum: 0.9, nesterov: false },
   labelSmoothing: 0,
+  precision: 'float32',
   temperatureEpochs: 10,
   augmentation: 'photo',
   cropRatio: 0.875,

@@ -1,4 +1,4 @@
-/** Runs training steps of a model instance; owns what only training needs: gradients, optimizer state, programs for each batch size. */
+/** Runs training steps of a model instance, in its precision; owns what only training needs: gradients, optimizer state, programs for each batch size. */
 
 import { type TensorSource, withoutPrefix } from '../checkpoint/checkpoint_file.js';
 import { KernelWarehouseError } from '../errors.js';
@@ -103,8 +103,8 @@ export class Trainer implements Disposable {
     const key = `${batch}x${imageSize}`;
     let prepared = this.#prepared.get(key);
     if (!prepared) {
-      const { device, model, parameters, state, control } = this.instance;
-      const program = device.prepare(trainingPlan(model, { batch, imageSize, ...this.options }));
+      const { device, model, precision, parameters, state, control } = this.instance;
+      const program = device.prepare(trainingPlan(model, { batch, imageSize, ...this.options, precision }));
       const places = {
         images: device.allocate(4 * batch * imageSize * imageSize * 3),
         targets: device.allocate(4 * batch),

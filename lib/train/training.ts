@@ -99,7 +99,7 @@ class Run {
       seed: options.seed,
       augmentation: augmentationOf(options),
     });
-    this.#instance = new ModelInstance(new Model(run.model), run.device);
+    this.#instance = new ModelInstance(new Model(run.model), run.device, { precision: options.precision });
     this.#trainer = new Trainer(this.#instance, options);
   }
 

@@ -5,56 +5,71 @@
 #include <cstdint>
 
 #include "cpu/cpu_backend.h"
+#include "cpu/element.h"
 #include "cpu/exponential.h"
-#include "cpu/kernel.h"
 #include "cpu/parallel.h"
 #include "cpu/wide.h"
 
 namespace kw::cpu {
 namespace {
 
-using Forward = void (*)(const float* x, int64_t count, float* y);
+template <class T>
+using Forward = void (*)(const T* x, int64_t count, T* y);
 // `kept` is what the forward op kept: its input or its output.
-using Backward = void (*)(const float* dy, const float* kept, int64_t count, float* dx);
+template <class T>
+using Backward = void (*)(const T* dy, const T* kept, int64_t count, T* dx);
 
-KW_WIDE void relu(const float* x, int64_t count, float* y) {
-#pragma omp simd
-  for (int64_t i = 0; i < count; ++i) y[i] = 0.0f > x[i] ? 0.0f : x[i];  // this order lets a NaN through
-}
-
-KW_WIDE void relu_backward(const float* dy, const float* y, int64_t count, float* dx) {
+template <class T>
+KW_WIDE void relu(const T* x, int64_t count, T* y) {
 #pragma omp simd
   for (int64_t i = 0; i < count; ++i) {
-    const float passed = dy[i];  // read in any case: a conditional read would not vectorise
-    dx[i] = y[i] > 0.0f ? passed : 0.0f;
+    const float value = x[i];
+    y[i] = static_cast<T>(0.0f > value ? 0.0f : value);  // this order lets a NaN through
   }
 }
 
-KW_WIDE void relu6(const float* x, int64_t count, float* y) {
+template <class T>
+KW_WIDE void relu_backward(const T* dy, const T* y, int64_t count, T* dx) {
 #pragma omp simd
   for (int64_t i = 0; i < count; ++i) {
-    const float positive = 0.0f > x[i] ? 0.0f : x[i];
-    y[i] = 6.0f < positive ? 6.0f : positive;
+    const float passed = dy[i], shown = y[i];  // read in any case: a conditional read would not vectorise
+    dx[i] = static_cast<T>(shown > 0.0f ? passed : 0.0f);
   }
 }
 
-KW_WIDE void relu6_backward(const float* dy, const float* y, int64_t count, float* dx) {
+template <class T>
+KW_WIDE void relu6(const T* x, int64_t count, T* y) {
 #pragma omp simd
   for (int64_t i = 0; i < count; ++i) {
-    const float passed = dy[i];
-    const float positive = y[i] > 0.0f ? passed : 0.0f;
-    dx[i] = y[i] < 6.0f ? positive : 0.0f;
+    const float value = x[i];
+    const float positive = 0.0f > value ? 0.0f : value;
+    y[i] = static_cast<T>(6.0f < positive ? 6.0f : positive);
   }
 }
 
-KW_WIDE void sigmoid(const float* x, int64_t count, float* y) {
+template <class T>
+KW_WIDE void relu6_backward(const T* dy, const T* y, int64_t count, T* dx) {
 #pragma omp simd
-  for (int64_t i = 0; i < count; ++i) y[i] = logistic(x[i]);
+  for (int64_t i = 0; i < count; ++i) {
+    const float passed = dy[i], shown = y[i];
+    const float positive = shown > 0.0f ? passed : 0.0f;
+    dx[i] = static_cast<T>(shown < 6.0f ? positive : 0.0f);
+  }
 }
 
-KW_WIDE void sigmoid_backward(const float* dy, const float* y, int64_t count, float* dx) {
+template <class T>
+KW_WIDE void sigmoid(const T* x, int64_t count, T* y) {
 #pragma omp simd
-  for (int64_t i = 0; i < count; ++i) dx[i] = dy[i] * y[i] * (1.0f - y[i]);
+  for (int64_t i = 0; i < count; ++i) y[i] = static_cast<T>(logistic(x[i]));
+}
+
+template <class T>
+KW_WIDE void sigmoid_backward(const T* dy, const T* y, int64_t count, T* dx) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) {
+    const float gradient = dy[i], shown = y[i];
+    dx[i] = static_cast<T>(gradient * shown * (1.0f - shown));
+  }
 }
 
 struct Normal {
@@ -83,44 +98,72 @@ struct Normal {
   return {x > 0.0f ? 1.0f - tail : tail, power};
 }
 
-KW_WIDE void gelu(const float* x, int64_t count, float* y) {
-#pragma omp simd
-  for (int64_t i = 0; i < count; ++i) y[i] = x[i] * standard_normal(x[i]).cumulative;
-}
-
-KW_WIDE void gelu_backward(const float* dy, const float* x, int64_t count, float* dx) {
-  constexpr float kDensity = 0.398942280f;  // 1 / sqrt(2 pi)
+template <class T>
+KW_WIDE void gelu(const T* x, int64_t count, T* y) {
 #pragma omp simd
   for (int64_t i = 0; i < count; ++i) {
-    const Normal normal = standard_normal(x[i]);
-    dx[i] = dy[i] * (normal.cumulative + kDensity * x[i] * normal.exponential);
+    const float value = x[i];
+    y[i] = static_cast<T>(value * standard_normal(value).cumulative);
   }
 }
 
-KernelFactory forward_factory(Forward function) {
-  return [function](const StepContext& context) {
-    const Tensor &x = context.input(0), &y = context.output(0);
-    expect_type(context, "x", x);
-    expect_shape(context, "y", y, x.shape);
-    return make_kernel([&x, &y, function, count = y.elements(), threads = context.threads](const Memory& memory) {
-      const float* in = memory.data<float>(x);
-      float* out = memory.data<float>(y);
-      parallel_for(threads, count, kElementsPerThread, [=](int64_t begin, int64_t end) { function(in + begin, end - begin, out + begin); });
+template <class T>
+KW_WIDE void gelu_backward(const T* dy, const T* x, int64_t count, T* dx) {
+  constexpr float kDensity = 0.398942280f;  // 1 / sqrt(2 pi)
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) {
+    const float gradient = dy[i], value = x[i];
+    const Normal normal = standard_normal(value);
+    dx[i] = static_cast<T>(gradient * (normal.cumulative + kDensity * value * normal.exponential));
+  }
+}
+
+template <class T>
+std::unique_ptr<Kernel> make_forward(const StepContext& context, Forward<T> function) {
+  const Tensor &x = context.input(0), &y = context.output(0);
+  return make_kernel([&x, &y, function, count = y.elements(), threads = context.threads](const Memory& memory) {
+    const T* in = memory.data<T>(x);
+    T* out = memory.data<T>(y);
+    parallel_for(threads, count, kElementsPerThread, [=](int64_t begin, int64_t end) { function(in + begin, end - begin, out + begin); });
+  });
+}
+
+KernelFactory forward_factory(Forward<float> function, Forward<bfloat16> bfloat16_function) {
+  return [=](const StepContext& context) {
+    const Tensor& x = context.input(0);
+    expect_shape(context, "y", context.output(0), x.shape, x.type);
+    return for_element(context, "x", x, [&]<class T>(std::type_identity<T>) {
+      if constexpr (std::is_same_v<T, float>) {
+        return make_forward<T>(context, function);
+      } else {
+        return make_forward<T>(context, bfloat16_function);
+      }
     });
   };
 }
 
-KernelFactory backward_factory(Backward function, const char* kept_name) {
-  return [function, kept_name](const StepContext& context) {
-    const Tensor &dy = context.input(0), &kept = context.input(1), &dx = context.output(0);
-    expect_type(context, "dy", dy);
-    expect_shape(context, kept_name, kept, dy.shape);
-    expect_shape(context, "dx", dx, dy.shape);
-    return make_kernel([&dy, &kept, &dx, function, count = dx.elements(), threads = context.threads](const Memory& memory) {
-      const float *gradient = memory.data<float>(dy), *from = memory.data<float>(kept);
-      float* out = memory.data<float>(dx);
-      parallel_for(threads, count, kElementsPerThread,
-                   [=](int64_t begin, int64_t end) { function(gradient + begin, from + begin, end - begin, out + begin); });
+template <class T>
+std::unique_ptr<Kernel> make_backward(const StepContext& context, Backward<T> function) {
+  const Tensor &dy = context.input(0), &kept = context.input(1), &dx = context.output(0);
+  return make_kernel([&dy, &kept, &dx, function, count = dx.elements(), threads = context.threads](const Memory& memory) {
+    const T *gradient = memory.data<T>(dy), *from = memory.data<T>(kept);
+    T* out = memory.data<T>(dx);
+    parallel_for(threads, count, kElementsPerThread,
+                 [=](int64_t begin, int64_t end) { function(gradient + begin, from + begin, end - begin, out + begin); });
+  });
+}
+
+KernelFactory backward_factory(Backward<float> function, Backward<bfloat16> bfloat16_function, const char* kept_name) {
+  return [=](const StepContext& context) {
+    const Tensor& dy = context.input(0);
+    expect_shape(context, kept_name, context.input(1), dy.shape, dy.type);
+    expect_shape(context, "dx", context.output(0), dy.shape, dy.type);
+    return for_element(context, "dy", dy, [&]<class T>(std::type_identity<T>) {
+      if constexpr (std::is_same_v<T, float>) {
+        return make_backward<T>(context, function);
+      } else {
+        return make_backward<T>(context, bfloat16_function);
+      }
     });
   };
 }
@@ -128,14 +171,14 @@ KernelFactory backward_factory(Backward function, const char* kept_name) {
 }  // namespace
 
 void add_activations(KernelRegistry& registry) {
-  registry.add("relu", forward_factory(relu));
-  registry.add("relu_backward", backward_factory(relu_backward, "y"));
-  registry.add("relu6", forward_factory(relu6));
-  registry.add("relu6_backward", backward_factory(relu6_backward, "y"));
-  registry.add("gelu", forward_factory(gelu));
-  registry.add("gelu_backward", backward_factory(gelu_backward, "x"));
-  registry.add("sigmoid", forward_factory(sigmoid));
-  registry.add("sigmoid_backward", backward_factory(sigmoid_backward, "y"));
+  registry.add("relu", forward_factory(relu<float>, relu<bfloat16>));
+  registry.add("relu_backward", backward_factory(relu_backward<float>, relu_backward<bfloat16>, "y"));
+  registry.add("relu6", forward_factory(relu6<float>, relu6<bfloat16>));
+  registry.add("relu6_backward", backward_factory(relu6_backward<float>, relu6_backward<bfloat16>, "y"));
+  registry.add("gelu", forward_factory(gelu<float>, gelu<bfloat16>));
+  registry.add("gelu_backward", backward_factory(gelu_backward<float>, gelu_backward<bfloat16>, "x"));
+  registry.add("sigmoid", forward_factory(sigmoid<float>, sigmoid<bfloat16>));
+  registry.add("sigmoid_backward", backward_factory(sigmoid_backward<float>, sigmoid_backward<bfloat16>, "y"));
 }
 
 }  // namespace kw::cpu

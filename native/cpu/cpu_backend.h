@@ -13,7 +13,7 @@ void add_batch_norm(KernelRegistry&);              // batch_norm.cc
 void add_convolution(KernelRegistry&);             // static_convolution.cc, oneDNN
 void add_cross_entropy(KernelRegistry&);           // cross_entropy.cc
 void add_dropout(KernelRegistry&);                 // dropout.cc
-void add_elementwise(KernelRegistry&);             // elementwise.cc: add, add_bias, fill, copy, slice, concat
+void add_elementwise(KernelRegistry&);             // elementwise.cc: add, add_bias, cast, fill, copy, slice, concat
 void add_layer_norm(KernelRegistry&);              // layer_norm.cc
 void add_matmul(KernelRegistry&);                  // matmul.cc, oneDNN
 void add_mix_cells(KernelRegistry&);               // mix_cells.cc

@@ -4,9 +4,10 @@
 #include <cmath>
 
 #include "cpu/cpu_backend.h"
-#include "cpu/kernel.h"
+#include "cpu/element.h"
 #include "cpu/parallel.h"
 #include "cpu/philox.h"
+#include "cpu/wide.h"
 
 namespace kw::cpu {
 namespace {
@@ -35,22 +36,21 @@ struct Mask {
 };
 
 // A dropped value is 0 even where x is not finite, so it is chosen, not multiplied.
-void scale(const float* x, const float* factors, int64_t count, float* y) {
+template <class T>
+KW_WIDE void scale(const T* x, const float* factors, int64_t count, T* y) {
 #pragma omp simd
-  for (int64_t i = 0; i < count; ++i) y[i] = factors[i] == 0.0f ? 0.0f : x[i] * factors[i];
+  for (int64_t i = 0; i < count; ++i) y[i] = static_cast<T>(factors[i] == 0.0f ? 0.0f : x[i] * factors[i]);
 }
 
-void scale_all(const float* x, float factor, int64_t count, float* y) {
+template <class T>
+KW_WIDE void scale_all(const T* x, float factor, int64_t count, T* y) {
 #pragma omp simd
-  for (int64_t i = 0; i < count; ++i) y[i] = factor == 0.0f ? 0.0f : x[i] * factor;
+  for (int64_t i = 0; i < count; ++i) y[i] = static_cast<T>(factor == 0.0f ? 0.0f : x[i] * factor);
 }
 
-std::unique_ptr<Kernel> prepare_dropout(const StepContext& context) {
+template <class T>
+std::unique_ptr<Kernel> make_dropout(const StepContext& context) {
   const Tensor &x = context.input(0), &seed = context.input(1), &step = context.input(2), &y = context.output(0);
-  expect_type(context, "x", x);
-  expect_shape(context, "seed", seed, {}, DataType::int32);
-  expect_shape(context, "step", step, {}, DataType::int32);
-  expect_shape(context, "y", y, x.shape);
   const double probability = context.number("probability");
   if (!(probability >= 0 && probability < 1)) context.fail("expected probability in [0, 1) but received " + std::to_string(probability));
   const bool per_sample = context.boolean("perSample");
@@ -61,8 +61,8 @@ std::unique_ptr<Kernel> prepare_dropout(const StepContext& context) {
   const uint64_t threshold = static_cast<uint64_t>(std::ceil(probability * 4294967296.0));
   const float kept = static_cast<float>(1 / (1 - probability));
   return make_kernel([&, stream, draws, width, threshold, kept, threads = context.threads](const Memory& memory) {
-    const float* in = memory.data<float>(x);
-    float* out = memory.data<float>(y);
+    const T* in = memory.data<T>(x);
+    T* out = memory.data<T>(y);
     const Mask mask{static_cast<uint32_t>(*memory.data<int32_t>(seed)), static_cast<uint32_t>(*memory.data<int32_t>(step)), stream,
                     threshold, kept};
     const int64_t tiles = (draws + kTileDraws - 1) / kTileDraws;
@@ -80,6 +80,14 @@ std::unique_ptr<Kernel> prepare_dropout(const StepContext& context) {
       }
     });
   });
+}
+
+std::unique_ptr<Kernel> prepare_dropout(const StepContext& context) {
+  const Tensor& x = context.input(0);
+  expect_shape(context, "seed", context.input(1), {}, DataType::int32);
+  expect_shape(context, "step", context.input(2), {}, DataType::int32);
+  expect_shape(context, "y", context.output(0), x.shape, x.type);
+  return for_element(context, "x", x, [&]<class T>(std::type_identity<T>) { return make_dropout<T>(context); });
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "cpu/cpu_backend.h"
-#include "cpu/kernel.h"
+#include "cpu/element.h"
 #include "cpu/parallel.h"
 #include "cpu/wide.h"
 
@@ -52,22 +52,26 @@ int64_t factor_offset(const std::vector<Axis>& outer, int64_t row) {
   return offset;
 }
 
-KW_WIDE void scale(const float* x, float factor, int64_t count, float* y) {
+template <class T>
+KW_WIDE void scale(const T* x, float factor, int64_t count, T* y) {
 #pragma omp simd
-  for (int64_t i = 0; i < count; ++i) y[i] = x[i] * factor;
+  for (int64_t i = 0; i < count; ++i) y[i] = static_cast<T>(x[i] * factor);
 }
 
-KW_WIDE void multiply(const float* x, const float* factor, int64_t count, float* y) {
+template <class T, class Factor, class Product>
+KW_WIDE void multiply(const T* x, const Factor* factor, int64_t count, Product* y) {
 #pragma omp simd
-  for (int64_t i = 0; i < count; ++i) y[i] = x[i] * factor[i];
+  for (int64_t i = 0; i < count; ++i) y[i] = static_cast<Product>(static_cast<float>(x[i]) * static_cast<float>(factor[i]));
 }
 
-KW_WIDE void add_products(const float* a, const float* b, int64_t count, float* sums) {
+template <class T>
+KW_WIDE void add_products(const T* a, const T* b, int64_t count, float* sums) {
 #pragma omp simd
-  for (int64_t i = 0; i < count; ++i) sums[i] += a[i] * b[i];
+  for (int64_t i = 0; i < count; ++i) sums[i] += static_cast<float>(a[i]) * static_cast<float>(b[i]);
 }
 
-KW_WIDE double sum_of_products(const float* a, const float* b, int64_t count) {
+template <class T>
+KW_WIDE double sum_of_products(const T* a, const T* b, int64_t count) {
   constexpr int64_t kRun = 128;  // terms added in float before they go to the double sum
   double total = 0;
   for (int64_t begin = 0; begin < count; begin += kRun) {
@@ -80,17 +84,16 @@ KW_WIDE double sum_of_products(const float* a, const float* b, int64_t count) {
   return total;
 }
 
-std::unique_ptr<Kernel> prepare_multiply(const StepContext& context) {
+template <class T>
+std::unique_ptr<Kernel> make_multiply(const StepContext& context) {
   const Tensor &x = context.input(0), &factor = context.input(1), &y = context.output(0);
-  expect_type(context, "x", x);
-  expect_type(context, "factor", factor);
-  expect_shape(context, "y", y, x.shape);
   std::vector<Axis> outer = collapse(context, x.shape, factor.shape);
   const Axis inner = outer.empty() ? Axis{1, 1} : outer.back();
   if (!outer.empty()) outer.pop_back();
   return make_kernel([&x, &factor, &y, outer, inner, count = y.elements(), threads = context.threads](const Memory& memory) {
-    const float *in = memory.data<float>(x), *factors = memory.data<float>(factor);
-    float* out = memory.data<float>(y);
+    const T* in = memory.data<T>(x);
+    const float* factors = memory.data<float>(factor);
+    T* out = memory.data<T>(y);
     parallel_for(threads, count, kElementsPerThread, [=, &outer](int64_t begin, int64_t end) {
       while (begin < end) {
         const int64_t row = begin / inner.size, column = begin % inner.size;
@@ -105,6 +108,13 @@ std::unique_ptr<Kernel> prepare_multiply(const StepContext& context) {
       }
     });
   });
+}
+
+std::unique_ptr<Kernel> prepare_multiply(const StepContext& context) {
+  const Tensor& x = context.input(0);
+  expect_type(context, "factor", context.input(1));
+  expect_shape(context, "y", context.output(0), x.shape, x.type);
+  return for_element(context, "x", x, [&]<class T>(std::type_identity<T>) { return make_multiply<T>(context); });
 }
 
 // The sums that make dfactor. Its leading axis, when kept, is a number of groups that do not meet; in each, the first summed axis may be
@@ -130,7 +140,8 @@ class FactorReduction {
 
   size_t scratch_bytes() const { return static_cast<size_t>(groups_ * parts_ * sums_) * (sizeof(double) + sizeof(float)); }
 
-  void run(const float* dy, const float* x, std::byte* scratch, float* dfactor) const {
+  template <class T>
+  void run(const T* dy, const T* x, std::byte* scratch, float* dfactor) const {
     double* totals = reinterpret_cast<double*>(scratch);  // [groups, parts, sums]
     float* runs = reinterpret_cast<float*>(totals + groups_ * parts_ * sums_);
     const int64_t work = summed_ * slice_ / parts_;
@@ -154,7 +165,8 @@ class FactorReduction {
 
  private:
   // Sums `count` steps of the summed axis into `totals`, which may hold anything before. `runs` is for short runs in float.
-  void add_part(const float* dy, const float* x, int64_t count, double* totals, float* runs) const {
+  template <class T>
+  void add_part(const T* dy, const T* x, int64_t count, double* totals, float* runs) const {
     std::fill_n(totals, sums_, 0.0);
     if (slice_ == 1) {
       *totals = sum_of_products(dy, x, count);
@@ -190,16 +202,13 @@ class FactorReduction {
   Axis inner_ = {1, 1};
 };
 
-std::unique_ptr<Kernel> prepare_multiply_backward_factor(const StepContext& context) {
+template <class T>
+std::unique_ptr<Kernel> make_multiply_backward_factor(const StepContext& context) {
   const Tensor &dy = context.input(0), &x = context.input(1), &dfactor = context.output(0);
-  expect_type(context, "dy", dy);
-  expect_shape(context, "x", x, dy.shape);
-  expect_shape(context, "dfactor", dfactor, context.integers("factorShape"));
   const std::vector<Axis> axes = collapse(context, x.shape, dfactor.shape);
-  if (x.elements() == 0) context.fail("expected x that is not empty but received shape " + describe(x.shape));
   if (axes.empty() || (axes.size() == 1 && axes[0].stride)) {
     return make_kernel([&dy, &x, &dfactor, count = x.elements(), threads = context.threads](const Memory& memory) {
-      const float *gradient = memory.data<float>(dy), *in = memory.data<float>(x);
+      const T *gradient = memory.data<T>(dy), *in = memory.data<T>(x);
       float* out = memory.data<float>(dfactor);
       parallel_for(threads, count, kElementsPerThread,
                    [=](int64_t begin, int64_t end) { multiply(gradient + begin, in + begin, end - begin, out + begin); });
@@ -208,8 +217,16 @@ std::unique_ptr<Kernel> prepare_multiply_backward_factor(const StepContext& cont
   const FactorReduction reduction(axes, context.threads);
   context.reserve_scratch(reduction.scratch_bytes());
   return make_kernel([&dy, &x, &dfactor, reduction](const Memory& memory) {
-    reduction.run(memory.data<float>(dy), memory.data<float>(x), memory.scratch(), memory.data<float>(dfactor));
+    reduction.run(memory.data<T>(dy), memory.data<T>(x), memory.scratch(), memory.data<float>(dfactor));
   });
+}
+
+std::unique_ptr<Kernel> prepare_multiply_backward_factor(const StepContext& context) {
+  const Tensor &dy = context.input(0), &x = context.input(1);
+  expect_shape(context, "x", x, dy.shape, dy.type);
+  expect_shape(context, "dfactor", context.output(0), context.integers("factorShape"));
+  if (x.elements() == 0) context.fail("expected x that is not empty but received shape " + describe(x.shape));
+  return for_element(context, "dy", dy, [&]<class T>(std::type_identity<T>) { return make_multiply_backward_factor<T>(context); });
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "cpu/cpu_backend.h"
 #include "cpu/kernel.h"
 #include "cpu/parallel.h"
+#include "cpu/wide.h"
 
 namespace kw::cpu {
 namespace {
@@ -28,6 +29,21 @@ void for_decayed_ranges(int threads, int64_t count, int64_t decayed, float weigh
   });
 }
 
+struct SgdRates {
+  float rate, momentum;
+  float gradient_weight, velocity_weight;  // nesterov: g + momentum * v, otherwise v
+};
+
+KW_WIDE void sgd(float* weights, const float* gradients, float* velocities, int64_t count, float decay, SgdRates rates) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) {
+    const float gradient = gradients[i] + decay * weights[i];
+    const float velocity = rates.momentum * velocities[i] + gradient;
+    velocities[i] = velocity;
+    weights[i] -= rates.rate * (rates.gradient_weight * gradient + rates.velocity_weight * velocity);
+  }
+}
+
 std::unique_ptr<Kernel> prepare_sgd(const StepContext& context) {
   const Tensor &parameters = context.input(0), &gradients = context.input(1), &momentum_buffer = context.input(2);
   const Tensor &learning_rate = context.input(3), &weight_decay = context.input(4);
@@ -42,19 +58,28 @@ std::unique_ptr<Kernel> prepare_sgd(const StepContext& context) {
   return make_kernel([&, count, decayed, momentum, nesterov, threads = context.threads](const Memory& memory) {
     float *weights = memory.data<float>(parameters), *velocities = memory.data<float>(momentum_buffer);
     const float* in = memory.data<float>(gradients);
-    const float rate = *memory.data<float>(learning_rate);
-    // nesterov: g + momentum * v, otherwise v
-    const float gradient_weight = nesterov ? 1.0f : 0.0f, velocity_weight = nesterov ? momentum : 1.0f;
+    const SgdRates rates{*memory.data<float>(learning_rate), momentum, nesterov ? 1.0f : 0.0f, nesterov ? momentum : 1.0f};
     for_decayed_ranges(threads, count, decayed, *memory.data<float>(weight_decay), [=](int64_t begin, int64_t end, float decay) {
-#pragma omp simd
-      for (int64_t i = begin; i < end; ++i) {
-        const float gradient = in[i] + decay * weights[i];
-        const float velocity = momentum * velocities[i] + gradient;
-        velocities[i] = velocity;
-        weights[i] -= rate * (gradient_weight * gradient + velocity_weight * velocity);
-      }
+      sgd(weights + begin, in + begin, velocities + begin, end - begin, decay, rates);
     });
   });
+}
+
+struct AdamwRates {
+  float step_size, inverse_correction;
+  float first_weight, second_keep, second_weight, epsilon;
+};
+
+KW_WIDE void adamw(float* weights, const float* gradients, float* firsts, float* seconds, int64_t count, float keep, AdamwRates rates) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) {
+    const float gradient = gradients[i];
+    const float first = firsts[i] + rates.first_weight * (gradient - firsts[i]);
+    const float second = rates.second_keep * seconds[i] + rates.second_weight * gradient * gradient;
+    firsts[i] = first;
+    seconds[i] = second;
+    weights[i] = keep * weights[i] - rates.step_size * first / (std::sqrt(second) * rates.inverse_correction + rates.epsilon);
+  }
 }
 
 std::unique_ptr<Kernel> prepare_adamw(const StepContext& context) {
@@ -81,21 +106,14 @@ std::unique_ptr<Kernel> prepare_adamw(const StepContext& context) {
           *seconds = memory.data<float>(second_moment);
     const float* in = memory.data<float>(gradients);
     const float rate = *memory.data<float>(learning_rate);
-    const float step_size = static_cast<float>(rate / (1 - std::pow(beta1, number)));
-    const float inverse_correction = static_cast<float>(1 / std::sqrt(1 - std::pow(beta2, number)));
-    const float first_weight = static_cast<float>(1 - beta1), second_keep = static_cast<float>(beta2);
-    const float second_weight = static_cast<float>(1 - beta2);
+    const AdamwRates rates{static_cast<float>(rate / (1 - std::pow(beta1, number))),
+                           static_cast<float>(1 / std::sqrt(1 - std::pow(beta2, number))),
+                           static_cast<float>(1 - beta1),
+                           static_cast<float>(beta2),
+                           static_cast<float>(1 - beta2),
+                           epsilon};
     for_decayed_ranges(threads, count, decayed, *memory.data<float>(weight_decay), [=](int64_t begin, int64_t end, float decay) {
-      const float keep = 1.0f - rate * decay;
-#pragma omp simd
-      for (int64_t i = begin; i < end; ++i) {
-        const float gradient = in[i];
-        const float first = firsts[i] + first_weight * (gradient - firsts[i]);
-        const float second = second_keep * seconds[i] + second_weight * gradient * gradient;
-        firsts[i] = first;
-        seconds[i] = second;
-        weights[i] = keep * weights[i] - step_size * first / (std::sqrt(second) * inverse_correction + epsilon);
-      }
+      adamw(weights + begin, in + begin, firsts + begin, seconds + begin, end - begin, 1.0f - rate * decay, rates);
     });
   });
 }

@@ -3,35 +3,46 @@
 
 #include "cpu/column_reduction.h"
 #include "cpu/cpu_backend.h"
-#include "cpu/kernel.h"
+#include "cpu/element.h"
 #include "cpu/parallel.h"
+#include "cpu/wide.h"
 
 namespace kw::cpu {
 namespace {
 
-std::unique_ptr<Kernel> prepare_sum_rows(const StepContext& context) {
+template <class T>
+KW_WIDE void add_rows(const T* x, int64_t rows, int64_t channels, float* sums) {
+  for (int64_t row = 0; row < rows; ++row) {
+#pragma omp simd
+    for (int64_t c = 0; c < channels; ++c) sums[c] += x[row * channels + c];
+  }
+}
+
+template <class T>
+std::unique_ptr<Kernel> make_sum_rows(const StepContext& context, Matrix matrix) {
   const Tensor &x = context.input(0), &y = context.output(0);
-  const Matrix matrix = as_matrix(context, "x", x);
-  expect_shape(context, "y", y, {matrix.channels});
   const ColumnReduction<1> reduction(matrix, context.threads);
   context.reserve_scratch(reduction.scratch_bytes());
   return make_kernel([&x, &y, matrix, reduction](const Memory& memory) {
-    const float* in = memory.data<float>(x);
+    const T* in = memory.data<T>(x);
     float* out = memory.data<float>(y);
     const int64_t channels = matrix.channels;
     const double* totals = reduction.run(memory.scratch(), [&](int64_t first, int64_t last, float* runs, double* part_totals) {
-      for (int64_t row = first; row < last; ++row) {
-        const float* in_row = in + row * channels;
-#pragma omp simd
-        for (int64_t c = 0; c < channels; ++c) runs[c] += in_row[c];
-      }
+      add_rows(in + first * channels, last - first, channels, runs);
       reduction.add_run(runs, part_totals);
     });
     for (int64_t c = 0; c < channels; ++c) out[c] = static_cast<float>(totals[c]);
   });
 }
 
-double sum_of_squares(const float* x, int64_t begin, int64_t end) {
+std::unique_ptr<Kernel> prepare_sum_rows(const StepContext& context) {
+  const Tensor& x = context.input(0);
+  const Matrix matrix = as_matrix(context, "x", x, x.type);
+  expect_shape(context, "y", context.output(0), {matrix.channels});
+  return for_element(context, "x", x, [&]<class T>(std::type_identity<T>) { return make_sum_rows<T>(context, matrix); });
+}
+
+KW_WIDE double sum_of_squares(const float* x, int64_t begin, int64_t end) {
   double sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (int64_t i = begin; i < end; ++i) sum += static_cast<double>(x[i]) * x[i];

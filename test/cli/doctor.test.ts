@@ -33,6 +33,7 @@ test('for people: one fact a line', async (t) => {
   const { code, stdout } = await kernelWarehouse(['doctor']);
   t.is(code, 0);
   t.regex(stdout, /^CPU backend +works, \d+ threads$/m);
+  t.regex(stdout, /^bfloat16 +(native, (amx|avx512)_bf16|computed in float32, which saves memory but no time)$/m);
   t.regex(stdout, /^CUDA backend +no plug-in in this version/m);
 });
 

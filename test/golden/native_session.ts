@@ -3,11 +3,12 @@ import { Arena } from '../../lib/graph/arena.js';
 import type { Graph } from '../../lib/graph/graph.js';
 import { lower } from '../../lib/graph/passes/lower.js';
 import { type ControlName, controlSlots } from '../../lib/plan/control.js';
-import type { DataType } from '../../lib/plan/plan.js';
+import { type DataType, elementBytes } from '../../lib/plan/plan.js';
 import type { DeviceBuffer } from '../../lib/runtime/buffer.js';
 import { Device } from '../../lib/runtime/device.js';
 import type { Program } from '../../lib/runtime/program.js';
 import type { NativeDeviceName } from '../devices.js';
+import { bitsOf, fromBits } from '../reference/bfloat16.js';
 import { elementCount } from '../reference/tensor.js';
 import { leafTypes } from './leaves.js';
 import type { LeafKind, Machine, Session } from './session.js';
@@ -46,13 +47,15 @@ class NativeSession implements Session {
     // What the plan does not read has no buffer; setting it changes nothing.
     if (!place) return;
     if (values.length !== place.count) throw new Error(`${kind} '${name}' has ${place.count} elements, not ${values.length}`);
-    await place.buffer.write(place.type === 'int32' ? Int32Array.from(values) : Float32Array.from(values), place.offset);
+    const stored = { int32: Int32Array.from.bind(Int32Array), float32: Float32Array.from.bind(Float32Array), bfloat16: bitsOf };
+    await place.buffer.write(stored[place.type](values), place.offset);
   }
 
   async read(kind: LeafKind, name: string): Promise<Float64Array> {
     const place = this.place(kind, name);
     if (!place) throw new Error(`the plan has no ${kind} '${name}'`);
-    const bytes = await place.buffer.read(place.offset, 4 * place.count);
+    const bytes = await place.buffer.read(place.offset, elementBytes[place.type] * place.count);
+    if (place.type === 'bfloat16') return fromBits(new Uint16Array(bytes));
     return Float64Array.from(place.type === 'int32' ? new Int32Array(bytes) : new Float32Array(bytes));
   }
 

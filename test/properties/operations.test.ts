@@ -1,4 +1,4 @@
-/** Every op on every device against the float64 reference, on random shapes and values. */
+/** Every op on every device against the float64 reference, on random shapes and values, in each precision that it knows. */
 import test from 'ava';
 import fc from 'fast-check';
 import { Graph, type Value } from '../../lib/graph/graph.js';
@@ -9,6 +9,7 @@ import { eachDevice } from '../devices.js';
 import { nativeMachine } from '../golden/native_session.js';
 import { type Machine, referenceMachine } from '../golden/session.js';
 import { l2 } from '../golden/tolerance.js';
+import { keep } from '../reference/bfloat16.js';
 import { referenceOperations } from '../reference/operations.js';
 import { Draw, type Sample } from './draw.js';
 import { samples } from './samples.js';
@@ -17,6 +18,8 @@ import { propertySettings } from './settings.js';
 /** Of the result's l2, and of each element of it on its own: inputs are at most about 1, and float32 keeps 6e-8 of them. */
 const kRelative = 1e-5;
 const kAbsolute = 1e-6;
+/** Of a result with bfloat16 inputs or outputs: the last of 8 bits may be rounded another way. */
+const kBfloat16 = 2 ** -8;
 
 test('every op has a reference and a sample', (t) => {
   const names = [...operations.keys()].filter((name) => name !== 'leaf').sort();
@@ -30,10 +33,23 @@ function build(name: string, sample: Sample, computed: boolean): Graph {
   const graph = new Graph();
   const inputs = sample.inputs.map((input, i): Value | undefined => {
     const leaf = input && graph.input(`input${i}`, input.shape, input.type);
-    return leaf && computed && leaf.type === 'float32' && leaf.shape.length > 0 ? slice(leaf, 0, leaf.shape.at(-1)!) : leaf;
+    return leaf && computed && leaf.type !== 'int32' && leaf.shape.length > 0 ? slice(leaf, 0, leaf.shape.at(-1)!) : leaf;
   });
   graph.append(operation, inputs, sample.attributes).forEach((value, i) => output(`output${i}`, value));
   return graph;
+}
+
+/** The same run with the op's activations in bfloat16; undefined for an op that has none. */
+function inBfloat16(name: string, sample: Sample): Sample | undefined {
+  const { activations } = operations.get(name)!;
+  if (!activations) return undefined;
+  const isActivation = (position: number) => activations.inputs === 'all' || activations.inputs.includes(position);
+  const inputs = sample.inputs.map(
+    (input, position) =>
+      input && (isActivation(position) ? { ...input, type: 'bfloat16' as const, values: keep('bfloat16', input.values.slice()) } : input),
+  );
+  const attributes = 'type' in sample.attributes ? { ...sample.attributes, type: 'bfloat16' } : sample.attributes;
+  return { ...sample, inputs, attributes };
 }
 
 /** Everything that one run writes: outputs, and the inputs of an op that mutates. */
@@ -59,14 +75,17 @@ for (const [name, operation] of operations) {
     await fc.assert(
       fc.asyncProperty(fc.gen(), async (generate) => {
         const draw = new Draw(generate);
-        const sample = sampleOf(draw);
+        const float32 = sampleOf(draw);
+        const bfloat16 = inBfloat16(name, float32);
+        const sample = bfloat16 && draw.boolean() ? bfloat16 : float32;
+        const relative = sample === bfloat16 ? kBfloat16 : kRelative;
         const takesOver = operation.sharing?.some(({ kind }) => kind === 'must') ?? false;
         const graph = build(name, sample, !operation.mutates && (takesOver || draw.boolean()));
         const expected = await run(referenceMachine, name, sample, graph);
         const actual = await run(nativeMachine(device), name, sample, graph);
         expected.forEach((values, i) => {
           const difference = l2(values.map((value, element) => value - actual[i]![element]!));
-          const allowed = kRelative * l2(values) + kAbsolute * Math.sqrt(values.length);
+          const allowed = relative * l2(values) + kAbsolute * Math.sqrt(values.length);
           if (!(difference <= allowed))
             throw new Error(`result ${i} of ${name} is off by ${difference}, at most ${allowed}; its l2 is ${l2(values)}`);
         });

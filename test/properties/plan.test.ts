@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { Arena } from '../../lib/graph/arena.js';
 import { gradients } from '../../lib/graph/autodiff.js';
 import { Graph, type Value } from '../../lib/graph/graph.js';
+import { bytesOf } from '../../lib/graph/operation.js';
 import { add } from '../../lib/graph/ops/add.js';
 import { concat } from '../../lib/graph/ops/concat.js';
 import { assign, output } from '../../lib/graph/ops/copy.js';
@@ -20,6 +21,7 @@ import { sumOfSquares } from '../../lib/graph/ops/sum_of_squares.js';
 import { fuseInference } from '../../lib/graph/passes/fuse_inference.js';
 import { fuseTraining } from '../../lib/graph/passes/fuse_training.js';
 import { lower } from '../../lib/graph/passes/lower.js';
+import { inPrecision } from '../../lib/graph/passes/precision.js';
 import { linearLayer, staticConvolution } from '../../lib/layers/convolution.js';
 import { kernelWarehouseConvolution } from '../../lib/layers/kernel_warehouse.js';
 import { convolutionSpec, layerShape, newContext } from '../../lib/layers/layer.js';
@@ -31,7 +33,7 @@ import { allocate } from '../../lib/warehouse/index.js';
 import { leafTypes } from '../golden/leaves.js';
 import { l2 } from '../golden/tolerance.js';
 import { interpret, LeafMemory } from '../reference/graph_interpreter.js';
-import { interpretPlan, PlanMemory } from '../reference/plan_interpreter.js';
+import { interpretPlan, PlanMemory, type Range } from '../reference/plan_interpreter.js';
 import { elementCount } from '../reference/tensor.js';
 import { Draw } from './draw.js';
 import { propertySettings } from './settings.js';
@@ -164,27 +166,31 @@ function interpretGraph(graph: Graph, leaves: Numbers): Numbers {
 function interpretLowered(graph: Graph, plan: Plan, leaves: Numbers): Numbers {
   const memory = new PlanMemory(plan);
   const [parameters, states] = [new Arena(graph.parameters.values()), new Arena(graph.states.values())];
-  const at = (key: string): Float64Array | undefined => {
+  const placeOf = (key: string): [buffer: string, range: Range] | undefined => {
     const [kind, ...rest] = key.split(' ');
     const name = rest.join(' ');
     const bufferName = { parameter: 'parameters', gradient: 'gradients', state: 'state', control: 'control' }[kind!] ?? name;
     if (!plan.buffers.some((buffer) => buffer.name === bufferName)) return undefined;
     const offset =
       kind === 'parameter' || kind === 'gradient'
-        ? parameters.entry(name).offset
+        ? 4 * parameters.entry(name).offset
         : kind === 'state'
-          ? states.entry(name).offset
+          ? 4 * states.entry(name).offset
           : kind === 'control'
-            ? controlSlots[name as ControlName].offset / 4
+            ? controlSlots[name as ControlName].offset
             : 0;
-    const count = elementCount(leafTypes(graph).get(key)?.shape ?? []);
-    return memory.buffer(bufferName).subarray(offset, offset + count);
+    return [bufferName, { type: 'float32', offset, count: elementCount(leafTypes(graph).get(key)?.shape ?? []) }];
   };
-  for (const [key, values] of leaves) at(key)?.set(values);
+  for (const [key, values] of leaves) {
+    const place = placeOf(key);
+    if (place) memory.write(...place, values);
+  }
   interpretPlan(plan, memory);
   // A tensor that the plan does not touch keeps its value.
-  const after = (key: string) =>
-    at(key)?.slice() ?? leaves.get(key) ?? new Float64Array(elementCount(leafTypes(graph).get(key)?.shape ?? []));
+  const after = (key: string) => {
+    const place = placeOf(key);
+    return place ? memory.read(...place) : (leaves.get(key) ?? new Float64Array(elementCount(leafTypes(graph).get(key)?.shape ?? [])));
+  };
   return new Map(
     [...leafTypes(graph).keys()].filter((key) => /^(output|parameter|gradient|state) /.test(key)).map((key) => [key, after(key)]),
   );
@@ -199,13 +205,13 @@ function expectSame(what: string, expected: Numbers, actual: Numbers): void {
 
 /** Throws unless every read of workspace sees exactly one whole write: no tensor was overwritten, even in part, while it was needed. */
 function checkReads(plan: Plan): void {
-  const writer = new Int32Array((plan.buffers[0]?.bytes ?? 0) / 4).fill(-1);
+  const writer = new Int32Array((plan.buffers[0]?.bytes ?? 0) / 2).fill(-1);
   const writes: { offset: number; count: number; step: number }[] = [];
   plan.steps.forEach((step, position) => {
     for (const index of step.inputs) {
       const tensor = plan.tensors[index];
       if (tensor?.buffer !== 0) continue;
-      const [offset, count] = [tensor.offset / 4, elementCount(tensor.shape)];
+      const [offset, count] = [tensor.offset / 2, bytesOf(tensor) / 2];
       const write = writes[writer[offset]!];
       const whole =
         write &&
@@ -220,7 +226,7 @@ function checkReads(plan: Plan): void {
     for (const index of step.outputs) {
       const tensor = plan.tensors[index]!;
       if (tensor.buffer !== 0) continue;
-      const [offset, count] = [tensor.offset / 4, elementCount(tensor.shape)];
+      const [offset, count] = [tensor.offset / 2, bytesOf(tensor) / 2];
       const id = writes.push({ offset, count, step: position }) - 1;
       if (writer.subarray(offset, offset + count).some((other) => writes[other]?.step === position))
         throw new Error(`two outputs of step ${position} overlap`);
@@ -247,6 +253,25 @@ test('fused graph and lowered plan compute what the graph computes', (t) => {
         checkReads(plan);
         expectSame(what, expected, interpretLowered(from, plan, leaves));
       }
+    }),
+    propertySettings(),
+  );
+  t.pass();
+});
+
+test('a lowered plan in bfloat16 computes what its graph computes, with the same roundings', (t) => {
+  fc.assert(
+    fc.property(fc.gen(), (generate) => {
+      const draw = new Draw(generate);
+      const [graph, fuse] = draw.boolean()
+        ? ([randomTrainingGraph(draw), fuseTraining] as const)
+        : ([randomInferenceGraph(draw), fuseInference] as const);
+      const leaves = drawLeaves(draw, graph);
+      const rounded = inPrecision(fuse(graph), 'bfloat16');
+      const plan = lower(rounded, { name: 'bfloat16' });
+      if (!plan.tensors.some(({ type }) => type === 'bfloat16')) throw new Error('the plan has no bfloat16 tensor');
+      checkReads(plan);
+      expectSame('plan', interpretGraph(rounded, leaves), interpretLowered(graph, plan, leaves));
     }),
     propertySettings(),
   );

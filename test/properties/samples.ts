@@ -79,7 +79,7 @@ function middle(draw: Draw): number[] {
 function globalAvgPoolBackward(draw: Draw): Sample {
   const inputShape = [draw.integer(1, 3), ...middle(draw), draw.channels()];
   const accumulator = draw.boolean() ? draw.tensor(inputShape) : undefined;
-  return { inputs: [draw.tensor([inputShape[0]!, inputShape.at(-1)!]), accumulator], attributes: { inputShape } };
+  return { inputs: [draw.tensor([inputShape[0]!, inputShape.at(-1)!]), accumulator], attributes: { inputShape, type: 'float32' } };
 }
 
 /** Windows as PyTorch allows them: the padding is at most half the kernel, so that each holds an element. */
@@ -219,6 +219,7 @@ function adamw(draw: Draw): Sample {
 export const samples: Readonly<Record<string, (draw: Draw) => Sample>> = {
   ...convolutionSamples,
   add,
+  cast: (draw) => ({ inputs: [draw.tensor(shape(draw))], attributes: { type: 'bfloat16' }, differentiable: [0] }),
   add_bias: addBias,
   sum_rows: unary,
   relu: unary,

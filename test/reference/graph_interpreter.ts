@@ -1,6 +1,7 @@
-/** Runs a Graph in float64, node by node. Leaves live in a `LeafMemory`; ops that mutate write into it. */
+/** Runs a Graph in float64, node by node, with what is bfloat16 rounded to it. Leaves live in a `LeafMemory`; ops that mutate write into it. */
 import type { Graph, Node, Value } from '../../lib/graph/graph.js';
 import type { LeafAttributes } from '../../lib/graph/ops/leaf.js';
+import { keep } from './bfloat16.js';
 import { type Decisions, type Differences, followDecision, followMask } from './decisions.js';
 import { evaluate } from './operations.js';
 import { elementCount, type Tensor } from './tensor.js';
@@ -87,7 +88,10 @@ export function interpret(graph: Graph, memory: LeafMemory, { wanted = [], follo
       return masked ?? evaluate(node.op.name, inputs, node.attributes, shapes);
     };
     const outputs = labelled(node, compute);
-    node.outputs.forEach((output, index) => values.set(keyOf(output), outputs[index]!));
+    node.outputs.forEach((output, index) => {
+      if (output.type === 'bfloat16') keep(output.type, outputs[index]!.data);
+      values.set(keyOf(output), outputs[index]!);
+    });
     for (const value of [...node.inputs, ...node.outputs]) {
       if (value && (last.get(keyOf(value)) ?? -1) <= position && !kept.has(keyOf(value))) values.delete(keyOf(value));
     }

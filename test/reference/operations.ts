@@ -7,6 +7,7 @@ import { dropout } from './dropout.js';
 import {
   add,
   addBias,
+  cast,
   concat,
   copy,
   fill,
@@ -68,6 +69,7 @@ export const referenceOperations: Readonly<Record<string, ReferenceOperation>> =
   matmul,
   reshape,
   add,
+  cast,
   add_bias: addBias,
   sum_rows: sumRows,
   relu,

@@ -1,34 +1,78 @@
 /**
  * Runs a Plan in float64 the way the native executor does: over shared buffers, in place, with nothing but tensors' offsets to tell
- * values apart. Each 4-byte element of a buffer is one float64 here, so overlaps and reuse are exactly the plan's.
+ * values apart. Every 2 bytes of a buffer are one float64 here: a bfloat16 element has one, a 4-byte element the first of two, and the
+ * second is NaN. So overlaps and reuse are exactly the plan's.
  */
-import type { Plan } from '../../lib/plan/plan.js';
+import { type DataType, elementBytes, type Plan } from '../../lib/plan/plan.js';
+import { keep } from './bfloat16.js';
 import { evaluate } from './operations.js';
 import { elementCount, type Tensor } from './tensor.js';
 
+/** Elements of a buffer. `offset` in bytes. */
+export interface Range {
+  readonly type: DataType;
+  readonly offset: number;
+  readonly count: number;
+}
+
 export class PlanMemory {
-  readonly buffers: readonly Float64Array[];
+  readonly #buffers: readonly Float64Array[];
 
   /** The workspace starts as NaN: a step that reads what no step wrote shows in the results. */
   constructor(private readonly plan: Plan) {
-    this.buffers = plan.buffers.map(({ bytes }, index) => new Float64Array(bytes / 4).fill(index === 0 ? Number.NaN : 0));
+    this.#buffers = plan.buffers.map(({ bytes }, index) => new Float64Array(bytes / 2).fill(index === 0 ? Number.NaN : 0));
   }
 
-  /** The buffer called `name`, one number for each 4 bytes. */
-  buffer(name: string): Float64Array {
-    const buffer = this.buffers[this.plan.buffers.findIndex((spec) => spec.name === name)];
-    if (!buffer) throw new Error(`the plan has no buffer '${name}'`);
-    return buffer;
+  read(buffer: string, range: Range): Float64Array {
+    return this.#read(this.#indexOf(buffer), range);
+  }
+
+  write(buffer: string, range: Range, values: ArrayLike<number>): void {
+    this.#write(this.#indexOf(buffer), range, values);
   }
 
   tensor(index: number): Tensor {
+    const { shape, buffer, ...place } = this.#place(index);
+    return { shape, data: this.#read(buffer, place) };
+  }
+
+  /** Stores what the tensor's type keeps of the values. */
+  store(index: number, values: Float64Array): void {
+    const { type, buffer, ...place } = this.#place(index);
+    this.#write(buffer, { type, ...place }, keep(type, values));
+  }
+
+  #place(index: number) {
     const tensor = this.plan.tensors[index];
-    const buffer = tensor && this.buffers[tensor.buffer];
-    if (!tensor || !buffer) throw new Error(`the plan has no tensor ${index}`);
-    const start = tensor.offset / 4;
-    const end = start + elementCount(tensor.shape);
-    if (!Number.isInteger(start) || start < 0 || end > buffer.length) throw new Error(`tensor ${index} lies outside its buffer`);
-    return { shape: tensor.shape, data: buffer.subarray(start, end) };
+    if (!tensor) throw new Error(`the plan has no tensor ${index}`);
+    return { ...tensor, count: elementCount(tensor.shape) };
+  }
+
+  #indexOf(name: string): number {
+    const index = this.plan.buffers.findIndex((buffer) => buffer.name === name);
+    if (index < 0) throw new Error(`the plan has no buffer '${name}'`);
+    return index;
+  }
+
+  /** The first slot of a range and the slots from one element to the next. */
+  #slots(buffer: number, { type, offset, count }: Range): { slots: Float64Array; start: number; step: number } {
+    const slots = this.#buffers[buffer]!;
+    const [start, step] = [offset / 2, elementBytes[type] / 2];
+    if (!Number.isInteger(start) || start < 0 || start + step * count > slots.length) throw new Error('a tensor lies outside its buffer');
+    return { slots, start, step };
+  }
+
+  #read(buffer: number, range: Range): Float64Array {
+    const { slots, start, step } = this.#slots(buffer, range);
+    return Float64Array.from({ length: range.count }, (_, i) => slots[start + step * i]!);
+  }
+
+  #write(buffer: number, range: Range, values: ArrayLike<number>): void {
+    const { slots, start, step } = this.#slots(buffer, range);
+    for (let i = 0; i < range.count; i++) {
+      slots[start + step * i] = values[i]!;
+      if (step === 2) slots[start + step * i + 1] = Number.NaN;
+    }
   }
 }
 
@@ -36,13 +80,9 @@ export class PlanMemory {
 export function interpretPlan(plan: Plan, memory: PlanMemory): void {
   for (const step of plan.steps) {
     const inputs = step.inputs.map((index) => (index < 0 ? undefined : memory.tensor(index)));
-    const places = step.outputs.map((index) => memory.tensor(index));
-    const outputs = evaluate(
-      step.op,
-      inputs,
-      step.attributes,
-      places.map((place) => place.shape),
-    );
-    outputs.forEach((output, index) => places[index]!.data.set(output.data));
+    const shapes = step.outputs.map((index) => memory.tensor(index).shape);
+    const outputs = evaluate(step.op, inputs, step.attributes, shapes);
+    outputs.forEach((output, index) => memory.store(step.outputs[index]!, output.data));
+    for (const position of step.mutates) memory.store(step.inputs[position]!, inputs[position]!.data);
   }
 }

@@ -3,7 +3,19 @@
  * residual and end in an activation, which the pass `fuse_normalization` makes of the nodes that follow it.
  */
 import type { Value } from '../graph.js';
-import { channels, defineOperation, elements, expectShape, float32, type Inputs, required, shapeError, shapeOf } from '../operation.js';
+import {
+  channels,
+  defineOperation,
+  elements,
+  expectLike,
+  expectShape,
+  float32,
+  type Inputs,
+  like,
+  required,
+  shapeError,
+  shapeOf,
+} from '../operation.js';
 
 interface NormAttributes {
   readonly epsilon: number;
@@ -33,9 +45,9 @@ export const batchNormOperation = defineOperation<BatchNormAttributes>({
   infer(inputs, { activation }) {
     const x = required('batch_norm', inputs, 0, 'x');
     checkVectors('batch_norm', inputs, x, ['scale', 'bias'], 1);
-    if (inputs[3]) expectShape('batch_norm', 'residual', inputs[3], x.shape);
+    if (inputs[3]) expectLike('batch_norm', 'residual', inputs[3], x);
     checkActivation('batch_norm', activation);
-    return [float32(x.shape), float32([channels(x)]), float32([channels(x)])];
+    return [like(x), float32([channels(x)]), float32([channels(x)])];
   },
   gradient({ inputs, outputs, attributes, outputGradients: [dy], wanted }) {
     if (!dy) return [];
@@ -48,6 +60,7 @@ export const batchNormOperation = defineOperation<BatchNormAttributes>({
   },
   flops: ({ inputs, outputs, attributes: { activation } }) =>
     (6 + (inputs[3] ? 1 : 0) + (activation === 'none' ? 0 : 1)) * elements(shapeOf(outputs, 0)),
+  activations: { inputs: [0, 3], outputs: [0] },
   sharing: [
     { output: 0, input: 3, kind: 'may' },
     { output: 0, input: 0, kind: 'may' },
@@ -56,7 +69,7 @@ export const batchNormOperation = defineOperation<BatchNormAttributes>({
 
 function checkBackward(op: string, inputs: Inputs): Value {
   const dy = required(op, inputs, 0, 'dy');
-  expectShape(op, 'x', required(op, inputs, 1, 'x'), dy.shape);
+  expectLike(op, 'x', required(op, inputs, 1, 'x'), dy);
   checkVectors(op, inputs, dy, ['scale', 'mean', 'variance'], 2);
   return dy;
 }
@@ -68,12 +81,13 @@ export const batchNormBackwardOperation = defineOperation<BatchNormAttributes>({
     const dy = checkBackward(op, inputs);
     checkActivation(op, activation);
     if (activation !== 'none') checkVectors(op, inputs, dy, ['bias'], 5);
-    if (inputs[6]) expectShape(op, 'y', inputs[6], dy.shape);
+    if (inputs[6]) expectLike(op, 'y', inputs[6], dy);
     if (inputs[6] && activation === 'none') throw shapeError(op, 'expected no y without an activation');
     const vector = float32([channels(dy)]);
-    return [float32(dy.shape), vector, vector, ...(inputs[6] ? [float32(dy.shape)] : [])];
+    return [like(dy), vector, vector, ...(inputs[6] ? [like(dy)] : [])];
   },
   flops: ({ outputs, attributes: { activation } }) => (activation === 'none' ? 10 : 12) * elements(shapeOf(outputs, 0)),
+  activations: { inputs: [0, 1, 6], outputs: [0, 3] },
   // The masked gradient goes where dy was, and dx where x was: both are read no more once they are written.
   sharing: [
     { output: 0, input: 1, kind: 'may' },
@@ -87,7 +101,7 @@ const batchNormInferenceOperation = defineOperation<NormAttributes>({
   infer(inputs) {
     const x = required('batch_norm_inference', inputs, 0, 'x');
     checkVectors('batch_norm_inference', inputs, x, ['scale', 'bias', 'mean', 'variance'], 1);
-    return [float32(x.shape)];
+    return [like(x)];
   },
   gradient({ inputs, attributes, outputGradients: [dy], wanted }) {
     if (!dy) return [];
@@ -96,15 +110,17 @@ const batchNormInferenceOperation = defineOperation<NormAttributes>({
     return gradients.map((value, index) => (wanted[index] ? value : undefined));
   },
   flops: ({ outputs }) => 2 * elements(shapeOf(outputs, 0)),
+  activations: { inputs: [0], outputs: [0] },
 });
 
 const batchNormInferenceBackwardOperation = defineOperation<NormAttributes>({
   name: 'batch_norm_inference_backward',
   infer(inputs) {
     const dy = checkBackward('batch_norm_inference_backward', inputs);
-    return [float32(dy.shape), float32([channels(dy)]), float32([channels(dy)])];
+    return [like(dy), float32([channels(dy)]), float32([channels(dy)])];
   },
   flops: ({ outputs }) => 6 * elements(shapeOf(outputs, 0)),
+  activations: { inputs: [0, 1], outputs: [0] },
 });
 
 /** x [..., C] normalised by its own statistics, which are returned too: mean [C], biased variance [C]. */

@@ -2,6 +2,7 @@
 export { add } from './add.js';
 export { addBias } from './add_bias.js';
 export { batchNorm, batchNormInference } from './batch_norm.js';
+export { cast } from './cast.js';
 export { concat } from './concat.js';
 export { conv2d } from './conv2d.js';
 export { dropout } from './dropout.js';

@@ -1,7 +1,7 @@
 /** Tensors side by side along the last axis. */
 import { KernelWarehouseError } from '../../errors.js';
 import type { Value } from '../graph.js';
-import { channels, defineOperation, expectShape, float32, required } from '../operation.js';
+import { channels, defineOperation, expectLike, like, required } from '../operation.js';
 import { slice } from './slice.js';
 
 const concatOperation = defineOperation<object>({
@@ -11,10 +11,10 @@ const concatOperation = defineOperation<object>({
     let columns = 0;
     inputs.forEach((_, index) => {
       const value = required('concat', inputs, index, `x${index}`);
-      expectShape('concat', `x${index}`, value, [...first.shape.slice(0, -1), channels(value)]);
+      expectLike('concat', `x${index}`, value, first, [...first.shape.slice(0, -1), channels(value)]);
       columns += channels(value);
     });
-    return [float32([...first.shape.slice(0, -1), columns])];
+    return [like(first, [...first.shape.slice(0, -1), columns])];
   },
   gradient({ inputs, outputGradients: [dy], wanted }) {
     if (!dy) return [];
@@ -26,6 +26,7 @@ const concatOperation = defineOperation<object>({
     });
   },
   flops: () => 0,
+  activations: { inputs: 'all', outputs: [0] },
 });
 
 /** Tensors [..., Ci] joined to [..., sum of Ci]. */

@@ -4,9 +4,11 @@ import {
   channels,
   defineOperation,
   elements,
+  expectLike,
   expectRank,
   expectShape,
   float32,
+  like,
   type Operation,
   required,
   shapeError,
@@ -110,9 +112,10 @@ export function defineConvolution(name: string, dimensions: 2 | 3, samplewise: b
     infer(inputs, { inputSize, groups }) {
       const dy = required(backwardInputName, inputs, 0, 'dy');
       const weight = required(backwardInputName, inputs, 1, 'weight');
-      return [float32([dy.shape[0] as number, ...inputSize, channels(weight) * groups])];
+      return [like(dy, [dy.shape[0] as number, ...inputSize, channels(weight) * groups])];
     },
     flops: ({ inputs }) => flopsOf(shapeOf(inputs, 1), shapeOf(inputs, 0)),
+    activations: { inputs: [0], outputs: [0] },
   });
 
   const backwardWeightName = `${name}_backward_weight`;
@@ -121,10 +124,12 @@ export function defineConvolution(name: string, dimensions: 2 | 3, samplewise: b
     infer(inputs, { kernel, groups }) {
       const x = required(backwardWeightName, inputs, 0, 'x');
       const dy = required(backwardWeightName, inputs, 1, 'dy');
+      expectLike(backwardWeightName, 'dy', dy, x, dy.shape);
       const samples = samplewise ? [x.shape[0] as number] : [];
       return [float32([...samples, channels(dy), ...kernel, channels(x) / groups])];
     },
     flops: ({ inputs, outputs }) => flopsOf(shapeOf(outputs, 0), shapeOf(inputs, 1)),
+    activations: { inputs: [0, 1], outputs: [] },
   });
 
   const forward = defineOperation<ConvolutionAttributes>({
@@ -140,7 +145,7 @@ export function defineConvolution(name: string, dimensions: 2 | 3, samplewise: b
       const { outChannels, kernel, inChannels } = partsOf(weightShape);
       checkGroups(name, channels(x), outChannels, inChannels, attributes.groups);
       if (inputs[2]) expectShape(name, 'bias', inputs[2], [outChannels]);
-      return [float32([samples, ...convolutionSize(name, spatial(x), kernel, attributes), outChannels])];
+      return [like(x, [samples, ...convolutionSize(name, spatial(x), kernel, attributes), outChannels])];
     },
     gradient({ inputs, attributes, outputGradients, wanted }) {
       const [x, weight] = inputs as [Value, Value];
@@ -155,6 +160,7 @@ export function defineConvolution(name: string, dimensions: 2 | 3, samplewise: b
       ];
     },
     flops: ({ inputs, outputs }) => flopsOf(shapeOf(inputs, 1), shapeOf(outputs, 0)),
+    activations: { inputs: [0], outputs: [0], begins: true },
   });
 
   return {

@@ -1,6 +1,6 @@
 /** Random zeroing, of elements (dropout) or of whole samples (stochastic depth). */
 import type { Value } from '../graph.js';
-import { defineOperation, elements, float32, type Operation, required, shapeError, shapeOf } from '../operation.js';
+import { defineOperation, elements, like, type Operation, required, shapeError, shapeOf } from '../operation.js';
 
 interface DropoutAttributes {
   readonly probability: number;
@@ -13,13 +13,14 @@ const dropoutOperation: Operation = defineOperation<DropoutAttributes>({
   name: 'dropout',
   infer(inputs, { probability }) {
     if (!(probability >= 0 && probability < 1)) throw shapeError('dropout', `expected a probability in [0, 1) but received ${probability}`);
-    return [float32(required('dropout', inputs, 0, 'x').shape)];
+    return [like(required('dropout', inputs, 0, 'x'))];
   },
   // The same draw again: the mask depends on seed, step and stream alone.
   gradient: ({ inputs, attributes, outputGradients: [dy] }) => [
     dy && (dy.graph.append(dropoutOperation, [dy, inputs[1], inputs[2]], { ...attributes })[0] as Value),
   ],
   flops: ({ outputs }) => elements(shapeOf(outputs, 0)),
+  activations: { inputs: [0], outputs: [0] },
   sharing: [{ output: 0, input: 0, kind: 'may' }],
 });
 

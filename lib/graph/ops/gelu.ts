@@ -1,12 +1,13 @@
 /** The Gaussian error linear unit (Hendrycks & Gimpel 2016) in its exact form, with erf; not the approximation by tanh. */
 import type { Value } from '../graph.js';
-import { defineOperation, elements, expectShape, float32, required, shapeOf } from '../operation.js';
+import { defineOperation, elements, expectLike, like, required, shapeOf } from '../operation.js';
 
 const geluOperation = defineOperation<object>({
   name: 'gelu',
-  infer: (inputs) => [float32(required('gelu', inputs, 0, 'x').shape)],
+  infer: (inputs) => [like(required('gelu', inputs, 0, 'x'))],
   gradient: ({ inputs, outputGradients: [dy] }) => [dy && (dy.graph.append(geluBackwardOperation, [dy, inputs[0]], {})[0] as Value)],
   flops: ({ outputs }) => 4 * elements(shapeOf(outputs, 0)),
+  activations: { inputs: [0], outputs: [0] },
   sharing: [{ output: 0, input: 0, kind: 'may' }],
 });
 
@@ -14,10 +15,11 @@ const geluBackwardOperation = defineOperation<object>({
   name: 'gelu_backward',
   infer(inputs) {
     const dy = required('gelu_backward', inputs, 0, 'dy');
-    expectShape('gelu_backward', 'x', required('gelu_backward', inputs, 1, 'x'), dy.shape);
-    return [float32(dy.shape)];
+    expectLike('gelu_backward', 'x', required('gelu_backward', inputs, 1, 'x'), dy);
+    return [like(dy)];
   },
   flops: ({ outputs }) => 8 * elements(shapeOf(outputs, 0)),
+  activations: { inputs: [0, 1], outputs: [0] },
   sharing: [{ output: 0, input: 0, kind: 'may' }],
 });
 

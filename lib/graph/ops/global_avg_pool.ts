@@ -1,6 +1,7 @@
 /** Mean over all positions of each channel. */
+import type { DataType } from '../../plan/plan.js';
 import type { Value } from '../graph.js';
-import { channels, defineOperation, elements, expectShape, float32, required, shapeError, shapeOf } from '../operation.js';
+import { channels, defineOperation, elements, expectLike, float32, required, shapeError, shapeOf } from '../operation.js';
 
 const globalAvgPoolOperation = defineOperation<object>({
   name: 'global_avg_pool',
@@ -10,18 +11,25 @@ const globalAvgPoolOperation = defineOperation<object>({
     return [float32([x.shape[0] as number, channels(x)])];
   },
   gradient: ({ inputs, outputGradients: [dy] }) => [
-    dy && (dy.graph.append(globalAvgPoolBackwardOperation, [dy], { inputShape: (inputs[0] as Value).shape })[0] as Value),
+    dy && (dy.graph.append(globalAvgPoolBackwardOperation, [dy], gradientAttributes(inputs[0] as Value))[0] as Value),
   ],
   flops: ({ inputs }) => elements(shapeOf(inputs, 0)),
+  activations: { inputs: [0], outputs: [] },
 });
 
-export const globalAvgPoolBackwardOperation = defineOperation<{ readonly inputShape: readonly number[] }>({
+function gradientAttributes({ type, shape }: Value) {
+  return { inputShape: shape, type };
+}
+
+export const globalAvgPoolBackwardOperation = defineOperation<{ readonly inputShape: readonly number[]; readonly type: DataType }>({
   name: 'global_avg_pool_backward',
-  infer(inputs, { inputShape }) {
-    if (inputs[1]) expectShape('global_avg_pool_backward', 'accumulator', inputs[1], inputShape);
-    return [float32(inputShape)];
+  infer(inputs, { inputShape, type }) {
+    const dx = { type, shape: inputShape };
+    if (inputs[1]) expectLike('global_avg_pool_backward', 'accumulator', inputs[1], dx);
+    return [dx];
   },
   flops: ({ inputs, outputs }) => (inputs[1] ? 2 : 1) * elements(shapeOf(outputs, 0)),
+  activations: { inputs: [1], outputs: [0], begins: true },
   sharing: [{ output: 0, input: 1, kind: 'may' }],
 });
 

@@ -4,6 +4,7 @@ import { addOperation } from './add.js';
 import { addBiasOperations } from './add_bias.js';
 import { attentionFunctionOperations } from './attention_function.js';
 import { batchNormOperations } from './batch_norm.js';
+import { castOperation } from './cast.js';
 import { concatOperations } from './concat.js';
 import { conv2dOperations } from './conv2d.js';
 import { conv3dOperations } from './conv3d.js';
@@ -39,6 +40,7 @@ export const operations: ReadonlyMap<string, Operation> = new Map(
     leaf,
     reshapeOperation,
     addOperation,
+    castOperation,
     copyOperation,
     ...addBiasOperations,
     ...attentionFunctionOperations,

@@ -1,6 +1,6 @@
 /** Normalisation of each row over its channels. */
 import type { Value } from '../graph.js';
-import { channels, defineOperation, elements, expectShape, float32, required, shapeOf } from '../operation.js';
+import { channels, defineOperation, elements, expectLike, expectShape, float32, like, required, shapeOf } from '../operation.js';
 
 interface NormAttributes {
   readonly epsilon: number;
@@ -13,7 +13,7 @@ const layerNormOperation = defineOperation<NormAttributes>({
     expectShape('layer_norm', 'scale', required('layer_norm', inputs, 1, 'scale'), [channels(x)]);
     expectShape('layer_norm', 'bias', required('layer_norm', inputs, 2, 'bias'), [channels(x)]);
     const rows = elements(x.shape) / channels(x);
-    return [float32(x.shape), float32([rows]), float32([rows])];
+    return [like(x), float32([rows]), float32([rows])];
   },
   gradient({ inputs, outputs, attributes, outputGradients: [dy], wanted }) {
     if (!dy) return [];
@@ -21,16 +21,18 @@ const layerNormOperation = defineOperation<NormAttributes>({
     return gradients.map((value, index) => (wanted[index] ? value : undefined));
   },
   flops: ({ outputs }) => 6 * elements(shapeOf(outputs, 0)),
+  activations: { inputs: [0], outputs: [0] },
 });
 
 const layerNormBackwardOperation = defineOperation<NormAttributes>({
   name: 'layer_norm_backward',
   infer(inputs) {
     const dy = required('layer_norm_backward', inputs, 0, 'dy');
-    expectShape('layer_norm_backward', 'x', required('layer_norm_backward', inputs, 1, 'x'), dy.shape);
-    return [float32(dy.shape), float32([channels(dy)]), float32([channels(dy)])];
+    expectLike('layer_norm_backward', 'x', required('layer_norm_backward', inputs, 1, 'x'), dy);
+    return [like(dy), float32([channels(dy)]), float32([channels(dy)])];
   },
   flops: ({ outputs }) => 10 * elements(shapeOf(outputs, 0)),
+  activations: { inputs: [0, 1], outputs: [0] },
 });
 
 /** x [..., C] with every row normalised, times scale [C], plus bias [C]. */

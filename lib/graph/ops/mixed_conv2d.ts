@@ -3,7 +3,7 @@
  * `fuse_mixing` makes these from mix_cells and samplewise_conv2d; models never append them.
  */
 import type { Value } from '../graph.js';
-import { defineOperation, elements, expectRank, expectShape, float32, required, shapeOf } from '../operation.js';
+import { defineOperation, elements, expectLike, expectRank, expectShape, float32, like, required, shapeOf } from '../operation.js';
 import { type ConvolutionAttributes, convolutionFlops, convolutionSize, type Pair } from './convolution.js';
 import { type CellsShape, checkMixing, type MixAttributes } from './mix_cells.js';
 
@@ -39,13 +39,14 @@ export const mixedConv2dOperation = defineOperation<MixedConvolutionAttributes>(
     const [n, h, w, c] = expectRank('mixed_conv2d', 'x', x, 4, '[N, H, W, C]') as [number, number, number, number];
     checkMixing('mixed_conv2d', attention, cells.shape as unknown as CellsShape, mixAttributes(attributes, c));
     if (inputs[3]) expectShape('mixed_conv2d', 'bias', inputs[3], [attributes.outChannels]);
-    return [float32([n, ...convolutionSize('mixed_conv2d', [h, w], attributes.kernel, attributes), attributes.outChannels])];
+    return [like(x, [n, ...convolutionSize('mixed_conv2d', [h, w], attributes.kernel, attributes), attributes.outChannels])];
   },
   flops: ({ inputs, outputs, attributes }) => {
     const [x, , cells] = inputs as [Value, Value, Value];
     const positions = elements(shapeOf(outputs, 0)) / attributes.outChannels;
     return flopsOf(x.shape[0] as number, positions, cells.shape as unknown as CellsShape, attributes, x.shape[3] as number, 1);
   },
+  activations: { inputs: [0], outputs: [0], begins: true },
 });
 
 export const mixedConv2dBackwardInputOperation = defineOperation<
@@ -63,19 +64,22 @@ export const mixedConv2dBackwardInputOperation = defineOperation<
       mixAttributes(attributes, inChannels),
     );
     expectRank('mixed_conv2d_backward_input', 'dy', dy, 4, '[N, OH, OW, O]');
-    return [float32([samples, ...inputSize, inChannels])];
+    return [like(dy, [samples, ...inputSize, inChannels])];
   },
   flops: ({ inputs, attributes }) => {
     const [dy, , cells] = inputs as [Value, Value, Value];
     const positions = elements(dy.shape) / attributes.outChannels;
     return flopsOf(dy.shape[0] as number, positions, cells.shape as unknown as CellsShape, attributes, attributes.inChannels, 1);
   },
+  activations: { inputs: [0], outputs: [0] },
 });
 
 export const mixedConv2dBackwardMixingOperation = defineOperation<MixedConvolutionAttributes>({
   name: 'mixed_conv2d_backward_mixing',
   infer(inputs, attributes) {
     const x = required('mixed_conv2d_backward_mixing', inputs, 0, 'x');
+    const dy = required('mixed_conv2d_backward_mixing', inputs, 1, 'dy');
+    expectLike('mixed_conv2d_backward_mixing', 'dy', dy, x, dy.shape);
     const attention = required('mixed_conv2d_backward_mixing', inputs, 2, 'attention');
     const cells = required('mixed_conv2d_backward_mixing', inputs, 3, 'cells');
     checkMixing(
@@ -92,6 +96,7 @@ export const mixedConv2dBackwardMixingOperation = defineOperation<MixedConvoluti
     const positions = elements(dy.shape) / attributes.outChannels;
     return flopsOf(x.shape[0] as number, positions, cells.shape as unknown as CellsShape, attributes, x.shape[3] as number, 2);
   },
+  activations: { inputs: [0, 1], outputs: [] },
   sharing: [{ output: 1, input: 4, kind: 'must' }],
 });
 

@@ -1,6 +1,6 @@
 /** Element-wise product with a factor that may be the same along some axes: gates and layer scale. */
 import type { Value } from '../graph.js';
-import { defineOperation, elements, expectShape, float32, required, shapeError, shapeOf } from '../operation.js';
+import { defineOperation, elements, expectLike, float32, like, required, shapeError, shapeOf } from '../operation.js';
 
 function checkFactor(op: string, x: readonly number[], factor: readonly number[]): void {
   if (factor.length === x.length && factor.every((size, axis) => size === x[axis] || size === 1)) return;
@@ -15,7 +15,7 @@ const multiplyOperation = defineOperation<object>({
   infer(inputs) {
     const x = required('multiply', inputs, 0, 'x');
     checkFactor('multiply', x.shape, required('multiply', inputs, 1, 'factor').shape);
-    return [float32(x.shape)];
+    return [like(x)];
   },
   gradient({ inputs, outputGradients: [dy], wanted }) {
     if (!dy) return [];
@@ -26,6 +26,7 @@ const multiplyOperation = defineOperation<object>({
     ];
   },
   flops: ({ outputs }) => elements(shapeOf(outputs, 0)),
+  activations: { inputs: [0], outputs: [0] },
   sharing: [{ output: 0, input: 0, kind: 'may' }],
 });
 
@@ -33,11 +34,12 @@ const multiplyBackwardFactorOperation = defineOperation<{ readonly factorShape: 
   name: 'multiply_backward_factor',
   infer(inputs, { factorShape }) {
     const dy = required('multiply_backward_factor', inputs, 0, 'dy');
-    expectShape('multiply_backward_factor', 'x', required('multiply_backward_factor', inputs, 1, 'x'), dy.shape);
+    expectLike('multiply_backward_factor', 'x', required('multiply_backward_factor', inputs, 1, 'x'), dy);
     checkFactor('multiply_backward_factor', dy.shape, factorShape);
     return [float32(factorShape)];
   },
   flops: ({ inputs }) => 2 * elements(shapeOf(inputs, 0)),
+  activations: { inputs: [0, 1], outputs: [] },
 });
 
 /** x times factor, which has as many axes; where an axis of factor is 1 the same value serves all of that axis of x. Result as x. */

@@ -6,6 +6,7 @@ import {
   channels,
   defineOperation,
   elements,
+  expectLike,
   expectShape,
   type Inputs,
   type Operation,
@@ -45,7 +46,7 @@ function normalizable(name: string, convolution: Operation, bias: number, poolin
       ['scale', 'shift', 'mean', 'variance'].forEach((vector, index) => {
         expectShape(name, vector, required(name, inputs, bias + 1 + index, vector), [channels(y)]);
       });
-      if (inputs[residual]) expectShape(name, 'residual', inputs[residual], y.shape);
+      if (inputs[residual]) expectLike(name, 'residual', inputs[residual], y);
       if (!foldedActivations.includes(attributes.activation)) {
         throw shapeError(name, `expected activation to be ${foldedActivations.join(', ')} but received ${attributes.activation}`);
       }
@@ -57,6 +58,7 @@ function normalizable(name: string, convolution: Operation, bias: number, poolin
       const convolved = convolution.flops({ inputs: ofConvolution(inputs), outputs, attributes: { ...attributes } });
       return convolved + each * elements(shapeOf(outputs, 0));
     },
+    activations: { inputs: [0, residual], outputs: [0], begins: true },
     sharing: [{ output: 0, input: residual, kind: 'may' }],
   });
   return { convolution, bias, normalized };

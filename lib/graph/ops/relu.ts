@@ -1,12 +1,13 @@
 /** max(x, 0). */
 import type { Value } from '../graph.js';
-import { defineOperation, elements, expectShape, float32, required, shapeOf } from '../operation.js';
+import { defineOperation, elements, expectLike, like, required, shapeOf } from '../operation.js';
 
 const reluOperation = defineOperation<object>({
   name: 'relu',
-  infer: (inputs) => [float32(required('relu', inputs, 0, 'x').shape)],
+  infer: (inputs) => [like(required('relu', inputs, 0, 'x'))],
   gradient: ({ outputs, outputGradients: [dy] }) => [dy && (dy.graph.append(reluBackwardOperation, [dy, outputs[0]], {})[0] as Value)],
   flops: ({ outputs }) => elements(shapeOf(outputs, 0)),
+  activations: { inputs: [0], outputs: [0] },
   sharing: [{ output: 0, input: 0, kind: 'may' }],
 });
 
@@ -14,10 +15,11 @@ const reluBackwardOperation = defineOperation<object>({
   name: 'relu_backward',
   infer(inputs) {
     const dy = required('relu_backward', inputs, 0, 'dy');
-    expectShape('relu_backward', 'y', required('relu_backward', inputs, 1, 'y'), dy.shape);
-    return [float32(dy.shape)];
+    expectLike('relu_backward', 'y', required('relu_backward', inputs, 1, 'y'), dy);
+    return [like(dy)];
   },
   flops: ({ outputs }) => elements(shapeOf(outputs, 0)),
+  activations: { inputs: [0, 1], outputs: [0] },
   sharing: [{ output: 0, input: 0, kind: 'may' }],
 });
 

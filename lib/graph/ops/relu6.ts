@@ -1,12 +1,13 @@
 /** min(max(x, 0), 6): the activation of MobileNets (Sandler et al. 2018). */
 import type { Value } from '../graph.js';
-import { defineOperation, elements, expectShape, float32, required, shapeOf } from '../operation.js';
+import { defineOperation, elements, expectLike, like, required, shapeOf } from '../operation.js';
 
 const relu6Operation = defineOperation<object>({
   name: 'relu6',
-  infer: (inputs) => [float32(required('relu6', inputs, 0, 'x').shape)],
+  infer: (inputs) => [like(required('relu6', inputs, 0, 'x'))],
   gradient: ({ outputs, outputGradients: [dy] }) => [dy && (dy.graph.append(relu6BackwardOperation, [dy, outputs[0]], {})[0] as Value)],
   flops: ({ outputs }) => 2 * elements(shapeOf(outputs, 0)),
+  activations: { inputs: [0], outputs: [0] },
   sharing: [{ output: 0, input: 0, kind: 'may' }],
 });
 
@@ -14,10 +15,11 @@ const relu6BackwardOperation = defineOperation<object>({
   name: 'relu6_backward',
   infer(inputs) {
     const dy = required('relu6_backward', inputs, 0, 'dy');
-    expectShape('relu6_backward', 'y', required('relu6_backward', inputs, 1, 'y'), dy.shape);
-    return [float32(dy.shape)];
+    expectLike('relu6_backward', 'y', required('relu6_backward', inputs, 1, 'y'), dy);
+    return [like(dy)];
   },
   flops: ({ outputs }) => 2 * elements(shapeOf(outputs, 0)),
+  activations: { inputs: [0, 1], outputs: [0] },
   sharing: [{ output: 0, input: 0, kind: 'may' }],
 });
 

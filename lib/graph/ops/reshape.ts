@@ -1,16 +1,17 @@
 /** Another shape for the same memory; costs nothing. */
 import type { Value } from '../graph.js';
-import { defineOperation, elements, required, shapeError } from '../operation.js';
+import { defineOperation, elements, like, required, shapeError } from '../operation.js';
 
 export const reshapeOperation = defineOperation<{ readonly shape: readonly number[] }>({
   name: 'reshape',
   infer(inputs, { shape }) {
     const x = required('reshape', inputs, 0, 'x');
     if (elements(shape) !== elements(x.shape)) throw shapeError('reshape', `cannot view [${x.shape.join(', ')}] as [${shape.join(', ')}]`);
-    return [{ type: x.type, shape }];
+    return [like(x, shape)];
   },
   gradient: ({ inputs, outputGradients }) => [outputGradients[0] && reshape(outputGradients[0], (inputs[0] as Value).shape)],
   flops: () => 0,
+  activations: { inputs: [0], outputs: [0] },
   sharing: [{ output: 0, input: 0, kind: 'alias' }],
 });
 

@@ -1,12 +1,13 @@
 /** The logistic function, 1 / (1 + exp(-x)): gates between 0 and 1. */
 import type { Value } from '../graph.js';
-import { defineOperation, elements, expectShape, float32, required, shapeOf } from '../operation.js';
+import { defineOperation, elements, expectLike, like, required, shapeOf } from '../operation.js';
 
 const sigmoidOperation = defineOperation<object>({
   name: 'sigmoid',
-  infer: (inputs) => [float32(required('sigmoid', inputs, 0, 'x').shape)],
+  infer: (inputs) => [like(required('sigmoid', inputs, 0, 'x'))],
   gradient: ({ outputs, outputGradients: [dy] }) => [dy && (dy.graph.append(sigmoidBackwardOperation, [dy, outputs[0]], {})[0] as Value)],
   flops: ({ outputs }) => 3 * elements(shapeOf(outputs, 0)),
+  activations: { inputs: [0], outputs: [0] },
   sharing: [{ output: 0, input: 0, kind: 'may' }],
 });
 
@@ -14,10 +15,11 @@ const sigmoidBackwardOperation = defineOperation<object>({
   name: 'sigmoid_backward',
   infer(inputs) {
     const dy = required('sigmoid_backward', inputs, 0, 'dy');
-    expectShape('sigmoid_backward', 'y', required('sigmoid_backward', inputs, 1, 'y'), dy.shape);
-    return [float32(dy.shape)];
+    expectLike('sigmoid_backward', 'y', required('sigmoid_backward', inputs, 1, 'y'), dy);
+    return [like(dy)];
   },
   flops: ({ outputs }) => 3 * elements(shapeOf(outputs, 0)),
+  activations: { inputs: [0, 1], outputs: [0] },
   sharing: [{ output: 0, input: 0, kind: 'may' }],
 });
 

@@ -1,6 +1,6 @@
 /** A range of the last axis. */
 import type { Value } from '../graph.js';
-import { channels, defineOperation, elements, float32, required, shapeError, shapeOf } from '../operation.js';
+import { channels, defineOperation, elements, like, required, shapeError, shapeOf } from '../operation.js';
 
 const sliceOperation = defineOperation<{ readonly start: number; readonly end: number }>({
   name: 'slice',
@@ -8,18 +8,23 @@ const sliceOperation = defineOperation<{ readonly start: number; readonly end: n
     const x = required('slice', inputs, 0, 'x');
     if (!(start >= 0 && start < end && end <= channels(x)))
       throw shapeError('slice', `${start}..${end} is not a range of ${channels(x)} columns`);
-    return [float32([...x.shape.slice(0, -1), end - start])];
+    return [like(x, [...x.shape.slice(0, -1), end - start])];
   },
   gradient: ({ inputs, attributes: { start }, outputGradients: [dy] }) => [
     dy && (dy.graph.append(sliceBackwardOperation, [dy], { start, size: channels(inputs[0] as Value) })[0] as Value),
   ],
   flops: () => 0,
+  activations: { inputs: [0], outputs: [0] },
 });
 
 const sliceBackwardOperation = defineOperation<{ readonly start: number; readonly size: number }>({
   name: 'slice_backward',
-  infer: (inputs, { size }) => [float32([...required('slice_backward', inputs, 0, 'dy').shape.slice(0, -1), size])],
+  infer(inputs, { size }) {
+    const dy = required('slice_backward', inputs, 0, 'dy');
+    return [like(dy, [...dy.shape.slice(0, -1), size])];
+  },
   flops: ({ outputs }) => elements(shapeOf(outputs, 0)),
+  activations: { inputs: [0], outputs: [0] },
 });
 
 /** Columns start..end of x [..., C]. */

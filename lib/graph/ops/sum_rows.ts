@@ -12,6 +12,7 @@ const sumRowsOperation = defineOperation<object>({
     return [outputGradients[0] && addBias(fill(x.graph, x.shape, 0), outputGradients[0])];
   },
   flops: ({ inputs }) => elements(shapeOf(inputs, 0)),
+  activations: { inputs: [0], outputs: [] },
 });
 
 /** x [..., C] summed to [C]. */

@@ -1,0 +1,63 @@
+/** `--precision`: a run in bfloat16, resumed in float32, evaluated in both; what is stored is the same. */
+import { join } from 'node:path';
+import test from 'ava';
+import { readSafetensors } from '../../lib/checkpoint/safetensors.js';
+import { bfloat16Instructions } from '../../lib/cli/processor.js';
+import { readCheckpoint } from '../../lib/train/checkpoint.js';
+import { kernelWarehouse, makeFolder, makeImages } from './program.js';
+
+const { path: folder, remove } = makeFolder();
+test.after.always(remove);
+const data = join(folder, 'data');
+const output = join(folder, 'run');
+const checkpoint = join(output, 'checkpoint.safetensors');
+const common = ['--output', output, '--threads', '1'];
+const options = ['--network', 'resnet18', '--image-size', '16', '--batch-size', '4', '--epochs', '1', '--learning-rate', '0.01'];
+const note = /this processor has no instructions for bfloat16 \(AVX512_BF16, AMX\): it saves memory here, but no time\n/g;
+/** How often the note must be there: once where float32 computes bfloat16. */
+const notes = bfloat16Instructions() === undefined ? 1 : 0;
+
+test.before(() => makeImages(data, { train: 6, val: 3 }));
+
+test.serial('train in bfloat16 stores float32 weights and says what it was', async (t) => {
+  const { code, stdout, stderr } = await kernelWarehouse(['train', data, ...common, ...options, '--precision', 'bfloat16']);
+  t.is(code, 0, stderr);
+  t.regex(stdout, /^device +cpu, 1 threads, bfloat16$/m);
+  t.is([...stderr.matchAll(note)].length, notes);
+  t.is((await readCheckpoint(checkpoint)).options.precision, 'bfloat16');
+  const { tensors } = await readSafetensors(checkpoint);
+  t.true([...tensors.values()].every(({ type }) => type === 'F32'));
+});
+
+test.serial('eval and predict run the weights in either precision', async (t) => {
+  const top1 = async (...precision: string[]) => {
+    const { code, stdout, stderr } = await kernelWarehouse(['eval', data, '--weights', checkpoint, '--json', ...precision]);
+    t.is(code, 0, stderr);
+    return JSON.parse(stdout) as { readonly precision: string; readonly images: number };
+  };
+  t.like(await top1(), { precision: 'float32', images: 6 });
+  t.like(await top1('--precision', 'bfloat16'), { precision: 'bfloat16', images: 6 });
+  const image = join(data, 'val', 'dark', '0.png');
+  const predicted = await kernelWarehouse(['predict', image, '--weights', checkpoint, '--precision', 'bfloat16']);
+  t.is(predicted.code, 0, predicted.stderr);
+  t.is([...predicted.stderr.matchAll(note)].length, notes);
+});
+
+test.serial('a run goes on in the precision that it had, or in another, which is said', async (t) => {
+  const same = await kernelWarehouse(['train', data, ...common, '--resume', '--epochs', '2']);
+  t.is(same.code, 0, same.stderr);
+  t.regex(same.stdout, /^device +cpu, 1 threads, bfloat16$/m);
+  const other = await kernelWarehouse(['train', data, ...common, '--resume', '--epochs', '3', '--precision', 'float32']);
+  t.is(other.code, 0, other.stderr);
+  t.regex(
+    other.stderr,
+    /: float32 instead of bfloat16 from here on; the result is not that of a run with either precision from the start\n/,
+  );
+  t.is((await readCheckpoint(checkpoint)).options.precision, 'float32');
+});
+
+test('another word is refused', async (t) => {
+  const { code, stderr } = await kernelWarehouse(['train', data, '--output', join(folder, 'none'), '--precision', 'bf16']);
+  t.is(code, 2);
+  t.regex(stderr, /--precision <type>' argument 'bf16' is invalid. Allowed choices are float32, bfloat16/);
+});
