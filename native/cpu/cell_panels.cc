@@ -1,5 +1,6 @@
 // The copies of a warehouse's cells that mixing reads, and dcells back from theirs.
 #include <algorithm>
+#include <cstring>
 #include <span>
 #include <string>
 
@@ -33,13 +34,13 @@ void CellMixing::keep_cells(const StepContext& context, size_t input, Use use) {
   const std::string key = "cells " + std::to_string(context.step.inputs[input]) + " " + std::to_string(fingerprint(order_)) + " " +
                           std::to_string(static_cast<int>(format_));
   kept_ = context.shared<Panels>(key, [&] {
-    const size_t bytes = panel_bytes(format_);
+    const size_t bytes = part_bytes(format_) * static_cast<size_t>(slices_.parts);
     context.resources.prepared_bytes += bytes;
     return new Panels(context, context.input(input), bytes);
   });
 }
 
-size_t CellMixing::panel_bytes(Format format) const {
+size_t CellMixing::part_bytes(Format format) const {
   switch (format) {
     case Format::term_pairs:
       return tile_bytes(panel_count_ * 2 * cell_blocks(32));
@@ -50,21 +51,26 @@ size_t CellMixing::panel_bytes(Format format) const {
   }
 }
 
-size_t CellMixing::dcell_panel_bytes() const { return float_bytes(panel_count_ * dcell_rows() * kernels_.panel); }
+size_t CellMixing::dcell_part_bytes() const { return float_bytes(panel_count_ * dcell_rows() * kernels_.panel); }
+size_t CellMixing::dcell_panel_bytes() const { return dcell_part_bytes() * static_cast<size_t>(slices_.parts); }
 
 const std::byte* CellMixing::cell_panels(const Memory& memory) {
-  float* panels = kept_->data.data();
-  if (kept_->state.outdated(memory)) fill_panels(memory.data<float>(kept_->tensor), format_, panels);
-  return reinterpret_cast<const std::byte*>(panels);
+  auto* panels = reinterpret_cast<std::byte*>(kept_->data.data());
+  if (kept_->state.outdated(memory)) {
+    const auto* cells = memory.data<float>(kept_->tensor);
+    for (int64_t part = 0; part < slices_.parts; ++part) {
+      fill_part(cells + part * part_step(), format_, panels + static_cast<size_t>(part) * part_bytes(format_));
+    }
+  }
+  return panels;
 }
 
-void CellMixing::fill_panels(const float* cells, Format format, void* panels) const {
+void CellMixing::fill_part(const float* cells, Format format, void* panels) const {
   const int64_t panel = kernels_.panel;
-  const int64_t elements = grid_.cell_elements();
-  if (format != Format::floats) std::memset(panels, 0, panel_bytes(format));
+  if (format != Format::floats) std::memset(panels, 0, part_bytes(format));
   for_each_strip([&](int64_t p, int64_t j, int64_t lanes) {
     const int32_t* order = order_.data() + p * panel;
-    const float* from = cells + j * elements;
+    const float* from = cells + j * whole_cell();
     if (format == Format::floats) {
       float* to = static_cast<float*>(panels) + (p * grid_.cells + j) * panel;
       for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = from[order[lane]];
@@ -80,12 +86,17 @@ void CellMixing::fill_panels(const float* cells, Format format, void* panels) co
 }
 
 void CellMixing::unpack(const float* panels, bool accumulate, float* cells) const {
+  for (int64_t part = 0; part < slices_.parts; ++part) {
+    unpack_part(panels + static_cast<size_t>(part) * dcell_part_bytes() / sizeof(float), accumulate, cells + part * part_step());
+  }
+}
+
+void CellMixing::unpack_part(const float* panels, bool accumulate, float* cells) const {
   const int64_t panel = kernels_.panel;
-  const int64_t elements = grid_.cell_elements();
   for_each_strip([&](int64_t p, int64_t j, int64_t lanes) {
     const int32_t* order = order_.data() + p * panel;
     const float* from = panels + (p * dcell_rows() + j) * panel;
-    float* to = cells + j * elements;
+    float* to = cells + j * whole_cell();
     if (accumulate) {
       for (int64_t lane = 0; lane < lanes; ++lane) to[order[lane]] += from[lane];
     } else {

@@ -1,6 +1,7 @@
 #include "cpu/mixed_input_conv2d.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <optional>
 
@@ -15,6 +16,9 @@ namespace {
 
 // How much cheaper an operation of a large matrix product is than one of mixing and of many small convolutions; measured on AVX2.
 constexpr double kProductAdvantage = 1.5;
+
+// Products of fewer rows than that, for each thread, cost what it costs to read the cells.
+constexpr int64_t kFewRows = 16;
 
 // to += alpha * from
 KW_WIDE void add_scaled(float alpha, const float* from, int64_t count, float* to) {
@@ -39,6 +43,7 @@ struct MixedInput {
   int64_t out_cells() const { return grid.out_channels / grid.cell_out; }
   int64_t in_cells() const { return grid.in_channels / grid.cell_in; }
   int64_t mixed_elements() const { return rows() * grid.cell_in; }
+  // Of one thread's u or du.
   size_t mixed_bytes() const { return (static_cast<size_t>(mixed_elements()) * sizeof(float) + 63) / 64 * 64; }
 
   // Calls body(x offset, attention offset) for every window position of output `row` and input cell whose input lies inside the image: x at
@@ -63,23 +68,48 @@ struct MixedInput {
     }
   }
 
-  // u_j of one output cell, [rows, cell_in].
-  void mix_input(const float* x, const float* attention, int64_t cell, int64_t out_cell, float* mixed) const {
+  // u_j of one output cell, [rows, cell_in], of rows begin..end.
+  void mix_input(const float* x, const float* attention, int64_t cell, int64_t out_cell, int64_t begin, int64_t end, float* mixed) const {
     const int64_t channels = grid.cell_in;
-    parallel_for(threads, rows(), rows_per_thread(channels * product(geometry.kernel)), [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        float* to = mixed + row * channels;
-        std::fill(to, to + channels, 0.0f);
-        for_each_window(row, out_cell, [&](int64_t from, int64_t weight) { add_scaled(attention[weight + cell], x + from, channels, to); });
-      }
-    });
+    for (int64_t row = begin; row < end; ++row) {
+      float* to = mixed + (row - begin) * channels;
+      std::fill(to, to + channels, 0.0f);
+      for_each_window(row, out_cell, [&](int64_t from, int64_t weight) { add_scaled(attention[weight + cell], x + from, channels, to); });
+    }
   }
 
-  // The gradient of u_j: dy times the cell, [rows, cell_in].
-  void mixed_gradient(const float* dy, const float* cells, int64_t cell, int64_t out_cell, float* dmixed) const {
-    check_onednn("a product with a cell",
-                 dnnl_sgemm('N', 'N', rows(), grid.cell_in, grid.cell_out, 1.0f, dy + out_cell * grid.cell_out, grid.out_channels,
-                            cells + cell * grid.cell_elements(), grid.cell_in, 0.0f, dmixed, grid.cell_in));
+  // The gradient of u_j: dy times the cell, [rows, cell_in], for channels begin..end: dmixed [rows, end - begin].
+  dnnl_status_t mixed_gradient(const float* dy, const float* cells, int64_t cell, int64_t out_cell, int64_t begin, int64_t end,
+                               float* dmixed) const {
+    return dnnl_sgemm('N', 'N', rows(), end - begin, grid.cell_out, 1.0f, dy + out_cell * grid.cell_out, grid.out_channels,
+                      cells + cell * grid.cell_elements() + begin, grid.cell_in, 0.0f, dmixed, end - begin);
+  }
+
+  size_t all_mixed_bytes() const { return static_cast<size_t>(threads) * mixed_bytes(); }
+
+  // Calls body(part, begin, end) on a range of 0..count for each thread, once: a region for every cell would be many short ones. Products
+  // within it run on one thread. The body returns oneDNN's status.
+  template <class Body>
+  void divide(int64_t count, const Body& body) const {
+    std::atomic<dnnl_status_t> worst = dnnl_success;
+    const auto parts = static_cast<int>(std::min<int64_t>(threads, count));
+#pragma omp parallel for num_threads(parts) schedule(static)
+    for (int part = 0; part < parts; ++part) {
+      const ThreadLimit limit(1);
+      const dnnl_status_t status = body(part, range_begin(count, parts, part), range_begin(count, parts, part + 1));
+      if (status != dnnl_success) worst = status;
+    }
+    check_onednn("a product with a cell", worst);
+  }
+  template <class Body>
+  dnnl_status_t for_each_cell(int64_t begin, int64_t end, const Body& body) const {
+    for (int64_t cell = begin; cell < end; ++cell) {
+      for (int64_t out_cell = 0; out_cell < out_cells(); ++out_cell) {
+        const dnnl_status_t status = body(cell, out_cell);
+        if (status != dnnl_success) return status;
+      }
+    }
+    return dnnl_success;
   }
 };
 
@@ -93,7 +123,7 @@ class MixedInputForward final : public Kernel {
         bias_(context.has_input(3) && !epilogue ? &context.input(3) : nullptr),
         y_(context.output(0)) {
     if (bias_) expect_shape(context, "bias", *bias_, {mixed_.grid.out_channels});
-    size_t bytes = mixed_.mixed_bytes();
+    size_t bytes = mixed_.all_mixed_bytes();
     if (epilogue) {
       epilogue_.emplace(*epilogue);
       bytes += unfinished_bytes() + epilogue->scratch_bytes() + finish_scratch_bytes(mixed_.threads, mixed_.grid.out_channels);
@@ -103,23 +133,27 @@ class MixedInputForward final : public Kernel {
 
   void run(const Memory& memory) override {
     const CellGrid& grid = mixed_.grid;
-    auto* u = reinterpret_cast<float*>(memory.scratch());
     // The residual may lie in y's memory, so y is written last.
-    std::byte* unfinished = memory.scratch() + mixed_.mixed_bytes();
+    std::byte* unfinished = memory.scratch() + mixed_.all_mixed_bytes();
     auto* y = epilogue_ ? reinterpret_cast<float*>(unfinished) : memory.data<float>(y_);
     if (bias_) {
       const auto* bias = memory.data<float>(*bias_);
       for (int64_t row = 0; row < mixed_.rows(); ++row) std::copy(bias, bias + grid.out_channels, y + row * grid.out_channels);
     }
-    const ThreadLimit limit(mixed_.threads);
-    for (int64_t cell = 0; cell < grid.cells; ++cell) {
-      for (int64_t out_cell = 0; out_cell < mixed_.out_cells(); ++out_cell) {
-        mixed_.mix_input(memory.data<float>(x_), memory.data<float>(attention_), cell, out_cell, u);
-        check_onednn("a product with a cell", dnnl_sgemm('N', 'T', mixed_.rows(), grid.cell_out, grid.cell_in, 1.0f, u, grid.cell_in,
-                                                         memory.data<float>(cells_) + cell * grid.cell_elements(), grid.cell_in,
-                                                         cell > 0 || bias_ ? 1.0f : 0.0f, y + out_cell * grid.cell_out, grid.out_channels));
-      }
-    }
+    // By rows; few rows by the channels that they become, so that no cell is read by two threads.
+    const bool few = mixed_.rows() < kFewRows * mixed_.threads;
+    mixed_.divide(few ? grid.cell_out : mixed_.rows(), [&](int part, int64_t begin, int64_t end) {
+      auto* u = reinterpret_cast<float*>(memory.scratch() + static_cast<size_t>(part) * mixed_.mixed_bytes());
+      const int64_t row = few ? 0 : begin, rows = few ? mixed_.rows() : end - begin;
+      const int64_t channel = few ? begin : 0, channels = few ? end - begin : grid.cell_out;
+      return mixed_.for_each_cell(0, grid.cells, [&](int64_t cell, int64_t out_cell) {
+        mixed_.mix_input(memory.data<float>(x_), memory.data<float>(attention_), cell, out_cell, row, row + rows, u);
+        return dnnl_sgemm('N', 'T', rows, channels, grid.cell_in, 1.0f, u, grid.cell_in,
+                          memory.data<float>(cells_) + cell * grid.cell_elements() + channel * grid.cell_in, grid.cell_in,
+                          cell > 0 || bias_ ? 1.0f : 0.0f, y + row * grid.out_channels + out_cell * grid.cell_out + channel,
+                          grid.out_channels);
+      });
+    });
     if (epilogue_) finish_samples(memory, y, unfinished + unfinished_bytes());
   }
 
@@ -152,30 +186,28 @@ class MixedInputBackwardInput final : public Kernel {
  public:
   MixedInputBackwardInput(const StepContext& context, const MixedInput& mixed)
       : mixed_(mixed), dy_(context.input(0)), attention_(context.input(1)), cells_(context.input(2)), dx_(context.output(0)) {
-    context.reserve_scratch(mixed_.mixed_bytes());
+    context.reserve_scratch(mixed_.all_mixed_bytes());
   }
 
   void run(const Memory& memory) override {
     const CellGrid& grid = mixed_.grid;
-    auto* du = reinterpret_cast<float*>(memory.scratch());
     auto* dx = memory.data<float>(dx_);
     const auto* attention = memory.data<float>(attention_);
     std::memset(dx, 0, static_cast<size_t>(dx_.bytes()));
-    const ThreadLimit limit(mixed_.threads);
-    for (int64_t cell = 0; cell < grid.cells; ++cell) {
-      for (int64_t out_cell = 0; out_cell < mixed_.out_cells(); ++out_cell) {
-        mixed_.mixed_gradient(memory.data<float>(dy_), memory.data<float>(cells_), cell, out_cell, du);
-        // Windows of one sample overlap, those of different samples never do.
-        parallel_for(mixed_.threads, mixed_.geometry.batch, 1, [&](int64_t begin, int64_t end) {
-          for (int64_t row = begin * mixed_.positions(); row < end * mixed_.positions(); ++row) {
-            const float* source = du + row * grid.cell_in;
-            mixed_.for_each_window(row, out_cell, [&](int64_t place, int64_t weight) {
-              add_scaled(attention[weight + cell], source, grid.cell_in, dx + place);
-            });
-          }
-        });
-      }
-    }
+    // Each thread has channels of its own: windows overlap.
+    mixed_.divide(grid.cell_in, [&](int part, int64_t begin, int64_t end) {
+      auto* du = reinterpret_cast<float*>(memory.scratch() + static_cast<size_t>(part) * mixed_.mixed_bytes());
+      return mixed_.for_each_cell(0, grid.cells, [&](int64_t cell, int64_t out_cell) {
+        const auto status = mixed_.mixed_gradient(memory.data<float>(dy_), memory.data<float>(cells_), cell, out_cell, begin, end, du);
+        for (int64_t row = 0; row < mixed_.rows(); ++row) {
+          const float* source = du + row * (end - begin);
+          mixed_.for_each_window(row, out_cell, [&](int64_t place, int64_t weight) {
+            add_scaled(attention[weight + cell], source, end - begin, dx + place + begin);
+          });
+        }
+        return status;
+      });
+    });
   }
 
  private:
@@ -202,36 +234,35 @@ class MixedInputBackwardMixing final : public Kernel {
     if (accumulate_ && (context.input(4).buffer != dcells_.buffer || context.input(4).offset != dcells_.offset)) {
       context.fail("expected dcells in the accumulator's memory");
     }
-    context.reserve_scratch(2 * mixed_.mixed_bytes());
+    context.reserve_scratch(mixed_.all_mixed_bytes());
   }
 
   void run(const Memory& memory) override {
     const CellGrid& grid = mixed_.grid;
-    auto* u = reinterpret_cast<float*>(memory.scratch());
-    auto* du = reinterpret_cast<float*>(memory.scratch() + mixed_.mixed_bytes());
     const auto* x = memory.data<float>(x_);
     const auto* dy = memory.data<float>(dy_);
     auto* dattention = memory.data<float>(dattention_);
     // A mixture whose window never meets the image has no gradient.
     std::memset(dattention, 0, static_cast<size_t>(dattention_.bytes()));
-    const ThreadLimit limit(mixed_.threads);
-    for (int64_t cell = 0; cell < grid.cells; ++cell) {
-      for (int64_t out_cell = 0; out_cell < mixed_.out_cells(); ++out_cell) {
-        mixed_.mix_input(x, memory.data<float>(attention_), cell, out_cell, u);
-        check_onednn("a cell's gradient",
-                     dnnl_sgemm('T', 'N', grid.cell_out, grid.cell_in, mixed_.rows(), 1.0f, dy + out_cell * grid.cell_out,
-                                grid.out_channels, u, grid.cell_in, accumulate_ || out_cell > 0 ? 1.0f : 0.0f,
-                                memory.data<float>(dcells_) + cell * grid.cell_elements(), grid.cell_in));
-        mixed_.mixed_gradient(dy, memory.data<float>(cells_), cell, out_cell, du);
-        parallel_for(mixed_.threads, mixed_.geometry.batch, 1, [&](int64_t begin, int64_t end) {
-          for (int64_t row = begin * mixed_.positions(); row < end * mixed_.positions(); ++row) {
-            const float* gradient = du + row * grid.cell_in;
-            mixed_.for_each_window(
-                row, out_cell, [&](int64_t place, int64_t weight) { dattention[weight + cell] += dot(gradient, x + place, grid.cell_in); });
-          }
-        });
-      }
-    }
+    // Each thread has cells of its own, and with them their gradients and their columns of dattention.
+    mixed_.divide(grid.cells, [&](int part, int64_t first, int64_t last) {
+      auto* u = reinterpret_cast<float*>(memory.scratch() + static_cast<size_t>(part) * mixed_.mixed_bytes());
+      return mixed_.for_each_cell(first, last, [&](int64_t cell, int64_t out_cell) {
+        mixed_.mix_input(x, memory.data<float>(attention_), cell, out_cell, 0, mixed_.rows(), u);
+        auto status = dnnl_sgemm('T', 'N', grid.cell_out, grid.cell_in, mixed_.rows(), 1.0f, dy + out_cell * grid.cell_out,
+                                 grid.out_channels, u, grid.cell_in, accumulate_ || out_cell > 0 ? 1.0f : 0.0f,
+                                 memory.data<float>(dcells_) + cell * grid.cell_elements(), grid.cell_in);
+        if (status != dnnl_success) return status;
+        float* du = u;  // which is done with
+        status = mixed_.mixed_gradient(dy, memory.data<float>(cells_), cell, out_cell, 0, grid.cell_in, du);
+        for (int64_t row = 0; row < mixed_.rows(); ++row) {
+          const float* gradient = du + row * grid.cell_in;
+          mixed_.for_each_window(
+              row, out_cell, [&](int64_t place, int64_t weight) { dattention[weight + cell] += dot(gradient, x + place, grid.cell_in); });
+        }
+        return status;
+      });
+    });
   }
 
  private:

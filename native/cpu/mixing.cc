@@ -36,17 +36,18 @@ constexpr int64_t kMostPanel = 32;
 }  // namespace
 
 CellMixing::CellMixing(const StepContext& context, const CellGrid& grid, const CellPlacement& placement, int64_t samples,
-                       DataType precision, const MixingKernels& kernels)
+                       DataType precision, const CellSlices& slices, const MixingKernels& kernels)
     : grid_(grid),
       threads_(context.threads),
       precision_(precision),
+      slices_(slices),
       kernels_(kernels),
       tiles_(precision == DataType::bfloat16 ? kernels.tiles : nullptr),
       mixtures_(grid.mixtures()),
       samples_(samples),
       mixture_offsets_(placement.mixtures) {
   const int64_t elements = grid.cell_elements();
-  if (elements > INT32_MAX) context.fail("a cell of more than 2^31 elements");
+  if (whole_cell() > INT32_MAX) context.fail("a cell of more than 2^31 elements");
   panel_count_ = blocks(elements, kernels_.panel);
   order_.resize(static_cast<size_t>(elements));
   std::iota(order_.begin(), order_.end(), 0);
@@ -54,6 +55,11 @@ CellMixing::CellMixing(const StepContext& context, const CellGrid& grid, const C
   std::vector<int64_t> sorted_offsets(order_.size());
   for (size_t column = 0; column < order_.size(); ++column) sorted_offsets[column] = placement.elements[order_[column]];
   cut_into_pieces(sorted_offsets);
+  if (slices_.axis == CellSlices::Axis::in && slices_.parts > 1) {
+    for (int32_t& element : order_) {
+      element = static_cast<int32_t>(element / grid.cell_in * grid.cell_in * slices_.parts + element % grid.cell_in);
+    }
+  }
 }
 
 void CellMixing::cut_into_pieces(const std::vector<int64_t>& offsets) {
@@ -92,6 +98,12 @@ int CellMixing::threads_for(int64_t samples) const {
   return static_cast<int>(std::clamp<int64_t>(work >> 18, 1, threads_));
 }
 
+// Of a row of a slice: attention counts the mixtures of all positions of cells.
+int64_t CellMixing::attention_row(int64_t row, const CellSlice& slice) const {
+  const int64_t inner = slices_.axis == CellSlices::Axis::out ? grid_.in_channels / grid_.cell_in : 1;
+  return (row / inner * slices_.positions + slice.position) * inner + row % inner;
+}
+
 size_t CellMixing::mix_scratch_bytes() const {
   const int64_t rows = samples_ * mixtures_;
   if (tiles_) return tile_bytes(2 * blocks(rows, 32) * cell_blocks(32));
@@ -99,15 +111,18 @@ size_t CellMixing::mix_scratch_bytes() const {
 }
 
 void CellMixing::mix(const float* attention, int64_t samples, const std::byte* cell_panels, void* weights, int64_t weight_stride,
-                     std::byte* scratch) const {
+                     std::byte* scratch, const CellSlice& slice) const {
   const int64_t rows = samples * mixtures_;
   const int64_t n = grid_.cells;
   const int64_t panel = kernels_.panel;
+  cell_panels += static_cast<size_t>(slice.part) * part_bytes(format_);
   if (tiles_) {
     auto* coefficients = reinterpret_cast<uint16_t*>(scratch);
     const auto* panels = reinterpret_cast<const uint16_t*>(cell_panels);
     const int64_t term_blocks = cell_blocks(32);
-    pack_tiles(attention, rows, n, n, 1, 2 * blocks(rows, 32), term_blocks, coefficients);
+    std::memset(coefficients, 0, tile_bytes(2 * blocks(rows, 32) * term_blocks));
+    for_each_attention(attention, rows, slice,
+                       [&](int64_t row, int64_t j, float value) { coefficients[tile_place(row, j, term_blocks)] = bfloat16(value).bits; });
     mix_pieces(samples, 32, static_cast<uint16_t*>(weights), weight_stride,
                [&](int64_t first, int64_t count, const Piece& piece, uint16_t* const* rows_of_block) {
                  tiles_->combine(coefficients + first * term_blocks * 32, count, term_blocks,
@@ -117,7 +132,8 @@ void CellMixing::mix(const float* attention, int64_t samples, const std::byte* c
   }
   auto* coefficients = reinterpret_cast<float*>(scratch);
   const auto* panels = reinterpret_cast<const float*>(cell_panels);
-  pack_coefficients(attention, rows, n, n, 1, kernels_.row_block, coefficients);
+  for_each_attention(attention, rows, slice,
+                     [&](int64_t row, int64_t j, float value) { coefficients[coefficient_place(row, j, n, kernels_.row_block)] = value; });
   const auto mix_as = [&](auto* target, const auto& combine) {
     mix_pieces(samples, kernels_.row_block, target, weight_stride,
                [&](int64_t first, int64_t count, const Piece& piece, auto* const* rows_of_block) {

@@ -20,9 +20,10 @@ class CellMixing {
  public:
   // `samples` is the most that one call will take. `precision` is the type of the weights that `mix` writes; with bfloat16 they are rounded
   // once, and both `mix` and `backward` may round what they multiply where the processor multiplies bfloat16. Sums are float32, and so are
-  // attention, weight gradients and all other gradients.
+  // attention, weight gradients and all other gradients. Where the weight is cut into slices, `grid` and `placement` are those of a slice
+  // (slice_grid), "weights" those of a slice; attention and cells are always the layer's.
   CellMixing(const StepContext& context, const CellGrid& grid, const CellPlacement& placement, int64_t samples,
-             DataType precision = DataType::float32, const MixingKernels& kernels = mixing_kernels());
+             DataType precision = DataType::float32, const CellSlices& slices = {}, const MixingKernels& kernels = mixing_kernels());
 
   // What a copy of the cells is for.
   enum class Use { mix, backward };
@@ -33,19 +34,21 @@ class CellMixing {
 
   // weights[b] at `weights + b * weight_stride` elements: sum over j of attention[b,i,j] * cells[j] for every mixture i; attention
   // [samples,m,n].
-  void mix(const float* attention, int64_t samples, const std::byte* cell_panels, void* weights, int64_t weight_stride,
-           std::byte* scratch) const;
+  void mix(const float* attention, int64_t samples, const std::byte* cell_panels, void* weights, int64_t weight_stride, std::byte* scratch,
+           const CellSlice& slice = {}) const;
   size_t mix_scratch_bytes() const;
 
   // dattention[b,i,j] = <dweight[b] at mixture i, cells[j]> when `dattention` is given; dcell_panels[j] (+)= sum over b and i of
-  // attention[b,i,j] * dweight[b] at mixture i when `dcell_panels` is given.
+  // attention[b,i,j] * dweight[b] at mixture i when `dcell_panels` is given. A slice has the mixtures of its position of cells, whose
+  // dattention is a sum over the parts, and that part of the dcell panels, which is a sum over the positions.
   struct Gradients {
     float* dattention = nullptr;
     float* dcell_panels = nullptr;
-    bool accumulate = false;  // in dcell_panels
+    bool accumulate_cells = false;
+    bool accumulate_attention = false;
   };
   void backward(const float* attention, int64_t samples, const std::byte* cell_panels, const float* dweights, int64_t weight_stride,
-                const Gradients& gradients, std::byte* scratch) const;
+                const Gradients& gradients, std::byte* scratch, const CellSlice& slice = {}) const;
   size_t backward_scratch_bytes() const;
   size_t dcell_panel_bytes() const;
 
@@ -71,8 +74,21 @@ class CellMixing {
   template <class Visit>
   void for_each_strip(const Visit& visit) const;
   void cut_into_pieces(const std::vector<int64_t>& sorted_offsets);
-  size_t panel_bytes(Format format) const;
-  void fill_panels(const float* cells, Format format, void* panels) const;
+  size_t part_bytes(Format format) const;
+  size_t dcell_part_bytes() const;
+  void fill_part(const float* cells, Format format, void* panels) const;
+  void unpack_part(const float* panels, bool accumulate, float* cells) const;
+  // Distance of the parts of a cell, in elements, and the elements of all parts.
+  int64_t part_step() const { return slices_.axis == CellSlices::Axis::out ? grid_.cell_elements() : grid_.cell_in; }
+  int64_t whole_cell() const { return grid_.cell_elements() * slices_.parts; }
+  int64_t attention_row(int64_t row, const CellSlice& slice) const;
+  template <class Visit>
+  void for_each_attention(const float* attention, int64_t rows, const CellSlice& slice, const Visit& visit) const {
+    for (int64_t row = 0; row < rows; ++row) {
+      const float* values = attention + attention_row(row, slice) * grid_.cells;
+      for (int64_t j = 0; j < grid_.cells; ++j) visit(row, j, values[j]);
+    }
+  }
   int threads_for(int64_t samples) const;
   int64_t cell_blocks(int64_t block) const { return (grid_.cells + block - 1) / block; }
   // Of dcell panels: whole tiles where there are tiles.
@@ -98,13 +114,14 @@ class CellMixing {
   CellGrid grid_;
   int threads_;
   DataType precision_;
+  CellSlices slices_;
   const MixingKernels& kernels_;
   const TileKernels* tiles_;  // null: float products
   int64_t mixtures_, samples_;
   int64_t panel_count_;
   int64_t most_panels_ = 1;  // of a piece
   std::vector<int64_t> mixture_offsets_;
-  std::vector<int32_t> order_;  // the cell element of each column
+  std::vector<int32_t> order_;  // the cell element of each column, in the first part of a cell
   std::vector<Piece> pieces_;
   std::vector<Run> runs_;
   Format format_ = Format::floats;  // of kept_

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <span>
 
+#include "cpu/bfloat16.h"
 #include "cpu/mixing.h"
 #include "cpu/mixing_memory.h"
 #include "cpu/parallel.h"
@@ -52,16 +53,26 @@ size_t CellMixing::backward_scratch_bytes() const {
 }
 
 void CellMixing::backward(const float* attention, int64_t samples, const std::byte* cell_panels, const float* dweights,
-                          int64_t weight_stride, const Gradients& gradients, std::byte* scratch) const {
+                          int64_t weight_stride, const Gradients& gradients, std::byte* scratch, const CellSlice& slice) const {
   const int64_t rows = samples * mixtures_;
   const int64_t n = grid_.cells;
   const int threads = threads_for(samples);
   const BackwardScratch sizes = backward_scratch(rows);
   if (gradients.dcell_panels && tiles_) {
-    pack_tiles(attention, n, 1, rows, n, cell_blocks(16), blocks(rows, 32), reinterpret_cast<uint16_t*>(scratch));
+    auto* coefficients = reinterpret_cast<uint16_t*>(scratch);
+    std::memset(coefficients, 0, sizes.coefficients);
+    for_each_attention(attention, rows, slice, [&](int64_t row, int64_t j, float value) {
+      coefficients[tile_place(j, row, blocks(rows, 32))] = bfloat16(value).bits;
+    });
   } else if (gradients.dcell_panels) {
-    pack_coefficients(attention, n, 1, rows, n, kernels_.row_block, reinterpret_cast<float*>(scratch));
+    auto* coefficients = reinterpret_cast<float*>(scratch);
+    for_each_attention(attention, rows, slice, [&](int64_t row, int64_t j, float value) {
+      coefficients[coefficient_place(j, row, rows, kernels_.row_block)] = value;
+    });
   }
+  if (gradients.dattention) cell_panels += static_cast<size_t>(slice.part) * part_bytes(format_);
+  Gradients gradients_of_part = gradients;
+  if (gradients.dcell_panels) gradients_of_part.dcell_panels += static_cast<size_t>(slice.part) * dcell_part_bytes() / sizeof(float);
   const auto memory_of = [&](int64_t part) { return scratch + sizes.coefficients + sizes.of_thread() * static_cast<size_t>(part); };
   const Dweights from = {dweights, weight_stride, rows};
 #pragma omp parallel for schedule(static) num_threads(threads)
@@ -71,9 +82,9 @@ void CellMixing::backward(const float* attention, int64_t samples, const std::by
     const auto pieces = std::span(pieces_).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
     std::memset(memory_of(part), 0, sizes.products);
     if (tiles_) {
-      backward_tiles(pieces, from, cell_panels, scratch, sizes, gradients, memory_of(part));
+      backward_tiles(pieces, from, cell_panels, scratch, sizes, gradients_of_part, memory_of(part));
     } else {
-      backward_floats(pieces, from, cell_panels, scratch, sizes, gradients, memory_of(part));
+      backward_floats(pieces, from, cell_panels, scratch, sizes, gradients_of_part, memory_of(part));
     }
   }
   if (!gradients.dattention) return;
@@ -87,7 +98,8 @@ void CellMixing::backward(const float* attention, int64_t samples, const std::by
           const float* products = reinterpret_cast<const float*>(memory_of(part)) + (row * row_products + j) * lanes;
           for (int64_t lane = 0; lane < lanes; ++lane) sum += products[lane];
         }
-        gradients.dattention[row * n + j] = sum;
+        float& dattention = gradients.dattention[attention_row(row, slice) * n + j];
+        dattention = gradients.accumulate_attention ? dattention + sum : sum;
       }
     }
   });
@@ -111,7 +123,7 @@ void CellMixing::backward_floats(std::span<const Piece> pieces, const Dweights& 
       const int64_t count = std::min(row_block, n - j);
       for (int64_t cell = 0; cell < count; ++cell) targets[cell] = gradients.dcell_panels + first + (j + cell) * panel;
       kernels_.combine(reinterpret_cast<const float*>(coefficients) + j * rows, count, rows, gathered, piece.panels, targets, n * panel,
-                       gradients.accumulate);
+                       gradients.accumulate_cells);
     }
   }
 }
@@ -136,7 +148,7 @@ void CellMixing::backward_tiles(std::span<const Piece> pieces, const Dweights& f
     }
     if (gradients.dcell_panels) {
       tiles_->accumulate(reinterpret_cast<const uint16_t*>(coefficients), cell_tiles, row_blocks, pairs, piece.panels,
-                         gradients.dcell_panels + piece.first_panel * dcell_rows() * panel, gradients.accumulate);
+                         gradients.dcell_panels + piece.first_panel * dcell_rows() * panel, gradients.accumulate_cells);
     }
   }
 }
