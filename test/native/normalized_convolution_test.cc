@@ -13,7 +13,7 @@ struct Normalization {
         mean(random_floats(c.out, 13)),
         variance(random_floats(c.out, 14)),
         residual(rounded(random_floats(size_of(r.shape_y), 15, 2, 3), r.type)) {
-    for (float& value : variance) value = value * value * static_cast<float>(c.kernel * c.kernel * c.in * c.cell[0]);
+    for (float& value : variance) value = (0.5f + std::fabs(value)) * static_cast<float>(c.kernel * c.kernel * c.in * c.cell[0]);
   }
 
   Doubles apply(const Doubles& y, int64_t channels, const std::string& activation, bool adds) const {
