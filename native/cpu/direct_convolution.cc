@@ -119,8 +119,7 @@ void DirectConvolution::run_tiles(const Positions& positions, int64_t first, int
   }
 }
 
-void DirectConvolution::run(const float* x, const float* weight, const float* y,
-                            const ConvolutionVectors& vectors) const noexcept {
+void DirectConvolution::run(const float* x, const float* weight, const float* y, const ConvolutionVectors& vectors) const noexcept {
   const float* input = forward_ ? x : y;
   auto* output = const_cast<float*>(forward_ ? y : x);
   const int64_t panels = out_channels_ / kPanel;

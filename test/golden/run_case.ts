@@ -42,8 +42,12 @@ async function figuresOf(folder: string, name: string, machine: Machine, steps?:
   throw new NotRunnable('a golden case is called layer-*, network-* or training-*');
 }
 
-/** How undecided a ReLU or max pooling must be, relative to its input's root mean square, for rounding to explain its decision. */
-const kUndecided = 1e-3;
+/**
+ * How undecided a ReLU or max pooling must be, relative to its input's root mean square, for rounding to explain its decision. That is far
+ * above float32's own rounding: the attentions of MobileNetV2 normalise over the two samples of a golden batch, layer upon layer, and one
+ * build's decisions in network-kw1d2x_mobilenetv2_100 moved by up to 1.1e-2 between oneDNN's SSE4.1, AVX and AVX2 kernels.
+ */
+const kUndecided = 2e-2;
 
 interface Explanation {
   readonly explained: boolean;
