@@ -54,16 +54,28 @@ interface Explanation {
   readonly text: string;
 }
 
-/** Compares a device's figures with those of the reference that follows its decisions. */
+/**
+ * Compares a device's figures with those of the reference that follows its decisions, in a training run up to the step of the last failure:
+ * the steps after one that decided otherwise begin with other weights (AdamW's first step turns gradients of any size into one size), so
+ * that their decisions may differ clearly.
+ */
 async function explain(
-  run: (machine: Machine) => Promise<Figure[]>,
+  run: (machine: Machine, steps: number) => Promise<Figure[]>,
   figures: readonly Figure[],
+  failures: number,
   machine: Machine,
   scope: Scope,
 ): Promise<Explanation> {
-  const differences: Differences = { count: 0, largest: 0 };
-  const followed = await run(followingMachine(machine, differences));
-  const judgements = figures.map((figure, i) => judge({ ...figure, expected: followed[i]!.actual }, machine.precision, scope));
+  let differences: Differences;
+  let followed: Figure[];
+  let steps = 0;
+  do {
+    differences = { count: 0, largest: 0 };
+    followed = await run(followingMachine(machine, differences), ++steps);
+  } while (followed.length < failures);
+  const judgements = figures
+    .slice(0, followed.length)
+    .map((figure, i) => judge({ ...figure, expected: followed[i]!.actual }, machine.precision, scope));
   const failed = judgements.filter(({ verdict }) => verdict === 'failed');
   const flips = `${differences.count} ReLUs or maxima were decided otherwise by rounding, the clearest at ${differences.largest.toExponential(1)}`;
   if (failed.length > 0)
@@ -86,7 +98,9 @@ export async function runCase(folder: string, name: string, machine: Machine, st
     const judgements = figures.map((figure) => judge(figure, machine.precision, scope));
     if (!judgements.some(({ verdict }) => verdict === 'failed')) return report('passed', judgements);
     if (machine.precision === 'float64') return report('failed', judgements);
-    const { explained, text } = await explain((other) => figuresOf(folder, name, other, steps), figures, machine, scope);
+    const failures = 1 + judgements.findLastIndex(({ verdict }) => verdict === 'failed');
+    const run = (other: Machine, first: number) => figuresOf(folder, name, other, first);
+    const { explained, text } = await explain(run, figures, failures, machine, scope);
     return report(explained ? 'flipped' : 'failed', judgements, text);
   } catch (error) {
     return report(error instanceof NotRunnable ? 'not runnable' : 'failed', [], (error as Error).message);
