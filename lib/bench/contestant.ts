@@ -1,8 +1,11 @@
 /** What a benchmark times: a network's inference or training step, and the machine's own rates, as matrix product and as copy. */
 import { Graph } from '../graph/graph.js';
+import { conv2d } from '../graph/ops/conv2d.js';
 import { output } from '../graph/ops/copy.js';
 import { matmul } from '../graph/ops/matmul.js';
+import { reshape } from '../graph/ops/reshape.js';
 import { lower } from '../graph/passes/lower.js';
+import type { Precision } from '../graph/passes/precision.js';
 import { bindAll, disposeAll, inferencePlan, ModelInstance } from '../models/instance.js';
 import { Model, type ModelOptions } from '../models/model.js';
 import { trainingPlan } from '../models/training_plan.js';
@@ -11,10 +14,6 @@ import { RandomStream } from '../random.js';
 import type { DeviceBuffer } from '../runtime/buffer.js';
 import type { Device } from '../runtime/device.js';
 import { type StepCost, stepCosts } from './step_costs.js';
-
-/** The precisions that a network and the matrix product can be asked for. A new one is named here and means something in `networkPlan`. */
-export const precisions = ['float32'] as const;
-export type Precision = (typeof precisions)[number];
 
 export const modes = ['inference', 'training'] as const;
 export type Mode = (typeof modes)[number];
@@ -50,7 +49,7 @@ interface Prepared {
   readonly images: number;
   readonly plan: Plan;
   /** What the plan reads besides zeros, by buffer name; repeated as often as the buffer holds it. */
-  readonly contents: Readonly<Record<string, Float32Array>>;
+  readonly contents: Readonly<Record<string, Float32Array | Uint16Array>>;
   /** Buffers that exist already. */
   readonly existing?: Readonly<Record<string, DeviceBuffer>>;
 }
@@ -87,7 +86,7 @@ async function prepare(device: Device, { name, images, plan, contents, existing 
   }
 }
 
-async function fillWith(buffer: DeviceBuffer, values: Float32Array): Promise<void> {
+async function fillWith(buffer: DeviceBuffer, values: Float32Array | Uint16Array): Promise<void> {
   for (let offset = 0; offset < buffer.bytes; offset += values.byteLength) {
     await buffer.write(values.subarray(0, (buffer.bytes - offset) / values.BYTES_PER_ELEMENT), offset);
   }
@@ -105,17 +104,26 @@ function randomValues(name: string): Float32Array {
 
 const gemmSize = 2048;
 
+const oneInBfloat16 = 0x3f80;
+
 /** A matrix product of 2048 x 2048 x 2048: what the machine does at its best in a precision. */
 export function gemmContestant(device: Device, precision: Precision): Promise<Contestant> {
   const graph = new Graph();
   const shape = [gemmSize, gemmSize];
-  output('c', matmul(graph.input('a', shape), graph.input('b', shape)));
+  const b = graph.input('b', shape);
+  if (precision === 'float32') {
+    output('c', matmul(graph.input('a', shape), b));
+  } else {
+    // A product of activations with a weight is a convolution of one position.
+    const a = graph.input('a', [1, gemmSize, 1, gemmSize], precision);
+    output('c', conv2d(a, reshape(b, [gemmSize, 1, 1, gemmSize])));
+  }
   const values = randomValues('gemm');
   return prepare(device, {
     name: `${precision} matrix product`,
     images: 0,
     plan: lower(graph, { name: 'gemm' }),
-    contents: { a: values, b: values },
+    contents: { a: precision === 'float32' ? values : new Uint16Array(values.length).fill(oneInBfloat16), b: values },
   });
 }
 
@@ -130,9 +138,15 @@ export function copyContestant(device: Device): Promise<Contestant> {
 }
 
 /** The plan that is timed; a training step is SGD's. */
-export function networkPlan(model: Model, { mode, batch, imageSize }: NetworkCase): Plan {
-  if (mode === 'inference') return inferencePlan(model, batch, imageSize);
-  return trainingPlan(model, { batch, imageSize, optimizer: { kind: 'sgd', momentum: 0.9, nesterov: false }, labelSmoothing: 0.1 });
+export function networkPlan(model: Model, { mode, precision, batch, imageSize }: NetworkCase): Plan {
+  if (mode === 'inference') return inferencePlan(model, batch, imageSize, imageSize, precision);
+  return trainingPlan(model, {
+    batch,
+    imageSize,
+    precision,
+    optimizer: { kind: 'sgd', momentum: 0.9, nesterov: false },
+    labelSmoothing: 0.1,
+  });
 }
 
 /** Bytes of the plan's buffers; kernels may add scratch areas and converted copies. Nothing is allocated to know it. */

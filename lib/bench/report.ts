@@ -1,5 +1,7 @@
 /** A benchmark's figures, all from one run. Names carry the units; `docs/benchmarks.md` says what each figure contains. */
-import type { NetworkCase, Precision } from './contestant.js';
+
+import type { Precision } from '../graph/passes/precision.js';
+import type { NetworkCase } from './contestant.js';
 import type { MemoryFigures } from './memory.js';
 import { type Profile, profile } from './profile.js';
 import type { Timing } from './rounds.js';

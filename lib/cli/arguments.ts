@@ -1,5 +1,6 @@
 /** What the verbs share of their command lines: checked numbers, the options of everything that runs. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { Precision } from '../graph/passes/precision.js';
 import type { DeviceName } from '../runtime/device.js';
 
 export interface DeviceFlags {
@@ -16,6 +17,16 @@ export function addDeviceOptions(command: Command): Command {
       'threads to compute with, 1 to 1024 (default: KW_NUM_THREADS, or the physical cores)',
       wholeNumber(1, 1024),
     );
+}
+
+/** The words for precisions; the short one is the field's. */
+export const precisionWords = 'float32, bf16 (bfloat16)';
+
+/** A parser of a precision. */
+export function precisionOf(text: string): Precision {
+  if (text === 'float32') return text;
+  if (text === 'bf16' || text === 'bfloat16') return 'bfloat16';
+  throw new InvalidArgumentError(`Allowed choices are ${precisionWords}.`);
 }
 
 /** A parser of whole numbers from `least` to `most`, written in digits. */

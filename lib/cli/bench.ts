@@ -1,18 +1,11 @@
 /** `kernel-warehouse bench`: its command line. bench_run.ts does the work. */
-import { Command, InvalidArgumentError, Option } from 'commander';
-import { precisions } from '../bench/contestant.js';
-import { addDeviceOptions, decimalNumber, wholeNumber } from './arguments.js';
+import { Command, Option } from 'commander';
+import { addDeviceOptions, decimalNumber, precisionOf, precisionWords, wholeNumber } from './arguments.js';
 import type { BenchFlags } from './bench_run.js';
 
 /** A parser of lists with commas; what is given twice counts once. */
 function listOf<T>(parse: (text: string) => T): (text: string) => T[] {
   return (text) => [...new Set(text.split(',').map((part) => parse(part.trim())))];
-}
-
-function precision(text: string): (typeof precisions)[number] {
-  const found = precisions.find((one) => one === text);
-  if (found === undefined) throw new InvalidArgumentError(`Allowed choices are ${precisions.join(', ')}.`);
-  return found;
 }
 
 export function benchCommand(): Command {
@@ -29,9 +22,9 @@ export function benchCommand(): Command {
         .default([8], '8'),
     )
     .addOption(
-      new Option('--precision <list>', `${precisions.join(', ')}; several with commas`)
-        .argParser(listOf(precision))
-        .default([precisions[0]], precisions[0]),
+      new Option('--precision <list>', `${precisionWords}; several with commas`)
+        .argParser(listOf(precisionOf))
+        .default(['float32'], 'float32'),
     )
     .option('--inference', 'time inference (default)')
     .option('--training', 'time a training step; with --inference both, else that instead of inference')
@@ -53,7 +46,7 @@ more where the quartiles lie far apart. docs/benchmarks.md says what each figure
 Examples:
   $ kernel-warehouse bench kw1x_resnet18
   $ kernel-warehouse bench kw1x_resnet18 kw4x_resnet18 --batch-size 1,8,32 --chart speed.svg --json speed.json
-  $ kernel-warehouse bench kw1x_resnet50 --inference --training
+  $ kernel-warehouse bench kw1x_resnet50 --inference --training --precision float32,bf16
   $ kernel-warehouse bench kw1x_mobilenetv2_100 --layers`,
     )
     .action(async (networks: string[], flags: BenchFlags) => {

@@ -1,6 +1,7 @@
 /** Which networks a benchmark times, and which it can hold. */
-import { leastBytes, type Mode, type NetworkCase, type Precision } from '../bench/contestant.js';
+import { leastBytes, type Mode, type NetworkCase } from '../bench/contestant.js';
 import { staticCounterpart } from '../bench/static_counterpart.js';
+import type { Precision } from '../graph/passes/precision.js';
 import { imageSizeOption, type ModelOptions } from '../models/model.js';
 import { formatBytes } from './figures.js';
 import { selectNoting } from './network_choice.js';

@@ -1,7 +1,7 @@
 /** The options of everything that takes weights or a network. */
 import { type Command, Option } from 'commander';
-import { type Precision, precisions } from '../graph/passes/precision.js';
-import { decimalNumber, wholeNumber } from './arguments.js';
+import type { Precision } from '../graph/passes/precision.js';
+import { decimalNumber, precisionOf, precisionWords, wholeNumber } from './arguments.js';
 
 export interface NetworkFlags {
   readonly network?: string;
@@ -60,8 +60,8 @@ export function addModelOptions(command: Command): Command {
 
 /** `--precision`, of everything that runs a network. `otherwise` says what holds without it. */
 export function addPrecisionOption(command: Command, otherwise: string): Command {
-  const description = `of the activations between layers; weights stay float32 (default: ${otherwise})`;
-  return command.addOption(new Option('--precision <type>', description).choices(precisions));
+  const description = `${precisionWords}: of the activations between layers; weights stay float32 (default: ${otherwise})`;
+  return command.option('--precision <type>', description, precisionOf);
 }
 
 export function addEmaOption(command: Command): Command {

@@ -46,6 +46,7 @@ export const attentionModuleOperation = defineOperation<AttentionModuleAttribute
   flops({ inputs }) {
     const samples = shapeOf(inputs, 0)[0] as number;
     const [hidden, logits] = [shapeOf(inputs, 3)[0] as number, shapeOf(inputs, 8)[0] as number];
-    return samples * (2 * elements(shapeOf(inputs, 1)) + 4 * hidden + 2 * elements(shapeOf(inputs, 7)) + 6 * logits);
+    const normalization = inputs[5] ? 2 : 6;
+    return samples * (2 * elements(shapeOf(inputs, 1)) + (normalization + 1) * hidden + 2 * elements(shapeOf(inputs, 7)) + 5 * logits);
   },
 });
