@@ -116,8 +116,21 @@ class MixedConvolution : public Kernel {
                                                                : samplewise_convolution(convolved, pass, of_lane.threads, options);
     };
     convolutions_.push_back(convolution());
-    const auto& offsets = convolutions_.front()->offsets();
-    auto placement = offsets ? place_cells(slice, *offsets) : std::nullopt;
+    const auto placed = [&] {
+      const auto& offsets = convolutions_.front()->offsets();
+      return offsets ? place_cells(slice, *offsets) : std::nullopt;
+    };
+    auto placement = placed();
+    if (!placement && pass == ConvolutionPass::forward && convolutions_.front()->weight_type() == DataType::float32) {
+      // On AVX-512 oneDNN likes blocks of 48 channels, which divide few cells; it has a fast kernel for 16 too.
+      try {
+        options.weights = Options::Weights::blocks;
+        convolutions_.front() = convolution();
+        placement = placed();
+      } catch (const Error& error) {
+        if (error.code() != ErrorCode::unsupported) throw;
+      }
+    }
     if (!placement) {
       options.weights = Options::Weights::plain;
       convolutions_.front() = convolution();

@@ -19,6 +19,12 @@ const std::byte* at(const void* first, int64_t elements, DataType type) {
   return static_cast<const std::byte*>(first) + elements * element_bytes(type);
 }
 
+dnnl::memory::desc blocks_of_16(const ConvolutionGeometry& g) {
+  if (g.groups != 1 || g.kernel.size() != 2)
+    throw Error(ErrorCode::unsupported, "blocks of 16 are for two spatial dimensions and one group");
+  return {{g.out_channels, g.in_channels, g.kernel[0], g.kernel[1]}, dnnl::memory::data_type::f32, dnnl::memory::format_tag::ABcd16b16a};
+}
+
 class SamplewiseConvolution final : public SampleConvolution {
  public:
   SamplewiseConvolution(const ConvolutionGeometry& geometry, ConvolutionPass pass, int threads, const Options& options);
@@ -32,7 +38,7 @@ class SamplewiseConvolution final : public SampleConvolution {
     std::optional<Reorder> reorder;
   };
   ConvolutionOptions primitive_options() const;
-  bool scales_cheaply(const ConvolutionGeometry& sample) const;
+  bool scales_cheaply(const ConvolutionGeometry& sample, const std::optional<dnnl::memory::desc>& weight) const;
   Worker make_worker(const ConvolutionGeometry& sample, int threads, const std::optional<dnnl::memory::desc>& weight) const;
   size_t scratchpad_bytes(const Worker& worker) const;
   dnnl_status_t run_sample(Worker& worker, const Samples& samples, int64_t sample, std::byte* scratch);
@@ -61,17 +67,18 @@ SamplewiseConvolution::SamplewiseConvolution(const ConvolutionGeometry& geometry
       y_elements_(geometry.out_sample_elements()),
       out_channels_(geometry.out_channels) {
   const ConvolutionGeometry sample = geometry.with_batch(1);
+  std::optional<dnnl::memory::desc> wanted;
+  if (options.weights == Options::Weights::blocks) wanted = blocks_of_16(sample);
   types_ = computed_types(sample, pass, 1, options.activations);
   widens_ = options.activations != types_.x;
   // A residual may lie where y is to be, which oneDNN would overwrite.
-  fused_ = options.finishing && !options.finishing->residual && !widens_ && scales_cheaply(sample);
+  fused_ = options.finishing && !options.finishing->residual && !widens_ && scales_cheaply(sample, wanted);
   staged_x_ = widens_;
   staged_y_ = widens_ || (options.finishing && !fused_);
   if (staged_y_ && pass == ConvolutionPass::forward) types_.y = DataType::float32;
   if (staged_x_) staged_x_bytes_ = float_bytes(x_elements_);
   if (staged_y_) staged_y_bytes_ = float_bytes(y_elements_);
 
-  std::optional<dnnl::memory::desc> wanted;
   if (geometry.batch >= threads) {
     for (int worker = 0; worker < threads; ++worker) workers_.push_back(make_worker(sample, 1, wanted));
     wanted = workers_.front().convolution.weight_desc();
@@ -79,9 +86,12 @@ SamplewiseConvolution::SamplewiseConvolution(const ConvolutionGeometry& geometry
   if (threads > 1 && geometry.batch % threads != 0) {
     together_ = make_worker(sample, threads, wanted);
     // A foreign layout can cost oneDNN its fast implementation; then the rest is better left to single threads.
-    if (wanted && together_->convolution.implementation() != workers_.front().convolution.implementation()) together_.reset();
+    if (!workers_.empty() && together_->convolution.implementation() != workers_.front().convolution.implementation()) together_.reset();
   }
   const Worker& any = workers_.empty() ? *together_ : workers_.front();
+  if (options.weights == Options::Weights::blocks && any.convolution.slow()) {
+    throw Error(ErrorCode::unsupported, "no fast convolution for weights in blocks of 16");
+  }
   const bool plain = options.weights == Options::Weights::plain;
   const auto weight_desc = plain ? plain_weight_desc(sample) : any.convolution.weight_desc();
   weight_type_ = plain ? DataType::float32 : types_.weight;
@@ -105,9 +115,9 @@ ConvolutionOptions SamplewiseConvolution::primitive_options() const {
 
 // Only the implementations for AVX-512 that are named `brg...` scale for nothing: on AVX2 a scaling costs more than a pass of ours over the
 // sample (a quarter of the time of a 1x1 convolution of 256 channels). What follows a convolution can also cost it its implementation.
-bool SamplewiseConvolution::scales_cheaply(const ConvolutionGeometry& sample) const {
-  const ConvolutionOptions plain = {.types = types_};
-  const ConvolutionOptions fused = {.types = types_, .scales = true, .activation = options_.finishing->activation};
+bool SamplewiseConvolution::scales_cheaply(const ConvolutionGeometry& sample, const std::optional<dnnl::memory::desc>& weight) const {
+  const ConvolutionOptions plain = {.types = types_, .weight = weight};
+  const ConvolutionOptions fused = {.types = types_, .weight = weight, .scales = true, .activation = options_.finishing->activation};
   const Convolution convolution(sample, pass_, 1, plain);
   return convolution.implementation().starts_with("brg") &&
          convolution.implementation() == Convolution(sample, pass_, 1, fused).implementation();

@@ -19,9 +19,9 @@ class SampleConvolution {
   };
   struct Options {
     bool has_bias = false;
-    // How the weights come and go: as float32 [O,kernel,C/groups], converted on the way where the pass wants them otherwise, or as it wants
-    // them.
-    enum class Weights { plain, preferred } weights = Weights::plain;
+    // How the weights come and go: as float32 [O,kernel,C/groups], converted on the way where the pass wants them otherwise; as it wants
+    // them; or in blocks of 16 channels by 16, in which more cells keep their shape.
+    enum class Weights { plain, preferred, blocks } weights = Weights::plain;
     DataType activations = DataType::float32;
     std::optional<Finishing> finishing = {};
   };
@@ -61,7 +61,7 @@ class SampleConvolution {
   size_t scratch_bytes_ = 0;
 };
 
-// By oneDNN. `geometry` with the whole batch.
+// By oneDNN. `geometry` with the whole batch. Throws kw::Error (unsupported) for blocks where oneDNN has nothing fast for them.
 std::unique_ptr<SampleConvolution> samplewise_convolution(const ConvolutionGeometry& geometry, ConvolutionPass pass, int threads,
                                                           const SampleConvolution::Options& options);
 

@@ -13,25 +13,27 @@ struct Case {
 
 inline const Case kCases[] = {
     // in out k size s p d g    cells
-    {3, 8, 3, 9, 2, 1, 1, 1, {3, 4, 3, 3, 3}},       // a stem
-    {5, 17, 3, 7, 1, 1, 1, 1, {2, 17, 1, 1, 5}},     // odd channels, spatial cells
-    {16, 16, 3, 8, 1, 1, 1, 1, {5, 16, 3, 3, 16}},   // one mixture
-    {16, 32, 3, 9, 2, 1, 1, 1, {7, 16, 1, 1, 8}},    // blocks fit into cells
-    {64, 64, 3, 6, 1, 1, 1, 1, {4, 64, 1, 1, 64}},   // as in ResNet-18
-    {128, 64, 1, 5, 1, 0, 1, 1, {9, 64, 1, 1, 64}},  // 1x1
-    {32, 16, 3, 7, 1, 2, 2, 1, {3, 8, 1, 3, 16}},    // dilation, cells that are rows
-    {16, 16, 3, 7, 2, 0, 1, 1, {6, 4, 3, 3, 4}},     // cells narrower than blocks
-    {24, 40, 3, 6, 1, 1, 1, 1, {130, 8, 1, 1, 8}},   // many cells
-    {12, 18, 5, 8, 2, 2, 1, 3, {4, 3, 5, 5, 2}},     // groups
-    {16, 32, 3, 6, 1, 1, 1, 2, {3, 16, 3, 3, 8}},    // groups with wide cells
-    {16, 16, 3, 8, 1, 1, 1, 16, {4, 16, 3, 3, 1}},   // depth-wise
-    {70, 70, 7, 6, 1, 3, 1, 70, {3, 10, 7, 7, 1}},   // depth-wise, a large kernel, more channels than vectors have
-    {18, 18, 7, 9, 2, 3, 2, 18, {5, 18, 1, 1, 1}},   // the same with stride, dilation and cells of a position
-    {20, 20, 3, 7, 2, 1, 1, 20, {3, 10, 3, 3, 1}},   // depth-wise, odd
-    {64, 64, 3, 5, 2, 1, 1, 1, {6, 32, 1, 1, 32}},   // few positions: inputs are mixed, not weights
-    {32, 64, 3, 6, 1, 2, 2, 1, {3, 32, 1, 1, 16}},   // the same with dilation
-    {32, 32, 3, 1, 1, 1, 1, 1, {5, 32, 1, 1, 32}},   // most positions of the kernel never meet the image
-    {17, 3, 1, 4, 1, 0, 1, 1, {2, 1, 1, 1, 17}},    {1, 1, 3, 3, 1, 1, 1, 1, {1, 1, 1, 1, 1}},
+    {3, 8, 3, 9, 2, 1, 1, 1, {3, 4, 3, 3, 3}},           // a stem
+    {5, 17, 3, 7, 1, 1, 1, 1, {2, 17, 1, 1, 5}},         // odd channels, spatial cells
+    {16, 16, 3, 8, 1, 1, 1, 1, {5, 16, 3, 3, 16}},       // one mixture
+    {16, 32, 3, 9, 2, 1, 1, 1, {7, 16, 1, 1, 8}},        // blocks fit into cells
+    {64, 64, 3, 6, 1, 1, 1, 1, {4, 64, 1, 1, 64}},       // as in ResNet-18
+    {128, 64, 1, 5, 1, 0, 1, 1, {9, 64, 1, 1, 64}},      // 1x1
+    {32, 16, 3, 7, 1, 2, 2, 1, {3, 8, 1, 3, 16}},        // dilation, cells that are rows
+    {16, 16, 3, 7, 2, 0, 1, 1, {6, 4, 3, 3, 4}},         // cells narrower than blocks
+    {24, 40, 3, 6, 1, 1, 1, 1, {130, 8, 1, 1, 8}},       // many cells
+    {12, 18, 5, 8, 2, 2, 1, 3, {4, 3, 5, 5, 2}},         // groups
+    {16, 32, 3, 6, 1, 1, 1, 2, {3, 16, 3, 3, 8}},        // groups with wide cells
+    {16, 16, 3, 8, 1, 1, 1, 16, {4, 16, 3, 3, 1}},       // depth-wise
+    {70, 70, 7, 6, 1, 3, 1, 70, {3, 10, 7, 7, 1}},       // depth-wise, a large kernel, more channels than vectors have
+    {18, 18, 7, 9, 2, 3, 2, 18, {5, 18, 1, 1, 1}},       // the same with stride, dilation and cells of a position
+    {20, 20, 3, 7, 2, 1, 1, 20, {3, 10, 3, 3, 1}},       // depth-wise, odd
+    {64, 64, 3, 5, 2, 1, 1, 1, {6, 32, 1, 1, 32}},       // few positions: inputs are mixed, not weights
+    {32, 64, 3, 6, 1, 2, 2, 1, {3, 32, 1, 1, 16}},       // the same with dilation
+    {32, 32, 3, 1, 1, 1, 1, 1, {5, 32, 1, 1, 32}},       // most positions of the kernel never meet the image
+    {128, 256, 3, 6, 1, 1, 1, 1, {24, 128, 1, 1, 128}},  // weights that leave a core's cache: slices of channels
+    {96, 576, 1, 3, 1, 0, 1, 1, {40, 32, 1, 1, 96}},     // cells that do not fit blocks of 48 channels
+    {17, 3, 1, 4, 1, 0, 1, 1, {2, 1, 1, 1, 17}},        {1, 1, 3, 3, 1, 1, 1, 1, {1, 1, 1, 1, 1}},
 };
 
 inline int64_t out_size(const Case& c) { return (c.size + 2 * c.padding - (c.kernel - 1) * c.dilation - 1) / c.stride + 1; }
