@@ -72,8 +72,8 @@ dnnl::primitive_attr forward_attributes(const ConvolutionProblem& problem) {
     after.append_binary(dnnl::algorithm::binary_mul, problem.channel);
     after.append_binary(dnnl::algorithm::binary_add, problem.channel);
   }
-  // With a slope of 0 oneDNN takes the larger of x and 0, which hides a NaN; with this one it lets NaN through, and what it makes of negative
-  // numbers vanishes in every sum. A NaN that meets the upper limit becomes infinite.
+  // With a slope of 0 oneDNN takes the larger of x and 0, which hides a NaN; with this one it lets NaN through, and what it makes of
+  // negative numbers vanishes in every sum. A NaN that meets the upper limit becomes infinite.
   constexpr float kSlope = 1e-30f, kInfinity = std::numeric_limits<float>::infinity();
   if (problem.activation != Activation::none) append_eltwise(after, dnnl::algorithm::eltwise_relu, kSlope, 0.0f);
   if (problem.activation == Activation::relu6) append_eltwise(after, dnnl::algorithm::eltwise_clip, -kInfinity, 6.0f);
