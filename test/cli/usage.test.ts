@@ -53,7 +53,11 @@ const mistakes: readonly (readonly [name: string, command: string, message: RegE
   ['a choice that is none', 'plan --stem medium', /argument 'medium' is invalid\. Allowed choices are small, large\.\n$/],
   ['another device', 'eval data --weights x --device gpu', /Allowed choices are auto, cpu, cuda\.\n$/],
   ['too many threads', 'eval data --weights x --threads 0', /Expected a whole number from 1 to 1024\.\n$/],
-  ['a precision that is none', 'bench --precision float32,int8', /argument 'float32,int8' is invalid\. Allowed choices are float32, bf16 \(bfloat16\)\.\n$/],
+  [
+    'a precision that is none',
+    'bench --precision float32,int8',
+    /argument 'float32,int8' is invalid\. Allowed choices are float32, bf16 \(bfloat16\)\.\n$/,
+  ],
   ['a list with a zero', 'bench --batch-size 1,0', /argument '1,0' is invalid\. Expected a whole number from 1 to 65536\.\n$/],
   ['nothing to predict', 'predict --weights x', /^kernel-warehouse: give image files, or --input with a \.npy file\n$/],
   [
