@@ -22,16 +22,17 @@ interface NormAttributes {
 }
 
 /** What a batch_norm ends in. */
-export type BatchNormActivation = 'none' | 'relu' | 'relu6';
+export const batchNormActivations = ['none', 'relu', 'relu6'] as const;
+export type BatchNormActivation = (typeof batchNormActivations)[number];
 
 export interface BatchNormAttributes extends NormAttributes {
   readonly activation: BatchNormActivation;
 }
 
-const activations: readonly string[] = ['none', 'relu', 'relu6'] satisfies BatchNormActivation[];
-
-function checkActivation(op: string, activation: string): void {
-  if (!activations.includes(activation)) throw shapeError(op, `expected activation ${activations.join(', ')} but received ${activation}`);
+/** Throws unless it is one of them. */
+export function checkActivation(op: string, activation: BatchNormActivation): void {
+  if (batchNormActivations.includes(activation)) return;
+  throw shapeError(op, `expected activation ${batchNormActivations.join(', ')} but received ${activation}`);
 }
 
 function checkVectors(op: string, inputs: Inputs, x: Value, names: readonly string[], first: number): void {

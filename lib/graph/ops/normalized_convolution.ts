@@ -10,20 +10,16 @@ import {
   expectShape,
   type Operation,
   required,
-  shapeError,
   shapeOf,
   type TensorType,
 } from '../operation.js';
+import { type BatchNormActivation, checkActivation } from './batch_norm.js';
 import { conv2dOperation } from './conv2d.js';
 import { mixedConv2dOperation } from './mixed_conv2d.js';
 
-/** What a normalized convolution ends in. */
-export const foldedActivations = ['none', 'relu', 'relu6'] as const;
-export type FoldedActivation = (typeof foldedActivations)[number];
-
 export interface NormalizationAttributes {
   readonly epsilon: number;
-  readonly activation: FoldedActivation;
+  readonly activation: BatchNormActivation;
 }
 
 /** A convolution that BatchNorm can be folded into. */
@@ -46,9 +42,7 @@ function normalizable(name: string, convolution: Operation, bias: number, poolin
         expectShape(name, vector, required(name, inputs, bias + 1 + index, vector), [channels(y)]);
       });
       if (inputs[residual]) expectLike(name, 'residual', inputs[residual], y);
-      if (!foldedActivations.includes(attributes.activation)) {
-        throw shapeError(name, `expected activation to be ${foldedActivations.join(', ')} but received ${attributes.activation}`);
-      }
+      checkActivation(name, attributes.activation);
       const means: TensorType = { type: 'float32', shape: [y.shape[0] as number, channels(y)] };
       return pooling && attributes.means ? [y, means] : [y];
     },

@@ -3,14 +3,15 @@
  * pooling that follow, for inference. A convolution or a normalization that something else reads too stays as it is.
  */
 import type { Graph, Node, Value } from '../graph.js';
-import { type FoldedActivation, foldedActivations, normalizableConvolutions } from '../ops/normalized_convolution.js';
+import { type BatchNormActivation, batchNormActivations } from '../ops/batch_norm.js';
+import { normalizableConvolutions } from '../ops/normalized_convolution.js';
 import { type Rewriter, rewrite, usesOf } from './rewrite.js';
 
 interface Folding {
   readonly convolution: Node;
   readonly normalization: Node;
   readonly residual: Value | undefined;
-  readonly activation: FoldedActivation;
+  readonly activation: BatchNormActivation;
   readonly result: Value;
 }
 
@@ -37,9 +38,9 @@ function findFoldings(graph: Graph, uses: ReadonlyMap<Value, readonly Node[]>): 
       nodes.push(addition);
       result = addition.outputs[0] as Value;
     }
-    let activation: FoldedActivation = 'none';
+    let activation: BatchNormActivation = 'none';
     const next = onlyUser(result);
-    const name = foldedActivations.find((each) => each === next?.op.name);
+    const name = batchNormActivations.find((each) => each === next?.op.name);
     if (next && name) {
       activation = name;
       nodes.push(next);
