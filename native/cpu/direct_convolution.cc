@@ -16,13 +16,10 @@ constexpr int64_t kMostTaps = 64;
 // Few channels leave the inner loop too short.
 constexpr int64_t kFewestChannels = 16;
 
+// Of the only instruction set that it serves.
 const DirectConvolutionKernels& kernels() {
 #ifdef KW_SIMD_X86
-  static const DirectConvolutionKernels& best = __builtin_cpu_supports("avx512f") ? avx512::direct_convolution_kernels()
-                                                : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")
-                                                    ? avx2::direct_convolution_kernels()
-                                                    : baseline::direct_convolution_kernels();
-  return best;
+  return avx2::direct_convolution_kernels();
 #else
   return baseline::direct_convolution_kernels();
 #endif
