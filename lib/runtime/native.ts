@@ -48,7 +48,7 @@ export interface NativeAddon {
   close(): void;
 }
 
-const ABI_VERSION = 1;
+const ABI_VERSION = 2;
 const require = createRequire(import.meta.url);
 let loaded: NativeAddon | undefined;
 
