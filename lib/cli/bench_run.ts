@@ -19,7 +19,7 @@ import { type CaseFlags, excessiveCases, type PlannedCase, planCases } from './b
 import { benchTables } from './bench_tables.js';
 import { RUNTIME_FAILURE } from './failure.js';
 import { Interruption } from './interruption.js';
-import { openDevice } from './open_device.js';
+import { deviceOptions, openDevice } from './open_device.js';
 import { checkedOutput } from './output_path.js';
 import { Progress } from './progress.js';
 
@@ -32,7 +32,6 @@ export interface BenchFlags extends DeviceFlags, CaseFlags {
   readonly json?: string | true;
   readonly chart?: string;
   readonly model?: string;
-  readonly tf32?: true;
   readonly measured?: string;
 }
 
@@ -143,7 +142,7 @@ async function measure(cases: readonly PlannedCase[], flags: BenchFlags, device:
 async function measureAll(
   cases: readonly PlannedCase[],
   flags: BenchFlags,
-  { threads }: Device,
+  { name, threads }: Device,
   problems: Map<PlannedCase, string>,
   memory: Map<PlannedCase, MemoryFigures>,
   signal: AbortSignal,
@@ -155,7 +154,7 @@ async function measureAll(
     if (problems.has(one)) continue;
     await noting(one, problems, async () => {
       try {
-        memory.set(one, await measureMemory({ network: one.network, device: flags.device, threads }, signal));
+        memory.set(one, await measureMemory({ network: one.network, device: name, options: deviceOptions({ ...flags, threads }) }, signal));
       } catch (error) {
         if (!signal.aborted) throw error;
       }

@@ -7,12 +7,12 @@ import { type ErrorCode, KernelWarehouseError } from '../errors.js';
 
 /** One stream: a native thread that does in order what is queued on it. `native/node/addon.cc` implements these. */
 export interface NativeDevice {
-  readonly name: string;
+  readonly name: 'cpu' | 'cuda';
   readonly threads: number;
   readonly description: string;
   /** The cudaStream_t of a GPU; 0n where there is none. */
   readonly stream: bigint;
-  memory(): { buffers: number; bytes: number; programs: number };
+  memory(): { buffers: number; bytes: number; programs: number; used: number; total: number };
   synchronize(): Promise<void>;
   release(): void;
 }
