@@ -59,10 +59,13 @@ class Machine {
     }
   }
 
-  json report(const std::vector<std::string>& preloaded = {}) const {
+  json report(const std::vector<std::string>& preloaded = {}) const { return json::parse(ask(root_.string(), preloaded)); }
+
+  // What a new process prints in these surroundings.
+  std::string ask(const std::string& what, const std::vector<std::string>& preloaded = {}) const {
     std::string command = "env -i";
     for (const auto& [name, value] : variables) command += " " + name + "='" + value + "'";
-    command += std::string(" '") + KW_LIBRARIES_REPORT + "' '" + root_.string() + "'";
+    command += std::string(" '") + KW_LIBRARIES_REPORT + "' '" + what + "'";
     for (const std::string& library : preloaded) command += " '" + library + "'";
     FILE* pipe = popen(command.c_str(), "r");
     REQUIRE(pipe != nullptr);
@@ -70,7 +73,7 @@ class Machine {
     char part[4096];
     while (const size_t bytes = fread(part, 1, sizeof(part), pipe)) text.append(part, bytes);
     REQUIRE_MESSAGE(pclose(pipe) == 0, command);
-    return json::parse(text);
+    return text;
   }
 
   std::map<std::string, std::string> variables;
@@ -277,6 +280,27 @@ TEST_CASE("libraries: a link in one folder to a library among its companions in 
   fs::create_directories(machine.path("cuda/lib64"));
   fs::create_symlink(machine.path("alternatives/13/libcudnn.so.9"), machine.path("cuda/lib64/libcudnn.so.9"));
   CHECK(text_of(cudnn(machine.report())["path"]) == machine.path("cuda/lib64/libcudnn.so.9"));
+}
+
+TEST_CASE("libraries: tables of functions, where the headers were there to build with") {
+  Machine machine;
+  machine.install("own", kCudnnFiles);
+  machine.install("own", {"libcublasLt.so.13"});
+  machine.variables["KW_CUDNN_PATH"] = machine.variables["KW_CUBLAS_PATH"] = machine.path("own");
+  const json report = machine.report();
+  std::string expected;
+  std::string without;
+  if (cudnn(report)["isUsed"].get<bool>()) {
+    expected += "cuDNN: " + machine.path("own/libcudnn.so.9") + "\n";
+    without += "cuDNN: no table\n";
+  }
+  if (cublas_lt(report)["isUsed"].get<bool>()) {
+    expected += "cuBLASLt: " + machine.path("own/libcublasLt.so.13") + "\n";
+    without += "cuBLASLt: no table\n";
+  }
+  CHECK(machine.ask("tables") == expected);
+  machine.variables["KW_CUDNN_PATH"] = machine.variables["KW_CUBLAS_PATH"] = "none";
+  CHECK(machine.ask("tables") == without);
 }
 
 TEST_CASE("driver: its release, the CUDA that it serves, its devices") {
