@@ -7,6 +7,8 @@
 #include "cpu/cpu_backend.h"
 #include "kernel_warehouse.h"
 #include "runtime/device.h"
+#include "runtime/host_backend.h"
+#include "runtime/plugin.h"
 #include "runtime/processors.h"
 
 struct kw_device {
@@ -90,9 +92,10 @@ kw::Completion completion(kw_callback callback, void* user_data) {
   };
 }
 
-const kw::KernelRegistry& find_backend(const std::string& name) {
-  if (name == "cpu") return kw::cpu::registry();
-  throw Error(ErrorCode::unsupported, "There is no device '" + name + "' in this build; it has 'cpu'");
+std::shared_ptr<kw::Backend> open_backend(const std::string& name, const kw_device_options& options) {
+  if (name == "cpu") return kw::make_host_backend(kw::cpu::registry(), options.threads);
+  if (name == "cuda") return kw::load_plugin(name).open({options.index, options.tf32 != 0});
+  throw Error(ErrorCode::unsupported, "There is no device '" + name + "'; choose 'cpu' or 'cuda'");
 }
 
 }  // namespace
@@ -127,6 +130,25 @@ const char* kw_status_name(kw_status status) {
   return "unknown status";
 }
 
+const char* kw_plugin_path(const char* name) {
+  thread_local std::string path;
+  guarded([&] {
+    path.clear();
+    require(name, "name");
+    path = kw::plugin_path(name);
+  });
+  return path.c_str();
+}
+
+kw_status kw_plugin_report(const char* name, kw_report_callback callback, void* user_data) {
+  return guarded([&] {
+    require(name, "name");
+    require(reinterpret_cast<const void*>(callback), "callback");
+    if (std::strcmp(name, "cuda") != 0) throw Error(ErrorCode::unsupported, std::string("There is no plug-in '") + name + "', only 'cuda'");
+    callback(user_data, kw::load_plugin(name).report().c_str());
+  });
+}
+
 kw_status kw_device_open(const char* name, const kw_device_options* options, kw_device** device) {
   return guarded([&] {
     require(name, "name");
@@ -134,7 +156,7 @@ kw_status kw_device_open(const char* name, const kw_device_options* options, kw_
     if (options != nullptr && options->struct_size < sizeof(kw_device_options)) {
       throw Error(ErrorCode::invalid_argument, "options->struct_size is smaller than sizeof(kw_device_options)");
     }
-    auto opened = std::make_shared<kw::Device>(name, find_backend(name), options == nullptr ? 0 : options->threads);
+    auto opened = std::make_shared<kw::Device>(name, open_backend(name, options == nullptr ? kw_device_options{} : *options));
     *device = new kw_device{std::move(opened)};
   });
 }
@@ -156,6 +178,10 @@ kw_status kw_device_close(kw_device* device) {
 
 const char* kw_device_name(const kw_device* device) { return device == nullptr ? "" : device->device->name().c_str(); }
 
+const char* kw_device_description(const kw_device* device) { return device == nullptr ? "" : device->device->description().c_str(); }
+
+void* kw_device_stream(const kw_device* device) { return device == nullptr ? nullptr : device->device->backend().stream(); }
+
 int32_t kw_device_threads(const kw_device* device) { return device == nullptr ? 0 : device->device->threads(); }
 
 kw_status kw_device_memory(const kw_device* device, kw_device_memory_info* info) {
@@ -163,7 +189,8 @@ kw_status kw_device_memory(const kw_device* device, kw_device_memory_info* info)
     require(device, "device");
     require(info, "info");
     const kw::DeviceCounters& counters = device->device->counters();
-    *info = {counters.buffers, counters.bytes, counters.programs};
+    const kw::MemoryUse memory = device->device->backend().memory_use();
+    *info = {counters.buffers, counters.bytes, counters.programs, memory.used, memory.total};
   });
 }
 
@@ -259,7 +286,14 @@ kw_status kw_program_bind(kw_program* program, const char* name, kw_buffer* buff
 kw_status kw_program_run(kw_program* program, kw_callback callback, void* user_data) {
   return guarded([&] {
     require(program, "program");
-    program->device->run(program->program, completion(callback, user_data));
+    program->device->run(program->program, false, completion(callback, user_data));
+  });
+}
+
+kw_status kw_program_run_timed(kw_program* program, kw_callback callback, void* user_data) {
+  return guarded([&] {
+    require(program, "program");
+    program->device->run(program->program, true, completion(callback, user_data));
   });
 }
 

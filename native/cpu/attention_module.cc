@@ -5,7 +5,7 @@
 
 #include "cpu/attention_function.h"
 #include "cpu/cpu_backend.h"
-#include "cpu/kernel.h"
+#include "runtime/kernel_checks.h"
 #include "cpu/parallel.h"
 #include "cpu/wide.h"
 

@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "cpu/activation.h"
-#include "cpu/kernel.h"
+#include "runtime/kernel_checks.h"
 
 namespace kw::cpu {
 

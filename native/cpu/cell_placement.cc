@@ -1,7 +1,7 @@
 #include "cpu/cell_placement.h"
 
 #include "cpu/convolution.h"
-#include "cpu/kernel.h"
+#include "runtime/kernel_checks.h"
 
 namespace kw::cpu {
 

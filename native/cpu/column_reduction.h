@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "cpu/kernel.h"
+#include "runtime/kernel_checks.h"
 #include "cpu/parallel.h"
 
 namespace kw::cpu {

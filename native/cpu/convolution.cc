@@ -7,7 +7,7 @@
 #include <string>
 
 #include "cpu/direct_convolution.h"
-#include "cpu/kernel.h"
+#include "runtime/kernel_checks.h"
 
 namespace kw::cpu {
 

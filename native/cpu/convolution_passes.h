@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "cpu/convolution.h"
-#include "cpu/kernel.h"
+#include "runtime/kernel_checks.h"
 
 namespace kw::cpu {
 

@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "cpu/cpu_backend.h"
-#include "cpu/kernel.h"
+#include "runtime/kernel_checks.h"
 #include "cpu/parallel.h"
 
 namespace kw::cpu {

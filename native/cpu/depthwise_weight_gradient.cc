@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "cpu/kernel.h"
+#include "runtime/kernel_checks.h"
 #include "cpu/parallel.h"
 #include "cpu/simd/depthwise_kernels.h"
 

@@ -6,7 +6,7 @@
 #include <type_traits>
 
 #include "cpu/bfloat16.h"
-#include "cpu/kernel.h"
+#include "runtime/kernel_checks.h"
 
 namespace kw::cpu {
 

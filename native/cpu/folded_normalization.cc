@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "cpu/kernel.h"
+#include "runtime/kernel_checks.h"
 
 namespace kw::cpu {
 

@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "cpu/cpu_backend.h"
-#include "cpu/kernel.h"
+#include "runtime/kernel_checks.h"
 #include "cpu/onednn.h"
 
 namespace kw::cpu {

@@ -5,7 +5,7 @@
 
 #include "cpu/convolution.h"
 #include "cpu/cpu_backend.h"
-#include "cpu/kernel.h"
+#include "runtime/kernel_checks.h"
 #include "cpu/mixing.h"
 
 namespace kw::cpu {

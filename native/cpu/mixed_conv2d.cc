@@ -15,7 +15,7 @@
 #include "cpu/cpu_backend.h"
 #include "cpu/depthwise_weight_gradient.h"
 #include "cpu/folded_normalization.h"
-#include "cpu/kernel.h"
+#include "runtime/kernel_checks.h"
 #include "cpu/mixed_input_conv2d.h"
 #include "cpu/mixing.h"
 #include "cpu/parallel.h"

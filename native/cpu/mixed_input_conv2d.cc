@@ -5,7 +5,7 @@
 #include <cstring>
 #include <optional>
 
-#include "cpu/kernel.h"
+#include "runtime/kernel_checks.h"
 #include "cpu/onednn.h"
 #include "cpu/parallel.h"
 #include "cpu/wide.h"

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "cpu/cpu_backend.h"
-#include "cpu/kernel.h"
+#include "runtime/kernel_checks.h"
 #include "cpu/parallel.h"
 #include "cpu/wide.h"
 

@@ -6,7 +6,7 @@
 #include "cpu/convolution.h"
 #include "cpu/convolution_passes.h"
 #include "cpu/cpu_backend.h"
-#include "cpu/kernel.h"
+#include "runtime/kernel_checks.h"
 #include "cpu/sample_convolution.h"
 
 namespace kw::cpu {

@@ -6,7 +6,7 @@
 
 #include "cpu/cpu_backend.h"
 #include "cpu/exponential.h"
-#include "cpu/kernel.h"
+#include "runtime/kernel_checks.h"
 #include "cpu/onednn.h"
 #include "cpu/parallel.h"
 #include "cpu/wide.h"

@@ -13,7 +13,7 @@
 #include "cpu/convolution_passes.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/folded_normalization.h"
-#include "cpu/kernel.h"
+#include "runtime/kernel_checks.h"
 
 namespace kw::cpu {
 

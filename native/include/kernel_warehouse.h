@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define KW_ABI_VERSION 1
+#define KW_ABI_VERSION 2
 
 #if defined(_WIN32)
 #if defined(KW_BUILDING)
@@ -53,6 +53,8 @@ typedef struct kw_program kw_program;
 /* `message` is NULL when `status` is KW_OK; it is valid during the call only. */
 typedef void (*kw_callback)(void* user_data, kw_status status, const char* message);
 typedef void (*kw_release_callback)(void* user_data);
+/* `report` is valid during the call only. */
+typedef void (*kw_report_callback)(void* user_data, const char* report);
 
 /* The version of this interface that the library was built with; compare with KW_ABI_VERSION. */
 KW_API uint32_t kw_abi_version(void);
@@ -64,20 +66,31 @@ KW_API const char* kw_status_name(kw_status status);
 /* The physical cores that this process may use, at least 1: a device that computes with more threads is slower, not faster. */
 KW_API int32_t kw_available_cores(void);
 
+/* Where the plug-in `name` ("cuda") is looked for, whether or not it is there. Valid until this thread's next call. */
+KW_API const char* kw_plugin_path(const char* name);
+/* What the plug-in `name` ("cuda") found on this machine, as JSON, handed to `callback` during the call: devices, driver, libraries,
+ * and every place where it looked. KW_UNSUPPORTED, with the reasons, when there is no plug-in that fits. */
+KW_API kw_status kw_plugin_report(const char* name, kw_report_callback callback, void* user_data);
+
 /* ---- Device ---- */
 
 typedef struct kw_device_options {
   size_t struct_size; /* sizeof(kw_device_options) */
-  int32_t threads;    /* 1 to 1024; 0: KW_NUM_THREADS or OMP_NUM_THREADS where set, else the physical cores this process may use */
+  int32_t threads;    /* "cpu": 1 to 1024; 0: KW_NUM_THREADS or OMP_NUM_THREADS where set, else the physical cores this process may use */
+  int32_t index;      /* "cuda": which GPU, from 0 */
+  int32_t tf32;       /* "cuda": not 0 lets float32 products be rounded to TF32 */
 } kw_device_options;
 
 typedef struct kw_device_memory_info {
   size_t buffers;  /* live buffers, wrapped ones too */
   size_t bytes;    /* of the device's own memory: buffers, workspaces, scratch */
   size_t programs; /* live programs */
+  size_t used;     /* of a GPU's memory, by whichever process; 0 for "cpu" */
+  size_t total;    /* of a GPU's memory; 0 for "cpu" */
 } kw_device_memory_info;
 
-/* `name`: "cpu". `options` may be NULL. */
+/* `name`: "cpu"; "cuda", which opens the plug-in libkw_cuda.so beside this library, or where the environment variable
+ * KW_CUDA_PLUGIN says (KW_UNSUPPORTED where there is none that fits, or no GPU). `options` may be NULL. */
 KW_API kw_status kw_device_open(const char* name, const kw_device_options* options, kw_device** device);
 /* One more reference to the same handle; each needs its own kw_device_release. */
 KW_API void kw_device_retain(kw_device* device);
@@ -87,6 +100,11 @@ KW_API void kw_device_release(kw_device* device);
  * refuses work from then on. Not from a callback of the device. Closing twice is allowed. */
 KW_API kw_status kw_device_close(kw_device* device);
 KW_API const char* kw_device_name(const kw_device* device);
+/* What the device is, such as "NVIDIA H100 80GB HBM3"; valid until the device is released. */
+KW_API const char* kw_device_description(const kw_device* device);
+/* The cudaStream_t on which a "cuda" device queues its work; NULL for "cpu". The device's thread hands work to it later than the call
+ * that queued it: call kw_device_synchronize before queueing work of your own there. */
+KW_API void* kw_device_stream(const kw_device* device);
 KW_API int32_t kw_device_threads(const kw_device* device);
 KW_API kw_status kw_device_memory(const kw_device* device, kw_device_memory_info* info);
 /* Waits until everything queued so far is done. Not from a callback of the device: that is KW_INVALID_ARGUMENT. */
@@ -98,7 +116,8 @@ KW_API kw_status kw_device_notify(kw_device* device, kw_callback callback, void*
 
 /* `bytes` zeroed bytes. */
 KW_API kw_status kw_buffer_create(kw_device* device, size_t bytes, kw_buffer** buffer);
-/* Memory of the caller's, at a multiple of 4 bytes, as a buffer. `release` (may be NULL) is called once when neither handles nor
+/* Memory of the caller's, of the device's kind (host memory for "cpu", memory of that GPU for "cuda"), at a multiple of 4 bytes, as a
+ * buffer. `release` (may be NULL) is called once when neither handles nor
  * queued work need it any more, on whichever thread that happens; not when this function fails. Whoever writes there by other
  * means than this interface calls kw_buffer_changed afterwards. */
 KW_API kw_status kw_buffer_wrap(kw_device* device, void* address, size_t bytes, kw_release_callback release, void* user_data,
@@ -127,7 +146,7 @@ typedef struct kw_program_memory_info {
 typedef struct kw_step_info {
   const char* op;      /* valid until the program is released */
   const char* label;   /* the same */
-  int64_t nanoseconds; /* in the last finished run; 0 before */
+  int64_t nanoseconds; /* in the last finished run on "cpu", the last finished timed run on "cuda"; 0 before */
 } kw_step_info;
 
 /* Reads the plan (JSON, UTF-8, `length` bytes) and prepares a kernel for each step. */
@@ -137,6 +156,8 @@ KW_API void kw_program_release(kw_program* program);
 KW_API kw_status kw_program_bind(kw_program* program, const char* name, kw_buffer* buffer);
 /* Queues one run with the buffers bound now. KW_NOT_BOUND when one is missing. */
 KW_API kw_status kw_program_run(kw_program* program, kw_callback callback, void* user_data);
+/* The same, step by step, so that each step's time is known afterwards. On "cuda" that is slower than a plain run. */
+KW_API kw_status kw_program_run_timed(kw_program* program, kw_callback callback, void* user_data);
 KW_API kw_status kw_program_memory(const kw_program* program, kw_program_memory_info* info);
 KW_API size_t kw_program_step_count(const kw_program* program);
 KW_API kw_status kw_program_step(const kw_program* program, size_t index, kw_step_info* info);

@@ -1,4 +1,4 @@
-// Zero-filled, 64-byte aligned memory. Refuses what this machine cannot hold instead of being killed for it later.
+// Zero-filled memory of a device, for as long as the object lives.
 #pragma once
 
 #include <atomic>
@@ -7,10 +7,12 @@
 
 namespace kw {
 
+class Backend;
+
 class Allocation {
  public:
-  // `counter`, where given, is raised by `bytes` for as long as the memory lives. Throws out_of_memory.
-  explicit Allocation(size_t bytes, std::shared_ptr<std::atomic<size_t>> counter = nullptr);
+  // `counter` is raised by `bytes` for as long as the memory lives. Throws out_of_memory.
+  Allocation(size_t bytes, std::shared_ptr<Backend> backend, std::shared_ptr<std::atomic<size_t>> counter);
   ~Allocation();
   Allocation(const Allocation&) = delete;
   Allocation& operator=(const Allocation&) = delete;
@@ -19,9 +21,10 @@ class Allocation {
   size_t bytes() const { return bytes_; }
 
  private:
+  const std::shared_ptr<Backend> backend_;
+  const std::shared_ptr<std::atomic<size_t>> counter_;
   std::byte* data_ = nullptr;
   size_t bytes_ = 0;
-  std::shared_ptr<std::atomic<size_t>> counter_;
 };
 
 }  // namespace kw

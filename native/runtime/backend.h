@@ -1,6 +1,8 @@
-// What a backend is: it turns each plan step into a prepared kernel once; the executor then runs the kernels in order.
+// What a backend is: the memory and the kernels of one kind of device. It turns each plan step into a prepared kernel once; its executor
+// then runs the kernels in order.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -37,10 +39,11 @@ class Memory {
 class Kernel {
  public:
   virtual ~Kernel() = default;
+  // Does its work, or queues it where the backend's work is queued.
   virtual void run(const Memory& memory) = 0;
 };
 
-// What all kernels of one program share: scratch size, converted copies of parameters.
+// What all kernels of one program share: scratch size, converted copies of parameters. Kernels are prepared in the order of the steps.
 struct ProgramResources {
   size_t scratch_bytes = 0;
   size_t prepared_bytes = 0;  // converted copies; counted in the program's memory
@@ -93,6 +96,81 @@ class KernelRegistry {
 
  private:
   std::map<std::string, KernelFactory> factories_;
+};
+
+// A program as its executor sees it.
+class Steps {
+ public:
+  virtual ~Steps() = default;
+  virtual const Plan& plan() const = 0;
+  virtual ProgramResources& resources() = 0;
+  // Where the tensors of the current run are.
+  virtual const Memory& memory() const = 0;
+  // Runs a step's kernel; errors name the step.
+  virtual void run(size_t step) = 0;
+  // Buffers that a step writes, by index in the plan.
+  virtual const std::vector<size_t>& written(size_t step) const = 0;
+  // Gives the buffers that a step writes new versions.
+  virtual void mark_written(size_t step) = 0;
+  // "[op] label (inputs ...; outputs ...)".
+  virtual std::string describe(size_t step) const = 0;
+};
+
+// Runs a program's steps in order, on the stream's thread.
+class Executor {
+ public:
+  virtual ~Executor() = default;
+  // `closing` is asked now and then; once set, the run may end early with `disposed`. `timed`: every step is to be timed by itself.
+  virtual void run(Steps& steps, const std::atomic<bool>& closing, bool timed) = 0;
+  // Of each step in the last run that was timed and finished; empty before.
+  virtual std::vector<int64_t> nanoseconds() = 0;
+};
+
+// Work that was queued up to one moment.
+class Fence {
+ public:
+  virtual ~Fence() = default;
+  // Throws what went wrong in that work.
+  virtual void wait() = 0;
+};
+
+// Of a device with memory of its own, in bytes, whoever uses it.
+struct MemoryUse {
+  size_t used = 0;
+  size_t total = 0;
+};
+
+// One opened device of a kind. Its functions are called from the stream's thread, allocate and release from any.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual const KernelRegistry& registry() const = 0;
+  // What `threads` in a StepContext is; 1 where kernels do not run on the host.
+  virtual int threads() const = 0;
+  // The device by name, such as "NVIDIA H100 80GB HBM3".
+  virtual std::string description() const = 0;
+  // The cudaStream_t that work is queued on; null where there is none.
+  virtual void* stream() const { return nullptr; }
+  virtual MemoryUse memory_use() const { return {}; }
+  // Called first on each thread that the stream starts.
+  virtual void enter_thread() {}
+
+  // Zero-filled, 64-byte aligned memory of the device; an empty block has an address too. Throws out_of_memory.
+  virtual std::byte* allocate(size_t bytes) = 0;
+  virtual void release(std::byte* data, size_t bytes) noexcept = 0;
+  // Memory of the host that `write` copies fastest from; not zeroed.
+  virtual std::shared_ptr<std::byte[]> staging(size_t bytes) { return std::shared_ptr<std::byte[]>(new std::byte[bytes]); }
+
+  // Each does, or queues, a copy. `source` of write and `destination` of read live until the fence after them.
+  virtual void write(std::byte* destination, const std::byte* source, size_t bytes) = 0;
+  virtual void read(std::byte* destination, const std::byte* source, size_t bytes) = 0;
+  virtual void fill_zero(std::byte* data, size_t bytes) = 0;
+
+  // Once for each program, before its steps are prepared.
+  virtual std::unique_ptr<Executor> make_executor() = 0;
+  // What has been queued so far; null where work is done when its call returns.
+  virtual std::unique_ptr<Fence> fence() { return nullptr; }
+  virtual bool is_asynchronous() const { return false; }
 };
 
 }  // namespace kw

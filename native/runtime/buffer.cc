@@ -13,8 +13,9 @@ uint64_t next_version() {
   return ++last;
 }
 
-Buffer::Buffer(size_t bytes, std::shared_ptr<DeviceCounters> counters) : counters_(std::move(counters)), bytes_(bytes) {
-  allocation_.emplace(bytes, std::shared_ptr<std::atomic<size_t>>(counters_, &counters_->bytes));
+Buffer::Buffer(size_t bytes, std::shared_ptr<Backend> backend, std::shared_ptr<DeviceCounters> counters)
+    : counters_(std::move(counters)), bytes_(bytes) {
+  allocation_.emplace(bytes, std::move(backend), std::shared_ptr<std::atomic<size_t>>(counters_, &counters_->bytes));
   data_ = allocation_->data();
   ++counters_->buffers;
 }

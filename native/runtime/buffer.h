@@ -12,6 +12,7 @@
 
 namespace kw {
 
+class Backend;
 struct DeviceCounters;
 
 // A number that no buffer has had before: versions of different buffers never look alike.
@@ -19,8 +20,10 @@ uint64_t next_version();
 
 class Buffer {
  public:
-  Buffer(size_t bytes, std::shared_ptr<DeviceCounters> counters);                                                // owned, zeroed
-  Buffer(void* address, size_t bytes, std::function<void()> release, std::shared_ptr<DeviceCounters> counters);  // wrapped
+  // Owned, zeroed. Throws out_of_memory.
+  Buffer(size_t bytes, std::shared_ptr<Backend> backend, std::shared_ptr<DeviceCounters> counters);
+  // Wrapped.
+  Buffer(void* address, size_t bytes, std::function<void()> release, std::shared_ptr<DeviceCounters> counters);
   ~Buffer();
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;

@@ -3,7 +3,6 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <chrono>
 #include <set>
 #include <utility>
 
@@ -60,12 +59,12 @@ std::vector<size_t> written_buffers(const Plan& plan, const Step& step) {
 
 }  // namespace
 
-Program::Program(Plan plan, const KernelRegistry& registry, int threads, std::shared_ptr<DeviceCounters> counters)
-    : plan_(std::move(plan)), counters_(std::move(counters)), bindings_(plan_.buffers.size()) {
+Program::Program(Plan plan, std::shared_ptr<Backend> backend, std::shared_ptr<DeviceCounters> counters)
+    : backend_(std::move(backend)), plan_(std::move(plan)), counters_(std::move(counters)), bindings_(plan_.buffers.size()) {
   const std::shared_ptr<std::atomic<size_t>> bytes(counters_, &counters_->bytes);
-  workspace_.emplace(static_cast<size_t>(plan_.buffers[0].bytes), bytes);
-  prepare(registry, threads);
-  scratch_.emplace(resources_.scratch_bytes, bytes);
+  workspace_.emplace(static_cast<size_t>(plan_.buffers[0].bytes), backend_, bytes);
+  prepare();
+  scratch_.emplace(resources_.scratch_bytes, backend_, bytes);
   memory_.bases_.assign(plan_.buffers.size(), nullptr);
   memory_.versions_.assign(plan_.buffers.size(), 0);
   memory_.bases_[0] = workspace_->data();
@@ -76,23 +75,26 @@ Program::Program(Plan plan, const KernelRegistry& registry, int threads, std::sh
 
 Program::~Program() { --counters_->programs; }
 
-void Program::prepare(const KernelRegistry& registry, int threads) {
-  const OpenMpThreads as_in_runs(threads);
-  for (const Step& step : plan_.steps) {
+void Program::prepare() {
+  const OpenMpThreads as_in_runs(backend_->threads());
+  executor_ = backend_->make_executor();
+  for (size_t index = 0; index < plan_.steps.size(); ++index) {
+    const Step& step = plan_.steps[index];
     try {
-      kernels_.push_back(registry.prepare(StepContext(plan_, step, threads, resources_)));
+      kernels_.push_back(backend_->registry().prepare(StepContext(plan_, step, backend_->threads(), resources_)));
     } catch (const Error&) {
       throw;
     } catch (const std::bad_alloc&) {
-      throw Error(ErrorCode::out_of_memory, "Cannot prepare " + describe(step) + ": out of memory");
+      throw Error(ErrorCode::out_of_memory, "Cannot prepare " + describe(index) + ": out of memory");
     } catch (const std::exception& error) {
-      throw Error(ErrorCode::internal, "Cannot prepare " + describe(step) + ": " + error.what());
+      throw Error(ErrorCode::internal, "Cannot prepare " + describe(index) + ": " + error.what());
     }
     written_.push_back(written_buffers(plan_, step));
   }
 }
 
-std::string Program::describe(const Step& step) const {
+std::string Program::describe(size_t index) const {
+  const Step& step = plan_.steps[index];
   return "[" + step.op + "] " + step.label + " (inputs " + describe_shapes(plan_, step.inputs) + "; outputs " +
          describe_shapes(plan_, step.outputs) + ")";
 }
@@ -126,44 +128,41 @@ Bindings Program::bindings() const {
   return bindings_;
 }
 
-void Program::run(const Bindings& bindings, const std::atomic<bool>& closing) {
-  using Clock = std::chrono::steady_clock;
+void Program::run(const Bindings& bindings, const std::atomic<bool>& closing, bool timed) {
   for (size_t index = 1; index < bindings.size(); ++index) {
     memory_.bases_[index] = bindings[index]->data();
     memory_.versions_[index] = bindings[index]->version();
   }
-  std::vector<int64_t> nanoseconds(plan_.steps.size());
-  auto before = Clock::now();
-  for (size_t step = 0; step < plan_.steps.size(); ++step) {
-    if (closing) throw Error(ErrorCode::disposed, "Program '" + plan_.name + "' was stopped: the device was closed");
-    run_step(step);
-    for (const size_t written : written_[step]) {
-      if (written == 0) {
-        memory_.versions_[0] = next_version();
-        continue;
-      }
-      bindings[written]->changed();
-      for (size_t index = 1; index < bindings.size(); ++index) {  // one buffer may be bound under several names
-        if (bindings[index] == bindings[written]) memory_.versions_[index] = bindings[index]->version();
-      }
-    }
-    const auto after = Clock::now();
-    nanoseconds[step] = std::chrono::duration_cast<std::chrono::nanoseconds>(after - before).count();
-    before = after;
-  }
+  running_ = &bindings;
+  executor_->run(*this, closing, timed);
+  auto nanoseconds = executor_->nanoseconds();
   const std::lock_guard lock(mutex_);
   nanoseconds_ = std::move(nanoseconds);
 }
 
-void Program::run_step(size_t index) {
+void Program::run(size_t index) {
   try {
     kernels_[index]->run(memory_);
   } catch (const Error& error) {
-    throw Error(error.code(), describe(plan_.steps[index]) + " failed: " + error.what());
+    throw Error(error.code(), describe(index) + " failed: " + error.what());
   } catch (const std::bad_alloc&) {
-    throw Error(ErrorCode::out_of_memory, describe(plan_.steps[index]) + " failed: out of memory");
+    throw Error(ErrorCode::out_of_memory, describe(index) + " failed: out of memory");
   } catch (const std::exception& error) {
-    throw Error(ErrorCode::internal, describe(plan_.steps[index]) + " failed: " + error.what());
+    throw Error(ErrorCode::internal, describe(index) + " failed: " + error.what());
+  }
+}
+
+void Program::mark_written(size_t step) {
+  const Bindings& bindings = *running_;
+  for (const size_t written : written_[step]) {
+    if (written == 0) {
+      memory_.versions_[0] = next_version();
+      continue;
+    }
+    bindings[written]->changed();
+    for (size_t index = 1; index < bindings.size(); ++index) {  // one buffer may be bound under several names
+      if (bindings[index] == bindings[written]) memory_.versions_[index] = bindings[index]->version();
+    }
   }
 }
 

@@ -12,6 +12,7 @@
 #include <mutex>
 #include <thread>
 
+#include "runtime/host_backend.h"
 #include "runtime/processors.h"
 
 namespace kw {
@@ -111,7 +112,7 @@ std::string plan_of(std::vector<json> steps) {
 }
 
 struct Fixture {
-  Device device{"test", test_ops(), 2};
+  Device device{"test", make_host_backend(test_ops(), 2)};
   std::shared_ptr<Buffer> x = device.create_buffer(16), y = device.create_buffer(16);
 
   std::shared_ptr<Program> program(std::vector<json> steps) {
@@ -142,11 +143,11 @@ ErrorCode code_of(const std::function<void()>& body) {
 TEST_CASE_FIXTURE(Fixture, "device: writes, runs and reads happen in the order of the calls") {
   const auto twice = program({step("double", {0}, {2}), step("increment", {2}, {}, {0}), step("double", {2}, {1})});
   write({1, 2, 3, 4});
-  device.run(twice, {});
+  device.run(twice, false, {});
   std::vector<float> early(4);
   device.read(y, 0, early.data(), 16, {});
   write({0, 0, 0, 0});
-  device.run(twice, {});
+  device.run(twice, false, {});
   CHECK(read(y) == std::vector<float>{2, 2, 2, 2});
   CHECK(early == std::vector<float>{6, 10, 14, 18});
   CHECK(twice->scratch_bytes() == 1000);
@@ -169,11 +170,11 @@ TEST_CASE_FIXTURE(Fixture, "device: a run uses the buffers that were bound when 
   const auto doubled = program({step("double", {0}, {1})});
   const auto other = device.create_buffer(64);
   write({1, 1, 1, 1});
-  device.run(doubled, {});
+  device.run(doubled, false, {});
   doubled->bind("y", other);
   CHECK(read(y) == std::vector<float>{2, 2, 2, 2});
   CHECK(read(other) == std::vector<float>{0, 0, 0, 0});
-  device.run(doubled, {});
+  device.run(doubled, false, {});
   CHECK(read(other) == std::vector<float>{2, 2, 2, 2});
 }
 
@@ -182,13 +183,13 @@ TEST_CASE_FIXTURE(Fixture, "device: versions grow with writes, with mutating ste
   const auto watch = program({step("see_version", {0}, {}), step("see_version", {0}, {})});
   const auto change = program({step("increment", {0}, {}, {0}), step("see_version", {0}, {})});
   const auto output = program({step("double", {1}, {0})});
-  device.run(watch, {});
-  device.run(change, {});
-  device.run(watch, {});
+  device.run(watch, false, {});
+  device.run(change, false, {});
+  device.run(watch, false, {});
   write({1, 2, 3, 4});
-  device.run(watch, {});
-  device.run(output, {});
-  device.run(watch, {});
+  device.run(watch, false, {});
+  device.run(output, false, {});
+  device.run(watch, false, {});
   device.synchronize();
   REQUIRE(seen_versions.size() == 9);
   CHECK(seen_versions[0] > 0);
@@ -203,7 +204,7 @@ TEST_CASE_FIXTURE(Fixture, "device: versions grow with writes, with mutating ste
   change->bind("y", x);  // one buffer under two names: a write through one is seen through the other
   const auto alias = program({step("see_version", {1}, {}), step("increment", {0}, {}, {0}), step("see_version", {1}, {})});
   alias->bind("y", x);
-  device.run(alias, {});
+  device.run(alias, false, {});
   device.synchronize();
   CHECK(seen_versions[1] > seen_versions[0]);
 }
@@ -211,8 +212,8 @@ TEST_CASE_FIXTURE(Fixture, "device: versions grow with writes, with mutating ste
 TEST_CASE_FIXTURE(Fixture, "device: binding is checked") {
   const auto unbound = device.create_program(plan_of({step("double", {0}, {1})}));
   unbound->bind("x", x);
-  CHECK(code_of([&] { device.run(unbound, {}); }) == ErrorCode::not_bound);
-  CHECK_THROWS_WITH(device.run(unbound, {}), "Program 'test' cannot run: not bound: 'y'");
+  CHECK(code_of([&] { device.run(unbound, false, {}); }) == ErrorCode::not_bound);
+  CHECK_THROWS_WITH(device.run(unbound, false, {}), "Program 'test' cannot run: not bound: 'y'");
   CHECK_THROWS_WITH(unbound->bind("z", x), "Program 'test' has no buffer 'z' to bind; it has 'x', 'y'");
   CHECK_THROWS_WITH(unbound->bind("workspace", x), "Program 'test' has no buffer 'workspace' to bind; it has 'x', 'y'");
   CHECK_THROWS_WITH(unbound->bind("y", device.create_buffer(15)), "The buffer for 'y' of program 'test' needs 16 bytes, but has 15");
@@ -223,10 +224,10 @@ TEST_CASE_FIXTURE(Fixture, "device: binding is checked") {
 TEST_CASE_FIXTURE(Fixture, "device: a kernel that throws ends that run only, with op, label and shapes") {
   const auto failing = program({step("increment", {0}, {}, {0}), step("throw", {0, -1}, {1}), step("increment", {0}, {}, {0})});
   std::promise<std::string> message;
-  device.run(failing, [&](const Error* error) { message.set_value(error == nullptr ? "" : error->what()); });
+  device.run(failing, false, [&](const Error* error) { message.set_value(error == nullptr ? "" : error->what()); });
   CHECK(message.get_future().get() == "[throw] the throw (inputs [2,2] absent; outputs [4]) failed: the kernel's own words");
   CHECK(read(x) == std::vector<float>{1, 1, 1, 1});
-  device.run(failing, {});
+  device.run(failing, false, {});
   CHECK(code_of([&] { device.synchronize(); }) == ErrorCode::internal);
   device.synchronize();  // reported once
   CHECK_THROWS_WITH(program({step("throw_at_once", {}, {1})}),
@@ -249,8 +250,8 @@ TEST_CASE_FIXTURE(Fixture, "device: ranges and sizes are checked") {
   json huge = json::parse(plan_of({}));
   huge["buffers"][0]["bytes"] = int64_t{1} << 47;
   CHECK(code_of([&] { device.create_program(huge.dump()); }) == ErrorCode::out_of_memory);
-  CHECK(code_of([&] { Device("test", test_ops(), -1); }) == ErrorCode::invalid_argument);
-  CHECK(code_of([&] { Device("test", test_ops(), kMaximumThreads + 1); }) == ErrorCode::invalid_argument);
+  CHECK(code_of([&] { make_host_backend(test_ops(), -1); }) == ErrorCode::invalid_argument);
+  CHECK(code_of([&] { make_host_backend(test_ops(), kMaximumThreads + 1); }) == ErrorCode::invalid_argument);
 }
 
 TEST_CASE_FIXTURE(Fixture, "device: wrapped memory") {
@@ -260,7 +261,7 @@ TEST_CASE_FIXTURE(Fixture, "device: wrapped memory") {
   {
     const auto wrapped = device.wrap_buffer(memory, sizeof(memory), [&] { ++released; });
     doubled->bind("x", wrapped);
-    device.run(doubled, {});
+    device.run(doubled, false, {});
     CHECK(read(y) == std::vector<float>{2, 4, 6, 8});
     CHECK(device.counters().bytes == 32 + 64 + 1000);
     CHECK(device.counters().buffers == 3);
@@ -280,7 +281,7 @@ TEST_CASE("device: releasing everything while work is queued") {
   std::vector<float> result(4);
   auto fixture = std::make_unique<Fixture>();
   auto waiting = fixture->program({step("wait", {}, {2}), step("increment", {0}, {}, {0})});
-  for (int run = 0; run < 3; ++run) fixture->device.run(waiting, [&](const Error* error) { done += error == nullptr ? 1 : 100; });
+  for (int run = 0; run < 3; ++run) fixture->device.run(waiting, false, [&](const Error* error) { done += error == nullptr ? 1 : 100; });
   fixture->device.read(fixture->x, 0, result.data(), 16, [&](const Error*) { ++done; });
   waiting.reset();
   fixture->x.reset();
@@ -299,7 +300,7 @@ TEST_CASE("device: closing cancels what waits and stops the running program afte
   std::atomic<int> disposed = 0;
   const auto count = [&](const Error* error) { disposed += error != nullptr && error->code() == ErrorCode::disposed ? 1 : 100; };
   const auto waiting = fixture.program({step("wait", {}, {2}), step("increment", {0}, {}, {0})});
-  for (int run = 0; run < 3; ++run) fixture.device.run(waiting, count);
+  for (int run = 0; run < 3; ++run) fixture.device.run(waiting, false, count);
   held.wait_until_entered();
   std::thread opener([&] {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
@@ -309,7 +310,7 @@ TEST_CASE("device: closing cancels what waits and stops the running program afte
   opener.join();
   CHECK(disposed == 3);
   CHECK(fixture.x->data()[3] == std::byte{0});  // the step after the running one did not happen
-  CHECK(code_of([&] { fixture.device.run(waiting, count); }) == ErrorCode::disposed);
+  CHECK(code_of([&] { fixture.device.run(waiting, false, count); }) == ErrorCode::disposed);
   fixture.device.close();
 }
 
@@ -337,7 +338,7 @@ TEST_CASE("device: several at once, used from several threads") {
         std::vector<std::thread> users;
         for (int user = 0; user < 2; ++user) {
           users.emplace_back([&] {
-            for (int run = 0; run < 50; ++run) fixture.device.run(increment, {});
+            for (int run = 0; run < 50; ++run) fixture.device.run(increment, false, {});
           });
         }
         for (std::thread& user : users) user.join();

@@ -17,6 +17,7 @@
 
 #include "cpu/bfloat16.h"
 #include "cpu/cpu_backend.h"
+#include "runtime/device.h"
 
 namespace kw::test {
 
@@ -83,6 +84,25 @@ class OpRunner {
     return *this;
   }
 
+  // On a backend of any kind, as a program: twice, since a GPU records the first run and replays it. Both must agree to the bit.
+  OpRunner& run_on(const std::shared_ptr<Backend>& backend) {
+    const std::vector<Bytes> before = contents_;
+    Device device("test", backend);
+    plan_.steps = {step_};
+    const std::shared_ptr<Program> program = device.create_program(plan_);
+    run_program(device, program);
+    const std::vector<Bytes> expected = contents_;
+    contents_ = before;
+    run_program(device, program);
+    CHECK_MESSAGE(contents_ == expected, step_.op, " differs between two runs");
+    return *this;
+  }
+
+  const Plan& plan() const { return plan_; }
+  const Step& step() const { return step_; }
+  // Of a tensor by its index in the plan.
+  Floats tensor_floats(int tensor) const { return floats_of(tensor); }
+  Integers tensor_integers(int tensor) const { return values_of<int32_t>(tensor); }
   Floats floats(size_t output = 0) const { return floats_of(step_.outputs[output]); }
   Integers integers(size_t output = 0) const { return values_of<int32_t>(step_.outputs[output]); }
   Floats mutated(size_t input) const { return floats_of(step_.inputs[input]); }
@@ -113,6 +133,20 @@ class OpRunner {
     for (Bytes& bytes : contents_) memory.bases_.push_back(bytes.data());
     memory.versions_.assign(contents_.size(), 1);
     kernel->run(memory);
+  }
+
+  void run_program(Device& device, const std::shared_ptr<Program>& program) {
+    std::vector<std::shared_ptr<Buffer>> buffers;
+    for (size_t index = 1; index < contents_.size(); ++index) {
+      buffers.push_back(device.create_buffer(contents_[index].size()));
+      device.write(buffers.back(), 0, contents_[index].data(), contents_[index].size(), {});
+      program->bind(plan_.buffers[index].name, buffers.back());
+    }
+    device.run(program, false, {});
+    for (size_t index = 1; index < contents_.size(); ++index) {
+      device.read(buffers[index - 1], 0, contents_[index].data(), contents_[index].size(), {});
+    }
+    device.synchronize();
   }
 
   Floats floats_of(int tensor) const {

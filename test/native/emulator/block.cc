@@ -1,4 +1,4 @@
-#include "block.h"
+#include "emulator/block.h"
 
 #include <bit>
 #include <cstdlib>

@@ -8,12 +8,12 @@
 #include <string>
 #include <vector>
 
-#include "async_copy.h"
-#include "dimensions.h"
-#include "fault.h"
-#include "fiber.h"
-#include "options.h"
-#include "shared_memory.h"
+#include "emulator/async_copy.h"
+#include "emulator/dimensions.h"
+#include "emulator/fault.h"
+#include "emulator/fiber.h"
+#include "emulator/options.h"
+#include "emulator/shared_memory.h"
 
 namespace kw::emulator {
 

@@ -1,9 +1,9 @@
-#include "runtime/stream.h"
+#include "emulator/runtime/stream.h"
 
 #include <algorithm>
 
-#include "options.h"
-#include "runtime/status.h"
+#include "emulator/options.h"
+#include "emulator/runtime/status.h"
 
 namespace kw::emulator {
 namespace {

@@ -14,7 +14,7 @@
 #include <thread>
 #include <vector>
 
-#include "runtime/graph.h"
+#include "emulator/runtime/graph.h"
 
 namespace kw::emulator {
 

@@ -1,4 +1,4 @@
-// What every kernel file needs: a kernel made of a function, and the checks of a step's tensors at preparation.
+// What the kernel files of every backend need: a kernel made of a function, and the checks of a step's tensors at preparation.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 
 #include "runtime/backend.h"
 
-namespace kw::cpu {
+namespace kw {
 
 // A kernel whose run(memory) is the given function; what it captures was prepared once.
 template <class Run>
@@ -78,4 +78,4 @@ inline Matrix as_matrix(const StepContext& context, const char* name, const Tens
   return {tensor.elements() / channels, channels};
 }
 
-}  // namespace kw::cpu
+}  // namespace kw
