@@ -53,6 +53,8 @@ class CudaBackend final : public Backend {
   explicit CudaBackend(const Device& described)
       : streams_(described.index), device_(with_stream(described, streams_.compute)), transfers_(streams_.compute) {
     add_elementwise(registry_, device_);
+    add_mix_cells(registry_, device_);
+    add_mixed_conv2d(registry_, device_);
   }
 
   const KernelRegistry& registry() const override { return registry_; }
