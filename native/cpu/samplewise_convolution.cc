@@ -6,8 +6,8 @@
 #include "cpu/convolution.h"
 #include "cpu/convolution_passes.h"
 #include "cpu/cpu_backend.h"
-#include "runtime/kernel_checks.h"
 #include "cpu/sample_convolution.h"
+#include "runtime/kernel_checks.h"
 
 namespace kw::cpu {
 
