@@ -153,7 +153,7 @@ void CellMixing::mix(const std::byte* attention, int64_t samples, const SampleWe
                                            places(weights),
                                            static_cast<int>(row_tiles)};
     launch(device::mix_cells<Tile>, dim3(static_cast<unsigned>(row_tiles * column_tiles)), Tile::Blocking::kThreads,
-           device::product_tile_bytes<Tile, Element>(), gpu_.stream, task);
+           device::matrix_product_bytes<Tile, Element>(), gpu_.stream, task);
   });
 }
 
@@ -200,7 +200,7 @@ void CellMixing::backward_attention(const SampleWeights& dweights, int64_t sampl
         static_cast<int>(row_tiles),
         {cell, split.depth}};
     launch(device::mix_cells_backward_attention<Tile>, dim3(static_cast<unsigned>(row_tiles * column_tiles), static_cast<unsigned>(split.count)),
-           Tile::Blocking::kThreads, device::product_tile_bytes<Tile, float>(), gpu_.stream, task);
+           Tile::Blocking::kThreads, device::matrix_product_bytes<Tile, float>(), gpu_.stream, task);
   });
   launch(device::sum_partials, pass_grid(gpu_, row_count * grid_.cells), kPassThreads, 0, gpu_.stream, partials, split.count, row_count,
          static_cast<int>(grid_.cells), static_cast<int>(length), false, dattention);
@@ -232,7 +232,7 @@ void CellMixing::backward_cells(const std::byte* attention, const SampleWeights&
         static_cast<int>(row_tiles),
         {row_count, split.depth}};
     launch(device::mix_cells_backward_cells<Tile>, dim3(static_cast<unsigned>(row_tiles * column_tiles), static_cast<unsigned>(split.count)),
-           Tile::Blocking::kThreads, device::product_tile_bytes<Tile, float>(), gpu_.stream, task);
+           Tile::Blocking::kThreads, device::matrix_product_bytes<Tile, float>(), gpu_.stream, task);
   });
   if (in_place || !part.is_last) return;
   launch(device::sum_partials, pass_grid(gpu_, n * cell), kPassThreads, 0, gpu_.stream, partials, split.count, n, static_cast<int>(cell), length,

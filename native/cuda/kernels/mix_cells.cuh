@@ -3,7 +3,7 @@
 // are read and written in place, where each row's elements lie scattered: no product is ever copied into another order.
 #pragma once
 
-#include "cuda/kernels/tile_product.cuh"
+#include "cuda/kernels/matrix_product.cuh"
 
 namespace kw::cuda::device {
 
@@ -117,7 +117,7 @@ struct MixTask {
 template <class Sums>
 __global__ void __launch_bounds__(Sums::Blocking::kThreads) mix_cells(MixTask<typename Sums::Element> task) {
   const int block = static_cast<int>(blockIdx.x);
-  product_tile<Sums>(task.attention, task.cells, block % task.row_tiles * Sums::Blocking::kRows, block / task.row_tiles * Sums::Blocking::kColumns, 0,
+  matrix_product<Sums>(task.attention, task.cells, block % task.row_tiles * Sums::Blocking::kRows, block / task.row_tiles * Sums::Blocking::kColumns, 0,
                      task.cells.lines, WeightStore<typename Sums::Element>{task.weights, task.places, task.attention.lines});
 }
 
@@ -146,7 +146,7 @@ __device__ inline MatrixStore matrix_of(MatrixStore matrix, int split) {
 template <class Sums>
 __global__ void __launch_bounds__(Sums::Blocking::kThreads) mix_cells_backward_attention(AttentionGradientTask<typename Sums::Element> task) {
   const int block = static_cast<int>(blockIdx.x), split = static_cast<int>(blockIdx.y), begin = split * task.sum.depth;
-  product_tile<Sums>(task.dweights, task.cells, block % task.row_tiles * Sums::Blocking::kRows, block / task.row_tiles * Sums::Blocking::kColumns, begin,
+  matrix_product<Sums>(task.dweights, task.cells, block % task.row_tiles * Sums::Blocking::kRows, block / task.row_tiles * Sums::Blocking::kColumns, begin,
                      min(begin + task.sum.depth, task.sum.total), matrix_of(task.partials, split));
 }
 
@@ -163,7 +163,7 @@ struct CellGradientTask {
 template <class Sums>
 __global__ void __launch_bounds__(Sums::Blocking::kThreads) mix_cells_backward_cells(CellGradientTask<typename Sums::Element> task) {
   const int block = static_cast<int>(blockIdx.x), split = static_cast<int>(blockIdx.y), begin = split * task.sum.depth;
-  product_tile<Sums>(task.attention, task.dweights, block % task.row_tiles * Sums::Blocking::kRows, block / task.row_tiles * Sums::Blocking::kColumns, begin,
+  matrix_product<Sums>(task.attention, task.dweights, block % task.row_tiles * Sums::Blocking::kRows, block / task.row_tiles * Sums::Blocking::kColumns, begin,
                      min(begin + task.sum.depth, task.sum.total), matrix_of(task.partials, split));
 }
 

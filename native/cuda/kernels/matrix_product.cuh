@@ -207,9 +207,9 @@ class Float32Sums {
   float sums_[kRowsOfThread][kColumnsOfThread] = {};
 };
 
-/** Shared memory in bytes of product_tile. */
+/** Shared memory in bytes of matrix_product. */
 template <class Sums, class Result>
-constexpr int product_tile_bytes() {
+constexpr int matrix_product_bytes() {
   const int staged = kStages * (Sums::TileA::kElements + Sums::TileB::kElements) * static_cast<int>(sizeof(typename Sums::Element));
   const int result = Sums::Blocking::kRows * (Sums::Blocking::kColumns + kVector<Result>) * static_cast<int>(sizeof(Result));
   return max(staged, result);
@@ -233,7 +233,7 @@ __device__ void copy_stage(const Operand& operand, int line, int position, Eleme
  * sum where its lines are along the sum, else lines are steps. Sums beyond `end` must be zeros of one of the operands, unless `end` is a multiple of the depth.
  */
 template <class Sums, class OperandA, class OperandB, class Store>
-__device__ void product_tile(const OperandA& a, const OperandB& b, int first_row, int first_column, int begin, int end, const Store& store) {
+__device__ void matrix_product(const OperandA& a, const OperandB& b, int first_row, int first_column, int begin, int end, const Store& store) {
   using Element = typename Sums::Element;
   using Result = typename Store::Element;
   using TileA = typename Sums::TileA;
