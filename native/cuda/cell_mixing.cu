@@ -10,8 +10,6 @@
 
 namespace kw::cuda {
 
-using device::Lines;
-
 namespace {
 
 // Blocks that a product should have for each multiprocessor before its sum is divided no further.
@@ -20,6 +18,12 @@ constexpr int64_t kBlocksOfMultiprocessor = 2;
 constexpr int64_t kLeastStages = 4;
 
 int64_t divide_up(int64_t count, int64_t size) { return (count + size - 1) / size; }
+
+// Rows and elements of cells in a block of mixing; rows are many, and each element of a cell is read once for this many of them.
+template <class Product>
+constexpr int kMixTile = std::is_same_v<Product, device::FloatProduct> ? 64 : 128;
+// The same of the gradients, one side of which is the number of cells.
+constexpr int kGradientTile = 64;
 
 // Partial sums are float32 in rows of 16-byte vectors.
 int64_t partial_length(int64_t elements) { return divide_up(elements, 4) * 4; }
@@ -124,17 +128,17 @@ template <class Launch>
 void CellMixing::with_product(const Launch& launch) const {
   switch (product_) {
     case Product::bfloat16:
-      return launch.template operator()<device::Bfloat16Sums>();
+      return launch.template operator()<device::Bfloat16Product>();
     case Product::tf32:
-      return launch.template operator()<device::Tf32Sums>();
+      return launch.template operator()<device::Tf32Product>();
     case Product::float32:
-      return launch.template operator()<device::Float32Sums>();
+      return launch.template operator()<device::FloatProduct>();
   }
 }
 
 void CellMixing::convert_attention(const float* attention, int64_t samples, std::byte* converted) const {
-  with_product([&]<template <class, Lines, Lines> class Sums>() {
-    using Element = typename Sums<device::MixBlocking, Lines::along_sum, Lines::across_sum>::Element;
+  with_product([&]<class Product>() {
+    using Element = typename Product::Element;
     const int64_t stride = padded(grid_.cells);
     launch(device::pad_rows<Element>, pass_grid(gpu_, rows(samples) * stride / device::kVector<Element>), kPassThreads, 0, gpu_.stream, attention,
            rows(samples), static_cast<int>(grid_.cells), static_cast<int>(stride), reinterpret_cast<Element*>(converted));
@@ -142,18 +146,18 @@ void CellMixing::convert_attention(const float* attention, int64_t samples, std:
 }
 
 void CellMixing::mix(const std::byte* attention, int64_t samples, const SampleWeights& weights) const {
-  with_product([&]<template <class, Lines, Lines> class Sums>() {
-    using Tile = Sums<device::MixBlocking, Lines::along_sum, Lines::across_sum>;
-    using Element = typename Tile::Element;
+  with_product([&]<class Product>() {
+    using Block = device::BlockProduct<Product, kMixTile<Product>>;
+    using Element = typename Block::Element;
     const int row_count = static_cast<int>(rows(samples)), n = static_cast<int>(grid_.cells), cell = static_cast<int>(padded(grid_.cell_elements()));
-    const int64_t row_tiles = divide_up(row_count, Tile::Blocking::kRows), column_tiles = divide_up(cell, Tile::Blocking::kColumns);
+    const int64_t row_tiles = divide_up(row_count, Block::kTile), column_tiles = divide_up(cell, Block::kTile);
     const device::MixTask<Element> task = {{reinterpret_cast<const Element*>(attention), row_count, static_cast<int>(padded(n))},
                                            {cells_->data<Element>(), n, cell},
                                            reinterpret_cast<Element*>(weights.data),
                                            places(weights),
                                            static_cast<int>(row_tiles)};
-    launch(device::mix_cells<Tile>, dim3(static_cast<unsigned>(row_tiles * column_tiles)), Tile::Blocking::kThreads,
-           device::matrix_product_bytes<Tile, Element>(), gpu_.stream, task);
+    launch(device::mix_cells<Block>, dim3(static_cast<unsigned>(row_tiles * column_tiles)), Block::kThreads,
+           Block::kBytes, gpu_.stream, task);
   });
 }
 
@@ -166,13 +170,11 @@ CellMixing::Split CellMixing::split_of(int64_t tiles, int64_t total) const {
 }
 
 CellMixing::Split CellMixing::attention_split(int64_t samples) const {
-  using Blocking = device::AttentionGradientBlocking;
-  return split_of(divide_up(rows(samples), Blocking::kRows) * divide_up(grid_.cells, Blocking::kColumns), padded(grid_.cell_elements()));
+  return split_of(divide_up(rows(samples), kGradientTile) * divide_up(grid_.cells, kGradientTile), padded(grid_.cell_elements()));
 }
 
 CellMixing::Split CellMixing::cell_split() const {
-  using Blocking = device::CellGradientBlocking;
-  return split_of(divide_up(grid_.cells, Blocking::kRows) * divide_up(grid_.cell_elements(), Blocking::kColumns), rows(samples_));
+  return split_of(divide_up(grid_.cells, kGradientTile) * divide_up(grid_.cell_elements(), kGradientTile), rows(samples_));
 }
 
 size_t CellMixing::attention_scratch_bytes() const {
@@ -188,19 +190,19 @@ void CellMixing::backward_attention(const SampleWeights& dweights, int64_t sampl
   const Split split = attention_split(samples);
   const int64_t length = partial_length(grid_.cells), row_count = rows(samples);
   auto* partials = reinterpret_cast<float*>(scratch);
-  with_product([&]<template <class, Lines, Lines> class Sums>() {
-    using Tile = Sums<device::AttentionGradientBlocking, Lines::along_sum, Lines::along_sum>;
-    using Element = typename Tile::Element;
+  with_product([&]<class Product>() {
+    using Block = device::BlockProduct<Product, kGradientTile>;
+    using Element = typename Block::Element;
     const int n = static_cast<int>(grid_.cells), cell = static_cast<int>(padded(grid_.cell_elements()));
-    const int64_t row_tiles = divide_up(row_count, Tile::Blocking::kRows), column_tiles = divide_up(n, Tile::Blocking::kColumns);
+    const int64_t row_tiles = divide_up(row_count, Block::kTile), column_tiles = divide_up(n, Block::kTile);
     const device::AttentionGradientTask<Element> task = {
         {reinterpret_cast<const Element*>(dweights.data), places(dweights), static_cast<int>(row_count)},
         {cells_->data<Element>(), n, cell},
         {partials, static_cast<int>(row_count), static_cast<int>(length), true, false},
         static_cast<int>(row_tiles),
         {cell, split.depth}};
-    launch(device::mix_cells_backward_attention<Tile>, dim3(static_cast<unsigned>(row_tiles * column_tiles), static_cast<unsigned>(split.count)),
-           Tile::Blocking::kThreads, device::matrix_product_bytes<Tile, float>(), gpu_.stream, task);
+    launch(device::mix_cells_backward_attention<Block>, dim3(static_cast<unsigned>(row_tiles * column_tiles), static_cast<unsigned>(split.count)),
+           Block::kThreads, Block::kBytes, gpu_.stream, task);
   });
   launch(device::sum_partials, pass_grid(gpu_, row_count * grid_.cells), kPassThreads, 0, gpu_.stream, partials, split.count, row_count,
          static_cast<int>(grid_.cells), static_cast<int>(length), false, dattention);
@@ -220,19 +222,19 @@ void CellMixing::backward_cells(const std::byte* attention, const SampleWeights&
   float* sums = in_place ? gradient.dcells : partials;
   const bool aligned = length % 4 == 0 && reinterpret_cast<uintptr_t>(sums) % 16 == 0;
   const bool adds = !part.is_first || (in_place && gradient.accumulates);
-  with_product([&]<template <class, Lines, Lines> class Sums>() {
-    using Tile = Sums<device::CellGradientBlocking, Lines::across_sum, Lines::across_sum>;
-    using Element = typename Tile::Element;
+  with_product([&]<class Product>() {
+    using Block = device::BlockProduct<Product, kGradientTile>;
+    using Element = typename Block::Element;
     const int row_count = static_cast<int>(rows(samples));
-    const int64_t row_tiles = divide_up(n, Tile::Blocking::kRows), column_tiles = divide_up(cell, Tile::Blocking::kColumns);
+    const int64_t row_tiles = divide_up(n, Block::kTile), column_tiles = divide_up(cell, Block::kTile);
     const device::CellGradientTask<Element> task = {
         {reinterpret_cast<const Element*>(attention), row_count, static_cast<int>(padded(n))},
         {reinterpret_cast<const Element*>(dweights.data), places(dweights), row_count},
         {sums, static_cast<int>(n), length, aligned, adds},
         static_cast<int>(row_tiles),
         {row_count, split.depth}};
-    launch(device::mix_cells_backward_cells<Tile>, dim3(static_cast<unsigned>(row_tiles * column_tiles), static_cast<unsigned>(split.count)),
-           Tile::Blocking::kThreads, device::matrix_product_bytes<Tile, float>(), gpu_.stream, task);
+    launch(device::mix_cells_backward_cells<Block>, dim3(static_cast<unsigned>(row_tiles * column_tiles), static_cast<unsigned>(split.count)),
+           Block::kThreads, Block::kBytes, gpu_.stream, task);
   });
   if (in_place || !part.is_last) return;
   launch(device::sum_partials, pass_grid(gpu_, n * cell), kPassThreads, 0, gpu_.stream, partials, split.count, n, static_cast<int>(cell), length,

@@ -43,16 +43,16 @@ struct ConvolutionRun {
   const float* bias = nullptr;  // [O]; null: none
   ConvolutionNormalization normalization = {};
   const void* residual = nullptr;  // of the first sample, as y, and may be y's memory; null: none
-  float* means = nullptr;          // [samples,O], of y over its positions, before it is rounded; exactly with gives_means
+  float* means = nullptr;          // [samples,O], of y over its positions; exactly with gives_means
 };
 
 class Convolution {
  public:
-  // `gpu` outlives it. `geometry` with the whole batch, or with the most samples of one run. Throws unsupported for activations of 2^31
-  // elements or more in a sample.
+  // `gpu` outlives it. `geometry` with the whole batch, or with the most samples of one run. Throws unsupported for a sample or a weight of
+  // 2^31 elements or more.
   Convolution(const Device& gpu, const ConvolutionGeometry& geometry, ConvolutionPass pass, const ConvolutionOptions& options);
 
-  // Of a run over `samples` samples; grows with them, to at most what a run over the geometry's batch needs.
+  // Enough for a run over `samples` samples; grows with them.
   size_t scratch_bytes(int64_t samples) const;
   size_t scratch_bytes() const { return scratch_bytes(geometry_.batch); }
   // Queues the pass on the GPU's stream. `scratch` (device memory, 64-byte aligned) is free again for what is queued after it. The same run
@@ -60,10 +60,22 @@ class Convolution {
   void run(const ConvolutionRun& run, std::byte* scratch) const;
 
  private:
+  int64_t weights_in(int64_t samples) const { return options_.shares_weight ? 1 : samples; }
+  size_t gradient_bytes(int64_t samples) const;
+  // Of samples whose weights are rounded together.
+  int64_t portion() const;
+  void gather(const ConvolutionRun& run, const void* weight, int64_t weight_stride, std::byte* scratch) const;
+  void sum_gradient(const ConvolutionRun& run, std::byte* scratch) const;
+  int64_t choose_parts() const;
+
   const Device& gpu_;
-  ConvolutionGeometry geometry_;
-  ConvolutionPass pass_;
-  ConvolutionOptions options_;
+  const ConvolutionGeometry geometry_;
+  const ConvolutionPass pass_;
+  const ConvolutionOptions options_;
+  const bool rounds_weights_;  // to bfloat16, into scratch
+  bool by_tiles_ = true;       // where not depth-wise
+  bool large_tiles_ = false;
+  int64_t parts_ = 1;  // of the positions, for the weight's gradient
 };
 
 // The inputs of a normalized convolution step as its epilogue wants them: scale, shift, mean and variance, each [O], and residual? (like y)

@@ -56,7 +56,9 @@ class CudaBackend final : public Backend {
     add_activations(registry_, device_);
     add_elementwise(registry_, device_);
     add_mix_cells(registry_, device_);
-    add_mixed_conv2d(registry_, device_);
+    add_mixed_convolution(registry_, device_);
+    add_convolution(registry_, device_);
+    add_samplewise_convolution(registry_, device_);
   }
 
   const KernelRegistry& registry() const override { return registry_; }

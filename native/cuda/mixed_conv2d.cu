@@ -220,7 +220,7 @@ class MixedBackwardMixing final : public MixedConvolution {
 
 }  // namespace
 
-void add_mixed_conv2d(KernelRegistry& ops, const Device& gpu) {
+void add_mixed_convolution(KernelRegistry& ops, const Device& gpu) {
   ops.add("mixed_conv2d", [&gpu](const StepContext& context) { return MixThenConvolve::forward(gpu, context); });
   ops.add("normalized_mixed_conv2d", [&gpu](const StepContext& context) { return MixThenConvolve::normalized(gpu, context); });
   ops.add("mixed_conv2d_backward_input", [&gpu](const StepContext& context) { return MixThenConvolve::backward_input(gpu, context); });

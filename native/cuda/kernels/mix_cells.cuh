@@ -64,14 +64,17 @@ struct WeightStore {
   WeightPlaces places;
   int rows;
 
-  __device__ void operator()(int row, int element, const T* values) const {
+  __device__ void operator()(int row, int element, const float* values) const {
     if (row >= rows || element >= places.cell_elements) return;
     T* line = data + places.row(row);
     if (places.aligned) {
-      store_vector(line + places.elements[element / kVector<T>], load_vector<uint4>(values));
+      alignas(16) T rounded[kVector<T>];
+#pragma unroll
+      for (int i = 0; i < kVector<T>; ++i) store_as(rounded + i, values[i]);
+      store_vector(line + places.elements[element / kVector<T>], load_vector<uint4>(rounded));
       return;
     }
-    for (int i = 0; i < kVector<T> && element + i < places.cell_elements; ++i) line[places.elements[element + i]] = values[i];
+    for (int i = 0; i < kVector<T> && element + i < places.cell_elements; ++i) store_as(line + places.elements[element + i], values[i]);
   }
 };
 
@@ -100,10 +103,6 @@ struct MatrixStore {
   }
 };
 
-using MixBlocking = Blocking<2, 4, 4, 4>;               // 128 rows, 128 elements of cells
-using AttentionGradientBlocking = Blocking<4, 2, 2, 4>;  // 128 rows, 64 cells
-using CellGradientBlocking = Blocking<2, 4, 2, 4>;       // 64 cells, 128 of their elements
-
 template <class T>
 struct MixTask {
   DenseOperand<T> attention;  // [rows, n]
@@ -114,11 +113,11 @@ struct MixTask {
 };
 
 /** weights = attention * cells. One block for each tile, those of the same elements one after the other, so that cells come from the cache. */
-template <class Sums>
-__global__ void __launch_bounds__(Sums::Blocking::kThreads) mix_cells(MixTask<typename Sums::Element> task) {
+template <class Block>
+__global__ void __launch_bounds__(Block::kThreads) mix_cells(MixTask<typename Block::Element> task) {
   const int block = static_cast<int>(blockIdx.x);
-  matrix_product<Sums>(task.attention, task.cells, block % task.row_tiles * Sums::Blocking::kRows, block / task.row_tiles * Sums::Blocking::kColumns, 0,
-                     task.cells.lines, WeightStore<typename Sums::Element>{task.weights, task.places, task.attention.lines});
+  multiply_matrices<Block, true, false>(task.attention, task.cells, block % task.row_tiles * Block::kTile, block / task.row_tiles * Block::kTile, 0,
+                     task.cells.lines, WeightStore<typename Block::Element>{task.weights, task.places, task.attention.lines});
 }
 
 /** How the sum of a product is divided among blocks: partial product `split` sums `depth` (a multiple of the stage's) indices. */
@@ -143,10 +142,10 @@ __device__ inline MatrixStore matrix_of(MatrixStore matrix, int split) {
 }
 
 /** partials[split] = dweights * cells transposed, over a part of the cells' elements; blockIdx.y is the split. */
-template <class Sums>
-__global__ void __launch_bounds__(Sums::Blocking::kThreads) mix_cells_backward_attention(AttentionGradientTask<typename Sums::Element> task) {
+template <class Block>
+__global__ void __launch_bounds__(Block::kThreads) mix_cells_backward_attention(AttentionGradientTask<typename Block::Element> task) {
   const int block = static_cast<int>(blockIdx.x), split = static_cast<int>(blockIdx.y), begin = split * task.sum.depth;
-  matrix_product<Sums>(task.dweights, task.cells, block % task.row_tiles * Sums::Blocking::kRows, block / task.row_tiles * Sums::Blocking::kColumns, begin,
+  multiply_matrices<Block, true, true>(task.dweights, task.cells, block % task.row_tiles * Block::kTile, block / task.row_tiles * Block::kTile, begin,
                      min(begin + task.sum.depth, task.sum.total), matrix_of(task.partials, split));
 }
 
@@ -160,10 +159,10 @@ struct CellGradientTask {
 };
 
 /** partials[split] = attention transposed * dweights, over a part of the rows; blockIdx.y is the split. */
-template <class Sums>
-__global__ void __launch_bounds__(Sums::Blocking::kThreads) mix_cells_backward_cells(CellGradientTask<typename Sums::Element> task) {
+template <class Block>
+__global__ void __launch_bounds__(Block::kThreads) mix_cells_backward_cells(CellGradientTask<typename Block::Element> task) {
   const int block = static_cast<int>(blockIdx.x), split = static_cast<int>(blockIdx.y), begin = split * task.sum.depth;
-  matrix_product<Sums>(task.attention, task.dweights, block % task.row_tiles * Sums::Blocking::kRows, block / task.row_tiles * Sums::Blocking::kColumns, begin,
+  multiply_matrices<Block, false, false>(task.attention, task.dweights, block % task.row_tiles * Block::kTile, block / task.row_tiles * Block::kTile, begin,
                      min(begin + task.sum.depth, task.sum.total), matrix_of(task.partials, split));
 }
 
