@@ -17,8 +17,6 @@ constexpr int64_t kBlocksOfMultiprocessor = 2;
 // Stages of its loop that a block should have at least.
 constexpr int64_t kLeastStages = 4;
 
-int64_t divide_up(int64_t count, int64_t size) { return (count + size - 1) / size; }
-
 // Rows and elements of cells in a block of mixing; rows are many, and each element of a cell is read once for this many of them.
 template <class Product>
 constexpr int kMixTile = std::is_same_v<Product, device::FloatProduct> ? 64 : 128;
@@ -26,7 +24,7 @@ constexpr int kMixTile = std::is_same_v<Product, device::FloatProduct> ? 64 : 12
 constexpr int kGradientTile = 64;
 
 // Partial sums are float32 in rows of 16-byte vectors.
-int64_t partial_length(int64_t elements) { return divide_up(elements, 4) * 4; }
+int64_t partial_length(int64_t elements) { return whole_parts(elements, 4) * 4; }
 
 struct Offsets {
   std::vector<int32_t> mixtures, elements;
@@ -109,7 +107,7 @@ void CellMixing::keep_cells(const StepContext& context, size_t position) {
 
 int64_t CellMixing::padded(int64_t elements) const {
   const int64_t vector = 16 / element_bytes_;
-  return divide_up(elements, vector) * vector;
+  return whole_parts(elements, vector) * vector;
 }
 
 size_t CellMixing::attention_bytes(int64_t samples) const { return static_cast<size_t>(rows(samples) * padded(grid_.cells) * element_bytes_); }
@@ -150,7 +148,7 @@ void CellMixing::mix(const std::byte* attention, int64_t samples, const SampleWe
     using Block = device::BlockProduct<Product, kMixTile<Product>>;
     using Element = typename Block::Element;
     const int row_count = static_cast<int>(rows(samples)), n = static_cast<int>(grid_.cells), cell = static_cast<int>(padded(grid_.cell_elements()));
-    const int64_t row_tiles = divide_up(row_count, Block::kTile), column_tiles = divide_up(cell, Block::kTile);
+    const int64_t row_tiles = whole_parts(row_count, Block::kTile), column_tiles = whole_parts(cell, Block::kTile);
     const device::MixTask<Element> task = {{reinterpret_cast<const Element*>(attention), row_count, static_cast<int>(padded(n))},
                                            {cells_->data<Element>(), n, cell},
                                            reinterpret_cast<Element*>(weights.data),
@@ -163,18 +161,18 @@ void CellMixing::mix(const std::byte* attention, int64_t samples, const SampleWe
 
 CellMixing::Split CellMixing::split_of(int64_t tiles, int64_t total) const {
   const int64_t depth_of_stage = 64 / element_bytes_;
-  const int64_t most = divide_up(total, kLeastStages * depth_of_stage);
-  const int64_t wanted = std::clamp<int64_t>(divide_up(kBlocksOfMultiprocessor * gpu_.multiprocessors, tiles), 1, std::max<int64_t>(most, 1));
-  const int64_t depth = divide_up(divide_up(total, wanted), depth_of_stage) * depth_of_stage;
-  return {static_cast<int>(divide_up(total, depth)), static_cast<int>(depth)};
+  const int64_t most = whole_parts(total, kLeastStages * depth_of_stage);
+  const int64_t wanted = std::clamp<int64_t>(whole_parts(kBlocksOfMultiprocessor * gpu_.multiprocessors, tiles), 1, std::max<int64_t>(most, 1));
+  const int64_t depth = whole_parts(whole_parts(total, wanted), depth_of_stage) * depth_of_stage;
+  return {static_cast<int>(whole_parts(total, depth)), static_cast<int>(depth)};
 }
 
 CellMixing::Split CellMixing::attention_split(int64_t samples) const {
-  return split_of(divide_up(rows(samples), kGradientTile) * divide_up(grid_.cells, kGradientTile), padded(grid_.cell_elements()));
+  return split_of(whole_parts(rows(samples), kGradientTile) * whole_parts(grid_.cells, kGradientTile), padded(grid_.cell_elements()));
 }
 
 CellMixing::Split CellMixing::cell_split() const {
-  return split_of(divide_up(grid_.cells, kGradientTile) * divide_up(grid_.cell_elements(), kGradientTile), rows(samples_));
+  return split_of(whole_parts(grid_.cells, kGradientTile) * whole_parts(grid_.cell_elements(), kGradientTile), rows(samples_));
 }
 
 size_t CellMixing::attention_scratch_bytes() const {
@@ -194,7 +192,7 @@ void CellMixing::backward_attention(const SampleWeights& dweights, int64_t sampl
     using Block = device::BlockProduct<Product, kGradientTile>;
     using Element = typename Block::Element;
     const int n = static_cast<int>(grid_.cells), cell = static_cast<int>(padded(grid_.cell_elements()));
-    const int64_t row_tiles = divide_up(row_count, Block::kTile), column_tiles = divide_up(n, Block::kTile);
+    const int64_t row_tiles = whole_parts(row_count, Block::kTile), column_tiles = whole_parts(n, Block::kTile);
     const device::AttentionGradientTask<Element> task = {
         {reinterpret_cast<const Element*>(dweights.data), places(dweights), static_cast<int>(row_count)},
         {cells_->data<Element>(), n, cell},
@@ -226,7 +224,7 @@ void CellMixing::backward_cells(const std::byte* attention, const SampleWeights&
     using Block = device::BlockProduct<Product, kGradientTile>;
     using Element = typename Block::Element;
     const int row_count = static_cast<int>(rows(samples));
-    const int64_t row_tiles = divide_up(n, Block::kTile), column_tiles = divide_up(cell, Block::kTile);
+    const int64_t row_tiles = whole_parts(n, Block::kTile), column_tiles = whole_parts(cell, Block::kTile);
     const device::CellGradientTask<Element> task = {
         {reinterpret_cast<const Element*>(attention), row_count, static_cast<int>(padded(n))},
         {reinterpret_cast<const Element*>(dweights.data), places(dweights), row_count},

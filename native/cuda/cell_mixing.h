@@ -33,8 +33,10 @@ class CellMixing {
 
   // Keeps the step's input at `position`, cells [n,fe,keh,kew,ce], in the form of the products; needed by mix and backward_attention.
   void keep_cells(const StepContext& context, size_t position);
+  // That form: [n,fe*keh*kew*ce], rows filled up to 16 bytes with zeros.
+  const std::byte* converted_cells() const { return cells_->data<std::byte>(); }
 
-  // The attention [samples,m,n] in the form of the products, which mix and backward_cells read.
+  // The attention [samples,m,n] in the form of the products, which mix and backward_cells read: rows filled up to 16 bytes with zeros.
   size_t attention_bytes(int64_t samples) const;
   void convert_attention(const float* attention, int64_t samples, std::byte* converted) const;
   // Of a sample within what convert_attention made.

@@ -5,14 +5,13 @@
 #include <cstdint>
 
 #include "cuda/device.h"
+#include "cuda/grid.h"
 #include "cuda/kernels/convolution_problem.cuh"
 #include "runtime/plan.h"
 
 namespace kw::cuda {
 
 constexpr int64_t kLargestGrid = 2147483647;
-
-inline int64_t whole_parts(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
 // The grid for `blocks` blocks in a row. Throws unsupported where CUDA cannot start as many.
 dim3 row_of_blocks(int64_t blocks);

@@ -6,6 +6,8 @@
 
 #include "cuda/cell_mixing.h"
 #include "cuda/convolution.h"
+#include "cuda/fused_mixed_convolution.h"
+#include "cuda/grid.h"
 #include "cuda/kernel.h"
 
 namespace kw::cuda {
@@ -15,7 +17,6 @@ namespace {
 // Positions and channels of the output that a block of the convolution makes, about.
 constexpr int64_t kTile = 64;
 
-int64_t divide_up(int64_t count, int64_t size) { return (count + size - 1) / size; }
 size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 // How a step's samples are divided. `weight_bytes` of a sample; `tiles`: blocks of the convolution for a sample; `fixed_bytes`: what each
@@ -27,13 +28,13 @@ size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
 int64_t samples_of_chunk(const Device& gpu, int64_t batch, int64_t weight_bytes, int64_t tiles, int64_t fixed_bytes) {
   const int64_t cache = static_cast<int64_t>(gpu.l2_bytes) / 2;
   const int64_t within_cache = cache / (2 * weight_bytes);
-  const int64_t filling = divide_up(gpu.multiprocessors, tiles);
-  const int64_t amortizing = fixed_bytes > cache ? divide_up(2 * fixed_bytes, 3 * weight_bytes) : 1;
+  const int64_t filling = whole_parts(gpu.multiprocessors, tiles);
+  const int64_t amortizing = fixed_bytes > cache ? whole_parts(2 * fixed_bytes, 3 * weight_bytes) : 1;
   const int64_t most = std::clamp<int64_t>(std::max({within_cache, filling, amortizing}), 1, batch);
-  return divide_up(batch, divide_up(batch, most));
+  return whole_parts(batch, whole_parts(batch, most));
 }
 
-int64_t spatial_tiles(const std::vector<int64_t>& size) { return divide_up(product(size), kTile); }
+int64_t spatial_tiles(const std::vector<int64_t>& size) { return whole_parts(product(size), kTile); }
 
 // What the three passes share: how attention and cells become weights, and how these meet the samples.
 class MixedConvolution : public Kernel {
@@ -52,7 +53,7 @@ class MixedConvolution : public Kernel {
         x_(tensors.x),
         y_(tensors.y),
         attention_(tensors.attention),
-        weight_stride_(divide_up(geometry.weight_elements(), 32) * 32),
+        weight_stride_(whole_parts(geometry.weight_elements(), 32) * 32),
         chunk_(chunk_of(gpu, pass)),
         mixing_(gpu, context, grid_, chunk_, options.weights, false),
         convolution_(gpu, geometry.with_batch(chunk_), pass, options) {
@@ -93,13 +94,13 @@ class MixedConvolution : public Kernel {
     const int64_t bytes = weight_stride_ * element_bytes(x_.type);
     switch (pass) {
       case ConvolutionPass::forward:
-        return samples_of_chunk(gpu, geometry_.batch, bytes, spatial_tiles(geometry_.out_size) * divide_up(geometry_.out_channels, kTile), 0);
+        return samples_of_chunk(gpu, geometry_.batch, bytes, spatial_tiles(geometry_.out_size) * whole_parts(geometry_.out_channels, kTile), 0);
       case ConvolutionPass::backward_input:
-        return samples_of_chunk(gpu, geometry_.batch, bytes, spatial_tiles(geometry_.size) * divide_up(geometry_.in_channels, kTile), 0);
+        return samples_of_chunk(gpu, geometry_.batch, bytes, spatial_tiles(geometry_.size) * whole_parts(geometry_.in_channels, kTile), 0);
       case ConvolutionPass::backward_weight:
         break;
     }
-    const int64_t tiles = divide_up(geometry_.out_channels, kTile) * divide_up(geometry_.weight_elements() / geometry_.out_channels, kTile);
+    const int64_t tiles = whole_parts(geometry_.out_channels, kTile) * whole_parts(geometry_.weight_elements() / geometry_.out_channels, kTile);
     // The sums of dcells, read and written.
     const int64_t sum_bytes = 2 * grid_.cells * grid_.cell_elements() * static_cast<int64_t>(sizeof(float));
     return samples_of_chunk(gpu, geometry_.batch, bytes, tiles, sum_bytes);
@@ -110,7 +111,7 @@ class MixedConvolution : public Kernel {
   }
 };
 
-// mixed_conv2d, normalized_mixed_conv2d and mixed_conv2d_backward_input: mix, then convolve. The scratch: attention, weights, the
+// mixed_conv2d, normalized_mixed_conv2d and mixed_conv2d_backward_input: mix, then convolve, or both in one kernel. The scratch: attention, weights, the
 // convolution's.
 class MixThenConvolve final : public MixedConvolution {
  public:
@@ -118,18 +119,23 @@ class MixThenConvolve final : public MixedConvolution {
                   const Tensor* bias, const std::optional<NormalizedEpilogue>& epilogue)
       : MixedConvolution(gpu, context, pass, geometry, tensors, options_of(tensors, epilogue)), bias_(bias), epilogue_(epilogue) {
     if (bias) expect_shape(context, "bias", *bias, {geometry.out_channels});
+    if (pass == ConvolutionPass::forward && x_.type == DataType::bfloat16) {
+      const bool in_cache = static_cast<size_t>(2) * weight_bytes() <= gpu.l2_bytes / 2;
+      fused_ = FusedMixedConvolution::prepare(gpu, geometry, grid_, epilogue ? epilogue->activation() : Activation::none, {chunk_, in_cache});
+    }
     context.reserve_scratch(attention_bytes() + weight_bytes() + convolution_.scratch_bytes());
   }
 
   void run(const Memory& memory) override {
     std::byte *attention = memory.scratch(), *weights = attention + attention_bytes(), *scratch = weights + weight_bytes();
     mixing_.convert_attention(memory.data<float>(attention_), geometry_.batch, attention);
+    if (fused_) {
+      const ConvolutionRun whole = finished(memory, 0, run_of(memory, 0, geometry_.batch, nullptr));
+      if (FusedMixedConvolution::takes(whole)) return fused_->run(whole, attention, mixing_.converted_cells());
+    }
     for_each_chunk([&](int64_t first, int64_t samples) {
       mixing_.mix(mixing_.attention_of(attention, first), samples, {weights, weight_stride_});
-      ConvolutionRun run = run_of(memory, first, samples, weights);
-      if (bias_) run.bias = memory.data<float>(*bias_);
-      if (epilogue_) epilogue_->fill_in(memory, first, run);
-      convolution_.run(run, scratch);
+      convolution_.run(finished(memory, first, run_of(memory, first, samples, weights)), scratch);
     });
   }
 
@@ -168,8 +174,16 @@ class MixThenConvolve final : public MixedConvolution {
     return options;
   }
 
+  // With what follows the convolution, from sample `first`.
+  ConvolutionRun finished(const Memory& memory, int64_t first, ConvolutionRun run) const {
+    if (bias_) run.bias = memory.data<float>(*bias_);
+    if (epilogue_) epilogue_->fill_in(memory, first, run);
+    return run;
+  }
+
   const Tensor* bias_;
   const std::optional<NormalizedEpilogue> epilogue_;
+  std::unique_ptr<FusedMixedConvolution> fused_;  // null where chunks are expected to be faster
 };
 
 // mixed_conv2d_backward_mixing: the gradient of each sample's weight, taken apart into those of attention and cells. The scratch:

@@ -1,5 +1,6 @@
 // Mixed convolutions and their gradients on the device as on the CPU, whole and in chunks of samples.
 #include "compare.h"
+#include "cuda/fused_mixed_convolution.h"
 
 namespace kw::test {
 namespace {
@@ -134,6 +135,83 @@ TEST_CASE("normalized_mixed_conv2d on the device") {
       check_on_gpu(normalized(c, type, "relu", true).input(c.y(), residual, type).output(c.y(), type).output(means), allowed);
     }
   }
+}
+
+// Served by the kernel that mixes and convolves at once, with as many output channels in a block.
+struct FusedCase {
+  Case c;
+  int channels;
+};
+
+const FusedCase kFusedCases[] = {
+    {{.name = "7x7", .samples = 9, .size = {7, 7}, .weight = {64, 3, 3, 32}, .cells = {20, 64, 1, 1, 32}, .padding = 1}, 32},
+    {{.name = "cells of 16 channels", .samples = 10, .size = {5, 6}, .weight = {32, 3, 3, 32}, .cells = {33, 16, 1, 1, 16}, .padding = 1}, 16},
+    {{.name = "stride 2", .samples = 9, .size = {14, 14}, .weight = {32, 3, 3, 16}, .cells = {16, 32, 1, 1, 16}, .stride = 2, .padding = 1}, 16},
+    {{.name = "dilated", .samples = 11, .size = {7, 7}, .weight = {64, 3, 3, 16}, .cells = {5, 64, 1, 1, 16}, .padding = 2, .dilation = 2}, 32},
+    {{.name = "pointwise, stride 2", .samples = 9, .size = {13, 13}, .weight = {64, 1, 1, 64}, .cells = {6, 32, 1, 1, 16}, .stride = 2}, 32},
+    {{.name = "9x1", .samples = 16, .size = {9, 3}, .weight = {64, 9, 1, 16}, .cells = {3, 32, 1, 1, 16}}, 32},
+};
+
+TEST_CASE("mixing and convolving at once on the device") {
+  for (const auto& [c, channels] : kFusedCases) {
+    CAPTURE(c.name);
+    check_on_gpu(normalized(c, DataType::bfloat16, "none", true).output(c.y(), DataType::bfloat16), 6e-2);
+    const Floats residual = rounded(random_floats(size_of(c.y()), 11), DataType::bfloat16);
+    const Shape means = {c.samples, c.weight[0]};
+    OpRunner op = normalized(c, DataType::bfloat16, "relu6", false);
+    check_on_gpu(op.input(c.y(), residual, DataType::bfloat16).output(c.y(), DataType::bfloat16).output(means), 6e-2);
+  }
+  const Case& c = kFusedCases[0].c;
+  for (const int64_t offset : {0, 4}) {  // which is aligned, and which is not and goes the other way
+    OpRunner op("mixed_conv2d", c.attributes());
+    op.at_offset(offset).input(c.x(), c.random_x(DataType::bfloat16), DataType::bfloat16);
+    op.input(c.attention(), c.random_attention()).input(c.cells, c.random_cells()).input({c.weight[0]}, random_floats(c.weight[0], 6));
+    check_on_gpu(op.output(c.y(), DataType::bfloat16), tolerance(DataType::bfloat16));
+  }
+}
+
+// A device as the emulator's, of which only these count.
+cuda::Device small_device(size_t shared_memory) {
+  cuda::Device device;
+  device.multiprocessors = 4;
+  device.shared_memory = shared_memory;
+  return device;
+}
+
+int fused_channels(const Case& c, const cuda::Device& device) {
+  const ConvolutionGeometry geometry = {.batch = c.samples,
+                                        .in_channels = c.x().back(),
+                                        .out_channels = c.weight[0],
+                                        .groups = c.groups,
+                                        .size = c.size,
+                                        .out_size = {c.out_size(0), c.out_size(1)},
+                                        .kernel = {c.weight[1], c.weight[2]},
+                                        .stride = {c.stride, c.stride},
+                                        .padding = {c.padding, c.padding},
+                                        .dilation = {c.dilation, c.dilation}};
+  const CellGrid grid = {c.cells[0],  c.cells[1],  c.cells[2],  c.cells[3],  c.cells[4],
+                         c.weight[0], c.weight[1], c.weight[2], c.weight[3]};
+  const auto fused = cuda::FusedMixedConvolution::prepare(device, geometry, grid, Activation::none, {c.samples, true});
+  return fused ? fused->channels() : 0;
+}
+
+TEST_CASE("which mixed convolutions are done in one kernel") {
+  const cuda::Device h100 = small_device(227 * 1024), a100 = small_device(163 * 1024);
+  for (const auto& [c, channels] : kFusedCases) {
+    CAPTURE(c.name);
+    CHECK(fused_channels(c, h100) == channels);
+  }
+  Case stage = {.name = "last stage of ResNet-50", .samples = 100, .size = {7, 7}, .weight = {512, 3, 3, 512}, .cells = {47, 512, 1, 1, 512}, .padding = 1};
+  CHECK(fused_channels(stage, h100) == 32);
+  CHECK(fused_channels(stage, a100) == 16);  // less shared memory
+  stage.cells[0] = 552;                      // more cells than pay
+  CHECK(fused_channels(stage, h100) == 0);
+  stage.cells[0] = 47, stage.samples = 8, stage.weight[0] = 32, stage.cells[1] = 32;  // too few blocks
+  CHECK(fused_channels(stage, h100) == 0);
+  CHECK(fused_channels({.name = "pointwise", .samples = 100, .size = {7, 7}, .weight = {512, 1, 1, 512}, .cells = {47, 512, 1, 1, 512}}, h100) == 0);
+  CHECK(fused_channels({.name = "14x14", .samples = 100, .size = {14, 14}, .weight = {256, 3, 3, 256}, .cells = {47, 256, 1, 1, 256}, .padding = 1},
+                       h100) == 0);
+  for (const Case& c : kCases) CHECK(fused_channels(c, h100) == 0);
 }
 
 TEST_CASE("what is no mixed convolution is refused on the device") {
