@@ -35,8 +35,8 @@ struct Offsets {
 Offsets offsets_of(const CellGrid& g) {
   const int64_t column = g.in_channels, row = g.kernel_width * column, out = g.kernel_height * row;
   Offsets offsets;
-  const auto each = [](std::vector<int32_t>& into, int64_t a_count, int64_t b_count, int64_t c_count, int64_t d_count, int64_t a_step, int64_t b_step,
-                       int64_t c_step, int64_t d_step) {
+  const auto each = [](std::vector<int32_t>& into, int64_t a_count, int64_t b_count, int64_t c_count, int64_t d_count, int64_t a_step,
+                       int64_t b_step, int64_t c_step, int64_t d_step) {
     for (int64_t a = 0; a < a_count; ++a) {
       for (int64_t b = 0; b < b_count; ++b) {
         for (int64_t c = 0; c < c_count; ++c) {
@@ -45,8 +45,8 @@ Offsets offsets_of(const CellGrid& g) {
       }
     }
   };
-  each(offsets.mixtures, g.kernel_height / g.cell_height, g.kernel_width / g.cell_width, g.out_channels / g.cell_out, g.in_channels / g.cell_in,
-       g.cell_height * row, g.cell_width * column, g.cell_out * out, g.cell_in);
+  each(offsets.mixtures, g.kernel_height / g.cell_height, g.kernel_width / g.cell_width, g.out_channels / g.cell_out,
+       g.in_channels / g.cell_in, g.cell_height * row, g.cell_width * column, g.cell_out * out, g.cell_in);
   each(offsets.elements, g.cell_out, g.cell_height, g.cell_width, g.cell_in, out, row, column, 1);
   return offsets;
 }
@@ -68,7 +68,8 @@ std::vector<int32_t> run_offsets(const Offsets& offsets, size_t length) {
 
 }  // namespace
 
-CellMixing::CellMixing(const Device& gpu, const StepContext& context, const CellGrid& grid, int64_t samples, DataType weights, bool unaligned)
+CellMixing::CellMixing(const Device& gpu, const StepContext& context, const CellGrid& grid, int64_t samples, DataType weights,
+                       bool unaligned)
     : gpu_(gpu),
       grid_(grid),
       samples_(samples),
@@ -89,8 +90,10 @@ CellMixing::CellMixing(const Device& gpu, const StepContext& context, const Cell
 void CellMixing::keep_cells(const StepContext& context, size_t position) {
   const Tensor& cells = context.input(position);
   const int64_t n = grid_.cells, length = grid_.cell_elements(), stride = padded(length);
-  const std::string key = "cells " + std::to_string(n) + "x" + std::to_string(length) + (product_ == Product::bfloat16 ? " bfloat16" : " float32");
-  const auto convert = [&gpu = gpu_, &cells, n, length, stride, rounds = product_ == Product::bfloat16](const Memory& memory, const DeviceArray& copy) {
+  const std::string key =
+      "cells " + std::to_string(n) + "x" + std::to_string(length) + (product_ == Product::bfloat16 ? " bfloat16" : " float32");
+  const auto convert = [&gpu = gpu_, &cells, n, length, stride, rounds = product_ == Product::bfloat16](const Memory& memory,
+                                                                                                        const DeviceArray& copy) {
     const auto pad = [&](auto* to) {
       constexpr int kVector = 16 / sizeof(*to);
       launch(device::pad_rows<std::remove_pointer_t<decltype(to)>>, pass_grid(gpu, n * stride / kVector), kPassThreads, 0, gpu.stream,
@@ -110,7 +113,9 @@ int64_t CellMixing::padded(int64_t elements) const {
   return whole_parts(elements, vector) * vector;
 }
 
-size_t CellMixing::attention_bytes(int64_t samples) const { return static_cast<size_t>(rows(samples) * padded(grid_.cells) * element_bytes_); }
+size_t CellMixing::attention_bytes(int64_t samples) const {
+  return static_cast<size_t>(rows(samples) * padded(grid_.cells) * element_bytes_);
+}
 
 device::WeightPlaces CellMixing::places(const SampleWeights& weights) const {
   const bool aligned = vector_offsets_ && reinterpret_cast<uintptr_t>(weights.data) % 16 == 0 && weights.stride * element_bytes_ % 16 == 0;
@@ -138,8 +143,8 @@ void CellMixing::convert_attention(const float* attention, int64_t samples, std:
   with_product([&]<class Product>() {
     using Element = typename Product::Element;
     const int64_t stride = padded(grid_.cells);
-    launch(device::pad_rows<Element>, pass_grid(gpu_, rows(samples) * stride / device::kVector<Element>), kPassThreads, 0, gpu_.stream, attention,
-           rows(samples), static_cast<int>(grid_.cells), static_cast<int>(stride), reinterpret_cast<Element*>(converted));
+    launch(device::pad_rows<Element>, pass_grid(gpu_, rows(samples) * stride / device::kVector<Element>), kPassThreads, 0, gpu_.stream,
+           attention, rows(samples), static_cast<int>(grid_.cells), static_cast<int>(stride), reinterpret_cast<Element*>(converted));
   });
 }
 
@@ -147,22 +152,24 @@ void CellMixing::mix(const std::byte* attention, int64_t samples, const SampleWe
   with_product([&]<class Product>() {
     using Block = device::BlockProduct<Product, kMixTile<Product>>;
     using Element = typename Block::Element;
-    const int row_count = static_cast<int>(rows(samples)), n = static_cast<int>(grid_.cells), cell = static_cast<int>(padded(grid_.cell_elements()));
+    const int row_count = static_cast<int>(rows(samples)), n = static_cast<int>(grid_.cells),
+              cell = static_cast<int>(padded(grid_.cell_elements()));
     const int64_t row_tiles = whole_parts(row_count, Block::kTile), column_tiles = whole_parts(cell, Block::kTile);
     const device::MixTask<Element> task = {{reinterpret_cast<const Element*>(attention), row_count, static_cast<int>(padded(n))},
                                            {cells_->data<Element>(), n, cell},
                                            reinterpret_cast<Element*>(weights.data),
                                            places(weights),
                                            static_cast<int>(row_tiles)};
-    launch(device::mix_cells<Block>, dim3(static_cast<unsigned>(row_tiles * column_tiles)), Block::kThreads,
-           Block::kBytes, gpu_.stream, task);
+    launch(device::mix_cells<Block>, dim3(static_cast<unsigned>(row_tiles * column_tiles)), Block::kThreads, Block::kBytes, gpu_.stream,
+           task);
   });
 }
 
 CellMixing::Split CellMixing::split_of(int64_t tiles, int64_t total) const {
   const int64_t depth_of_stage = 64 / element_bytes_;
   const int64_t most = whole_parts(total, kLeastStages * depth_of_stage);
-  const int64_t wanted = std::clamp<int64_t>(whole_parts(kBlocksOfMultiprocessor * gpu_.multiprocessors, tiles), 1, std::max<int64_t>(most, 1));
+  const int64_t wanted =
+      std::clamp<int64_t>(whole_parts(kBlocksOfMultiprocessor * gpu_.multiprocessors, tiles), 1, std::max<int64_t>(most, 1));
   const int64_t depth = whole_parts(whole_parts(total, wanted), depth_of_stage) * depth_of_stage;
   return {static_cast<int>(whole_parts(total, depth)), static_cast<int>(depth)};
 }
@@ -176,10 +183,12 @@ CellMixing::Split CellMixing::cell_split() const {
 }
 
 size_t CellMixing::attention_scratch_bytes() const {
-  // A smaller number of samples may be divided into more partial sums, but never into more of them than there is room for all samples' tiles.
+  // A smaller number of samples may be divided into more partial sums, but never into more of them than there is room for all samples'
+  // tiles.
   size_t most = 0;
   for (int64_t samples = 1; samples <= samples_; ++samples) {
-    most = std::max(most, static_cast<size_t>(attention_split(samples).count) * static_cast<size_t>(rows(samples) * partial_length(grid_.cells)) * sizeof(float));
+    most = std::max(most, static_cast<size_t>(attention_split(samples).count) *
+                              static_cast<size_t>(rows(samples) * partial_length(grid_.cells)) * sizeof(float));
   }
   return most;
 }
@@ -199,8 +208,9 @@ void CellMixing::backward_attention(const SampleWeights& dweights, int64_t sampl
         {partials, static_cast<int>(row_count), static_cast<int>(length), true, false},
         static_cast<int>(row_tiles),
         {cell, split.depth}};
-    launch(device::mix_cells_backward_attention<Block>, dim3(static_cast<unsigned>(row_tiles * column_tiles), static_cast<unsigned>(split.count)),
-           Block::kThreads, Block::kBytes, gpu_.stream, task);
+    launch(device::mix_cells_backward_attention<Block>,
+           dim3(static_cast<unsigned>(row_tiles * column_tiles), static_cast<unsigned>(split.count)), Block::kThreads, Block::kBytes,
+           gpu_.stream, task);
   });
   launch(device::sum_partials, pass_grid(gpu_, row_count * grid_.cells), kPassThreads, 0, gpu_.stream, partials, split.count, row_count,
          static_cast<int>(grid_.cells), static_cast<int>(length), false, dattention);
@@ -208,10 +218,12 @@ void CellMixing::backward_attention(const SampleWeights& dweights, int64_t sampl
 
 size_t CellMixing::cell_scratch_bytes() const {
   const int count = cell_split().count;
-  return count == 1 ? 0 : static_cast<size_t>(count) * static_cast<size_t>(grid_.cells * partial_length(grid_.cell_elements())) * sizeof(float);
+  return count == 1 ? 0
+                    : static_cast<size_t>(count) * static_cast<size_t>(grid_.cells * partial_length(grid_.cell_elements())) * sizeof(float);
 }
 
-void CellMixing::backward_cells(const std::byte* attention, const SampleWeights& dweights, int64_t samples, Part part, const CellGradient& gradient) const {
+void CellMixing::backward_cells(const std::byte* attention, const SampleWeights& dweights, int64_t samples, Part part,
+                                const CellGradient& gradient) const {
   const Split split = cell_split();
   const int64_t n = grid_.cells, cell = grid_.cell_elements();
   auto* partials = reinterpret_cast<float*>(gradient.scratch);
@@ -225,18 +237,18 @@ void CellMixing::backward_cells(const std::byte* attention, const SampleWeights&
     using Element = typename Block::Element;
     const int row_count = static_cast<int>(rows(samples));
     const int64_t row_tiles = whole_parts(n, Block::kTile), column_tiles = whole_parts(cell, Block::kTile);
-    const device::CellGradientTask<Element> task = {
-        {reinterpret_cast<const Element*>(attention), row_count, static_cast<int>(padded(n))},
-        {reinterpret_cast<const Element*>(dweights.data), places(dweights), row_count},
-        {sums, static_cast<int>(n), length, aligned, adds},
-        static_cast<int>(row_tiles),
-        {row_count, split.depth}};
-    launch(device::mix_cells_backward_cells<Block>, dim3(static_cast<unsigned>(row_tiles * column_tiles), static_cast<unsigned>(split.count)),
-           Block::kThreads, Block::kBytes, gpu_.stream, task);
+    const device::CellGradientTask<Element> task = {{reinterpret_cast<const Element*>(attention), row_count, static_cast<int>(padded(n))},
+                                                    {reinterpret_cast<const Element*>(dweights.data), places(dweights), row_count},
+                                                    {sums, static_cast<int>(n), length, aligned, adds},
+                                                    static_cast<int>(row_tiles),
+                                                    {row_count, split.depth}};
+    launch(device::mix_cells_backward_cells<Block>,
+           dim3(static_cast<unsigned>(row_tiles * column_tiles), static_cast<unsigned>(split.count)), Block::kThreads, Block::kBytes,
+           gpu_.stream, task);
   });
   if (in_place || !part.is_last) return;
-  launch(device::sum_partials, pass_grid(gpu_, n * cell), kPassThreads, 0, gpu_.stream, partials, split.count, n, static_cast<int>(cell), length,
-         gradient.accumulates, gradient.dcells);
+  launch(device::sum_partials, pass_grid(gpu_, n * cell), kPassThreads, 0, gpu_.stream, partials, split.count, n, static_cast<int>(cell),
+         length, gradient.accumulates, gradient.dcells);
 }
 
 }  // namespace kw::cuda

@@ -59,7 +59,8 @@ class CellMixing {
     bool is_first, is_last;
   };
   size_t cell_scratch_bytes() const;
-  void backward_cells(const std::byte* attention, const SampleWeights& dweights, int64_t samples, Part part, const CellGradient& gradient) const;
+  void backward_cells(const std::byte* attention, const SampleWeights& dweights, int64_t samples, Part part,
+                      const CellGradient& gradient) const;
 
  private:
   enum class Product { bfloat16, tf32, float32 };

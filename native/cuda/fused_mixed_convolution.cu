@@ -25,13 +25,14 @@ auto with_block(int taps, int channels, const Visit& visit) {
 
 bool serves(const ConvolutionGeometry& geometry, const CellGrid& grid) {
   const int64_t taps = product(geometry.kernel), positions = product(geometry.out_size);
-  return geometry.groups == 1 && (taps == 1 || taps == 9) && positions <= FusedBlock<1, 1>::kPositions && grid.cell_height == 1 && grid.cell_width == 1 &&
-         grid.cell_in % 16 == 0 && grid.cell_out % 16 == 0;
+  return geometry.groups == 1 && (taps == 1 || taps == 9) && positions <= FusedBlock<1, 1>::kPositions && grid.cell_height == 1 &&
+         grid.cell_width == 1 && grid.cell_in % 16 == 0 && grid.cell_out % 16 == 0;
 }
 
 }  // namespace
 
-FusedMixedConvolution::FusedMixedConvolution(const Device& gpu, const ConvolutionGeometry& geometry, const CellGrid& grid, Activation activation)
+FusedMixedConvolution::FusedMixedConvolution(const Device& gpu, const ConvolutionGeometry& geometry, const CellGrid& grid,
+                                             Activation activation)
     : gpu_(gpu), taps_(static_cast<int>(product(geometry.kernel))) {
   const auto number = [](int64_t value) { return static_cast<int>(value); };
   const Bounds bounds = bounds_of(activation);
@@ -42,7 +43,8 @@ FusedMixedConvolution::FusedMixedConvolution(const Device& gpu, const Convolutio
   task_.out_cells = number(grid.out_channels / grid.cell_out), task_.in_cells = number(grid.in_channels / grid.cell_in);
   task_.cell_out = number(grid.cell_out), task_.cell_in = number(grid.cell_in);
   task_.height = number(geometry.size[0]), task_.width = number(geometry.size[1]), task_.in_channels = number(geometry.in_channels);
-  task_.out_height = number(geometry.out_size[0]), task_.out_width = number(geometry.out_size[1]), task_.out_channels = number(geometry.out_channels);
+  task_.out_height = number(geometry.out_size[0]), task_.out_width = number(geometry.out_size[1]),
+  task_.out_channels = number(geometry.out_channels);
   task_.kernel_width = number(geometry.kernel[1]);
   task_.padding_height = number(geometry.padding[0]), task_.padding_width = number(geometry.padding[1]);
   task_.dilation_height = number(geometry.dilation[0]), task_.dilation_width = number(geometry.dilation[1]);
@@ -63,10 +65,10 @@ int64_t FusedMixedConvolution::blocks(int channels) const { return task_.out_cha
 
 // Compares the bytes that pass through the L2 cache for each weight of each sample, which is what both ways wait for most.
 //
-// Fused, a block reads 16 bits of every cell for each element of a cell, which makes as many weights as the block has rows of attention for it; and 16 bits of
-// the patch for each of the taps and channels that it meets. Assembled, mixing reads the cells once for 128 rows, or for a chunk's; a weight is written and
-// read, at the pace of memory if it left the cache; and tiles of 64 channels read an input each for every tap. A kernel with fewer blocks than multiprocessors
-// is not worth a thought: assembled, the channels are divided further.
+// Fused, a block reads 16 bits of every cell for each element of a cell, which makes as many weights as the block has rows of attention for
+// it; and 16 bits of the patch for each of the taps and channels that it meets. Assembled, mixing reads the cells once for 128 rows, or for
+// a chunk's; a weight is written and read, at the pace of memory if it left the cache; and tiles of 64 channels read an input each for
+// every tap. A kernel with fewer blocks than multiprocessors is not worth a thought: assembled, the channels are divided further.
 bool FusedMixedConvolution::pays(int channels, const Assembled& assembled) const {
   constexpr double kBytes = 2, kMemoryPerCache = 1.8;  // 5.5 TB/s from the cache, 3 from memory
   constexpr int kMixingRows = 128, kTileChannels = 64;
@@ -78,8 +80,9 @@ bool FusedMixedConvolution::pays(int channels, const Assembled& assembled) const
   return fused < mixed;
 }
 
-std::unique_ptr<FusedMixedConvolution> FusedMixedConvolution::prepare(const Device& gpu, const ConvolutionGeometry& geometry, const CellGrid& grid,
-                                                                      Activation activation, const Assembled& assembled) {
+std::unique_ptr<FusedMixedConvolution> FusedMixedConvolution::prepare(const Device& gpu, const ConvolutionGeometry& geometry,
+                                                                      const CellGrid& grid, Activation activation,
+                                                                      const Assembled& assembled) {
   if (!serves(geometry, grid)) return nullptr;
   std::unique_ptr<FusedMixedConvolution> fused(new FusedMixedConvolution(gpu, geometry, grid, activation));
   for (const int channels : {32, 16}) {
@@ -103,8 +106,9 @@ void FusedMixedConvolution::run(const ConvolutionRun& run, const std::byte* atte
   task.means = run.means;
   task.samples = static_cast<int>(run.samples);
   const ConvolutionNormalization& normalization = run.normalization;
-  task.epilogue = {run.bias,           normalization.scale,    normalization.shift, normalization.mean, normalization.variance,
-                   normalization.epsilon, run.residual,           task_.epilogue.least, task_.epilogue.most};
+  task.epilogue = {run.bias,           normalization.scale,    normalization.shift,
+                   normalization.mean, normalization.variance, normalization.epsilon,
+                   run.residual,       task_.epilogue.least,   task_.epilogue.most};
   const dim3 grid(static_cast<unsigned>(task.out_channels / channels_), static_cast<unsigned>(whole_parts(run.samples, kSamples)));
   with_block(taps_, channels_, [&](auto block) {
     launch(device::fused_mixed_convolution<decltype(block)>, grid, decltype(block)::kThreads, shared_bytes(channels_), gpu_.stream, task);

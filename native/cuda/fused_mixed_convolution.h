@@ -1,5 +1,5 @@
-// Mixing and convolving in one kernel, in bfloat16, for outputs of few positions (the 7x7 stage of a network for images of 224x224): where weights are many and
-// convolved few times, writing them to memory and reading them again takes longer than anything else.
+// Mixing and convolving in one kernel, in bfloat16, for outputs of few positions (the 7x7 stage of a network for images of 224x224): where
+// weights are many and convolved few times, writing them to memory and reading them again takes longer than anything else.
 #pragma once
 
 #include <cstddef>
@@ -20,10 +20,10 @@ class FusedMixedConvolution {
     bool in_cache;  // a chunk's weights are still in the L2 cache when they are read
   };
 
-  // Null where the kernel does not serve the shape (one position for each cell, kernels of 1 or 9 positions, outputs of at most 56 positions, channels of cells
-  // in multiples of 16, no groups), or is expected to be slower than the alternative. `gpu` outlives it.
-  static std::unique_ptr<FusedMixedConvolution> prepare(const Device& gpu, const ConvolutionGeometry& geometry, const CellGrid& grid, Activation activation,
-                                                        const Assembled& assembled);
+  // Null where the kernel does not serve the shape (one position for each cell, kernels of 1 or 9 positions, outputs of at most 56
+  // positions, channels of cells in multiples of 16, no groups), or is expected to be slower than the alternative. `gpu` outlives it.
+  static std::unique_ptr<FusedMixedConvolution> prepare(const Device& gpu, const ConvolutionGeometry& geometry, const CellGrid& grid,
+                                                        Activation activation, const Assembled& assembled);
 
   // Whether the run's x, y and residual are at multiples of 16 bytes, as the kernel wants them.
   static bool takes(const ConvolutionRun& run);

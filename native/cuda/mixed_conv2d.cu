@@ -1,5 +1,5 @@
-// The convolution of KernelWarehouse: each sample's weight is mixed from cells and used at once. The samples go in chunks, so that a chunk's weights, just
-// written, are read from the L2 cache; no weight, and no gradient of one, outlives its chunk.
+// The convolution of KernelWarehouse: each sample's weight is mixed from cells and used at once. The samples go in chunks, so that a
+// chunk's weights, just written, are read from the L2 cache; no weight, and no gradient of one, outlives its chunk.
 #include <algorithm>
 #include <memory>
 #include <optional>
@@ -46,8 +46,8 @@ class MixedConvolution : public Kernel {
     size_t cells;  // the input's position
   };
 
-  MixedConvolution(const Device& gpu, const StepContext& context, ConvolutionPass pass, const ConvolutionGeometry& geometry, const Tensors& tensors,
-                   const ConvolutionOptions& options)
+  MixedConvolution(const Device& gpu, const StepContext& context, ConvolutionPass pass, const ConvolutionGeometry& geometry,
+                   const Tensors& tensors, const ConvolutionOptions& options)
       : geometry_(geometry),
         grid_(cell_grid(context, context.input(tensors.cells).shape, geometry.weight_shape())),
         x_(tensors.x),
@@ -94,13 +94,15 @@ class MixedConvolution : public Kernel {
     const int64_t bytes = weight_stride_ * element_bytes(x_.type);
     switch (pass) {
       case ConvolutionPass::forward:
-        return samples_of_chunk(gpu, geometry_.batch, bytes, spatial_tiles(geometry_.out_size) * whole_parts(geometry_.out_channels, kTile), 0);
+        return samples_of_chunk(gpu, geometry_.batch, bytes, spatial_tiles(geometry_.out_size) * whole_parts(geometry_.out_channels, kTile),
+                                0);
       case ConvolutionPass::backward_input:
         return samples_of_chunk(gpu, geometry_.batch, bytes, spatial_tiles(geometry_.size) * whole_parts(geometry_.in_channels, kTile), 0);
       case ConvolutionPass::backward_weight:
         break;
     }
-    const int64_t tiles = whole_parts(geometry_.out_channels, kTile) * whole_parts(geometry_.weight_elements() / geometry_.out_channels, kTile);
+    const int64_t tiles =
+        whole_parts(geometry_.out_channels, kTile) * whole_parts(geometry_.weight_elements() / geometry_.out_channels, kTile);
     // The sums of dcells, read and written.
     const int64_t sum_bytes = 2 * grid_.cells * grid_.cell_elements() * static_cast<int64_t>(sizeof(float));
     return samples_of_chunk(gpu, geometry_.batch, bytes, tiles, sum_bytes);
@@ -111,17 +113,18 @@ class MixedConvolution : public Kernel {
   }
 };
 
-// mixed_conv2d, normalized_mixed_conv2d and mixed_conv2d_backward_input: mix, then convolve, or both in one kernel. The scratch: attention, weights, the
-// convolution's.
+// mixed_conv2d, normalized_mixed_conv2d and mixed_conv2d_backward_input: mix, then convolve, or both in one kernel. The scratch: attention,
+// weights, the convolution's.
 class MixThenConvolve final : public MixedConvolution {
  public:
-  MixThenConvolve(const Device& gpu, const StepContext& context, ConvolutionPass pass, const ConvolutionGeometry& geometry, const Tensors& tensors,
-                  const Tensor* bias, const std::optional<NormalizedEpilogue>& epilogue)
+  MixThenConvolve(const Device& gpu, const StepContext& context, ConvolutionPass pass, const ConvolutionGeometry& geometry,
+                  const Tensors& tensors, const Tensor* bias, const std::optional<NormalizedEpilogue>& epilogue)
       : MixedConvolution(gpu, context, pass, geometry, tensors, options_of(tensors, epilogue)), bias_(bias), epilogue_(epilogue) {
     if (bias) expect_shape(context, "bias", *bias, {geometry.out_channels});
     if (pass == ConvolutionPass::forward && x_.type == DataType::bfloat16) {
       const bool in_cache = static_cast<size_t>(2) * weight_bytes() <= gpu.l2_bytes / 2;
-      fused_ = FusedMixedConvolution::prepare(gpu, geometry, grid_, epilogue ? epilogue->activation() : Activation::none, {chunk_, in_cache});
+      fused_ =
+          FusedMixedConvolution::prepare(gpu, geometry, grid_, epilogue ? epilogue->activation() : Activation::none, {chunk_, in_cache});
     }
     context.reserve_scratch(attention_bytes() + weight_bytes() + convolution_.scratch_bytes());
   }
@@ -156,8 +159,8 @@ class MixThenConvolve final : public MixedConvolution {
   static std::unique_ptr<Kernel> backward_input(const Device& gpu, const StepContext& context) {
     const Tensor &dy = context.input(0), &dx = context.output(0);
     const auto geometry = convolution_geometry(context, dx, dy, kernel_size(context, 2));
-    return std::make_unique<MixThenConvolve>(gpu, context, ConvolutionPass::backward_input, geometry, Tensors{dx, dy, context.input(1), 2}, nullptr,
-                                             std::nullopt);
+    return std::make_unique<MixThenConvolve>(gpu, context, ConvolutionPass::backward_input, geometry, Tensors{dx, dy, context.input(1), 2},
+                                             nullptr, std::nullopt);
   }
 
  private:
@@ -191,7 +194,8 @@ class MixThenConvolve final : public MixedConvolution {
 class MixedBackwardMixing final : public MixedConvolution {
  public:
   MixedBackwardMixing(const Device& gpu, const StepContext& context, const ConvolutionGeometry& geometry)
-      : MixedConvolution(gpu, context, ConvolutionPass::backward_weight, geometry, {context.input(0), context.input(1), context.input(2), 3},
+      : MixedConvolution(gpu, context, ConvolutionPass::backward_weight, geometry,
+                         {context.input(0), context.input(1), context.input(2), 3},
                          {.activations = context.input(0).type, .weights = context.input(0).type}),
         dattention_(context.output(0)),
         dcells_(context.output(1)),
@@ -201,7 +205,8 @@ class MixedBackwardMixing final : public MixedConvolution {
     if (accumulates_) {
       const Tensor& accumulator = context.input(4);
       expect_shape(context, "accumulator", accumulator, dcells_.shape);
-      if (accumulator.buffer != dcells_.buffer || accumulator.offset != dcells_.offset) context.fail("expected dcells in the accumulator's memory");
+      if (accumulator.buffer != dcells_.buffer || accumulator.offset != dcells_.offset)
+        context.fail("expected dcells in the accumulator's memory");
     }
     context.reserve_scratch(attention_bytes() + weight_bytes() + round_up(mixing_.cell_scratch_bytes()) +
                             std::max(convolution_.scratch_bytes(), mixing_.attention_scratch_bytes()));

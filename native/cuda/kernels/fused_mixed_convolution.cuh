@@ -1,6 +1,6 @@
-// Mixing and convolving in one kernel, for outputs of few positions: a sample's weights never leave the multiprocessor. A block has some samples, some output
-// channels and all positions. It goes through the input channels 16 at a time: its warps together mix the weights of these channels for all of its samples, so
-// that cells are read once for all of them; then each warp convolves a sample of its own.
+// Mixing and convolving in one kernel, for outputs of few positions: a sample's weights never leave the multiprocessor. A block has some
+// samples, some output channels and all positions. It goes through the input channels 16 at a time: its warps together mix the weights of
+// these channels for all of its samples, so that cells are read once for all of them; then each warp convolves a sample of its own.
 #pragma once
 
 #include "cuda/kernels/convolution_problem.cuh"
@@ -12,8 +12,8 @@ template <int kTapsOf, int kChannelTilesOf>
 struct FusedBlock {
   static constexpr int kTaps = kTapsOf, kChannelTiles = kChannelTilesOf, kChannels = 16 * kChannelTiles;
   static constexpr int kSamples = 8, kThreads = kSamples * kWarpSize;
-  static constexpr int kSlab = 16;                                 // input channels of a step
-  static constexpr int kRows = kSamples * kTaps;                   // of attention: a sample's taps, sample after sample
+  static constexpr int kSlab = 16;                // input channels of a step
+  static constexpr int kRows = kSamples * kTaps;  // of attention: a sample's taps, sample after sample
   static constexpr int kRowTiles = ceil_divide(kRows, 16);
   static constexpr int kPositionTiles = 7, kPositions = 8 * kPositionTiles;  // of the output, at most
   static constexpr int kCellStride = kChannels * kSlab + 8;        // elements of a cell in a step, and a gap that keeps banks apart
@@ -33,8 +33,8 @@ struct FusedTask {
   int out_cells, in_cells, cell_out, cell_in;
   int height, width, in_channels, out_height, out_width, out_channels;
   int kernel_width, padding_height, padding_width, dilation_height, dilation_width;
-  // The part of a sample's input that is kept in shared memory: every input position that an output looks at and those between, or where the kernel has one tap,
-  // only those that are looked at.
+  // The part of a sample's input that is kept in shared memory: every input position that an output looks at and those between, or where
+  // the kernel has one tap, only those that are looked at.
   int patch_height, patch_width;
   int input_step_height, input_step_width;  // from a position of the patch to the next, in x
   int patch_step_height, patch_step_width;  // from an output's position to the next, in the patch
@@ -52,7 +52,8 @@ struct FusedMemory {
     cells = attention + task.in_cells * attention_rows * attention_stride * 2;
     inputs = cells + task.depth * Block::kCellStride * 2;
     weights = inputs + 2 * Block::kSamples * patch * Block::kSlab * 2;
-    total = max(weights + attention_rows * Block::kWeightBytes, Block::kSamples * task.out_height * task.out_width * Block::kResultStride * 4);
+    total =
+        max(weights + attention_rows * Block::kWeightBytes, Block::kSamples * task.out_height * task.out_width * Block::kResultStride * 4);
   }
 };
 
@@ -119,12 +120,14 @@ class FusedMixedConvolution {
   __device__ void copy_attention() const {
     const int out_cell = first_channel_ / task_.cell_out, vectors = task_.depth / 8;
     for (int index = thread_; index < task_.in_cells * memory_.attention_rows * vectors; index += Block::kThreads) {
-      const int column = index % vectors * 8, row = index / vectors % memory_.attention_rows, in_cell = index / vectors / memory_.attention_rows;
+      const int column = index % vectors * 8, row = index / vectors % memory_.attention_rows,
+                in_cell = index / vectors / memory_.attention_rows;
       const int sample = first_sample_ + row / Block::kTaps, tap = row % Block::kTaps;
       const bool valid = row < Block::kRows && sample < task_.samples && column < task_.attention_length;
       const int mixture = (tap * task_.out_cells + out_cell) * task_.in_cells + in_cell;
       const long long from = (static_cast<long long>(sample) * task_.mixtures + mixture) * task_.attention_length + column;
-      copy_async_16(attention_of(in_cell) + row * memory_.attention_stride + column, valid ? task_.attention + from : task_.attention, valid);
+      copy_async_16(attention_of(in_cell) + row * memory_.attention_stride + column, valid ? task_.attention + from : task_.attention,
+                    valid);
     }
   }
 
@@ -149,12 +152,14 @@ class FusedMixedConvolution {
       const int row = position / task_.patch_width * task_.input_step_height - task_.padding_height;
       const int column = position % task_.patch_width * task_.input_step_width - task_.padding_width;
       const bool valid = sample < task_.samples && row >= 0 && row < task_.height && column >= 0 && column < task_.width;
-      const long long from = ((static_cast<long long>(sample) * task_.height + row) * task_.width + column) * task_.in_channels + channel + half * 8;
+      const long long from =
+          ((static_cast<long long>(sample) * task_.height + row) * task_.width + column) * task_.in_channels + channel + half * 8;
       copy_async_16(to + place * 32 + swizzled_half(position, half), valid ? task_.x + from : task_.x, valid);
     }
   }
 
-  /** The weights of all samples and taps for the step's channels: attention times cells. Each warp makes 32 elements of 8 warps' 256 at a time. */
+  /** The weights of all samples and taps for the step's channels: attention times cells. Each warp makes 32 elements of 8 warps' 256 at a
+   * time. */
   __device__ void mix(int in_cell) const {
     constexpr int kColumnTiles = 4;
 #pragma unroll 1
@@ -193,7 +198,8 @@ class FusedMixedConvolution {
   __device__ void convolve(int step) {
     const unsigned char* patch = inputs(step) + warp_ * memory_.patch * 32;
     for (int tap = 0; tap < Block::kTaps; ++tap) {
-      const int moved = tap / task_.kernel_width * task_.dilation_height * task_.patch_width + tap % task_.kernel_width * task_.dilation_width;
+      const int moved =
+          tap / task_.kernel_width * task_.dilation_height * task_.patch_width + tap % task_.kernel_width * task_.dilation_width;
       std::uint32_t rows[Block::kChannelTiles][4], columns[Block::kPositionTiles][2];
 #pragma unroll
       for (int i = 0; i < Block::kChannelTiles; ++i) {
@@ -250,7 +256,8 @@ class FusedMixedConvolution {
 #pragma unroll
       for (int distance = kVectors; distance < kWarpSize; distance *= 2) totals[c] += shuffle_xor(totals[c], distance);
       if (lane_ < kVectors && sample < task_.samples) {
-        task_.means[static_cast<long long>(sample) * task_.out_channels + first_channel_ + first + c] = totals[c] / static_cast<float>(positions_);
+        task_.means[static_cast<long long>(sample) * task_.out_channels + first_channel_ + first + c] =
+            totals[c] / static_cast<float>(positions_);
       }
     }
   }

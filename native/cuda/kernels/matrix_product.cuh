@@ -1,5 +1,6 @@
-// Matrix products, a tile of the result for each block: on bfloat16 and TF32 tensor cores, or in float32. The operands come through asynchronous copies in
-// several stages; where they lie in memory is the business of the operand types, where the result goes that of the store types.
+// Matrix products, a tile of the result for each block: on bfloat16 and TF32 tensor cores, or in float32. The operands come through
+// asynchronous copies in several stages; where they lie in memory is the business of the operand types, where the result goes that of the
+// store types.
 #pragma once
 
 #include "cuda/kernels/tile_product.cuh"
@@ -32,12 +33,13 @@ __device__ __forceinline__ void copy_step(const Operand& operand, int line, int 
 }
 
 /**
- * The block's tile, from row `first_row` and column `first_column`, of the product of `a` and `b`, summed over the indices from `begin` (a multiple of the
- * step's depth) to `end`; then store(row, column, values) with float32 values for each 16 bytes of the result's type, also past the end of the matrix.
+ * The block's tile, from row `first_row` and column `first_column`, of the product of `a` and `b`, summed over the indices from `begin` (a
+ * multiple of the step's depth) to `end`; then store(row, column, values) with float32 values for each 16 bytes of the result's type, also
+ * past the end of the matrix.
  *
- * An operand's copy(shared, line, position) fetches 16 bytes, zeros outside of the matrix. Its lines, runs of neighbours in memory, go along the sum where it is
- * row-major (of b the lines are columns of the result then), else across it. Beyond `end` one of the operands must be zero, unless `end` is a multiple of the
- * depth.
+ * An operand's copy(shared, line, position) fetches 16 bytes, zeros outside of the matrix. Its lines, runs of neighbours in memory, go
+ * along the sum where it is row-major (of b the lines are columns of the result then), else across it. Beyond `end` one of the operands
+ * must be zero, unless `end` is a multiple of the depth.
  */
 template <class Block, bool kRowMajorA, bool kRowMajorB, class OperandA, class OperandB, class Store>
 __device__ __forceinline__ void multiply_matrices(const OperandA& a, const OperandB& b, int first_row, int first_column, int begin, int end,

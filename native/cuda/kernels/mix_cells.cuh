@@ -1,6 +1,7 @@
 // Mixing of cells (KernelWarehouse, section 3.1, equation 2) and its gradients, as three matrix products over rows (sample, mixture):
-// the weights are attention [rows, n] times cells [n, cell], dattention is dweights times cells transposed, dcells attention transposed times dweights. Weights
-// are read and written in place, where each row's elements lie scattered: no product is ever copied into another order.
+// the weights are attention [rows, n] times cells [n, cell], dattention is dweights times cells transposed, dcells attention transposed
+// times dweights. Weights are read and written in place, where each row's elements lie scattered: no product is ever copied into another
+// order.
 #pragma once
 
 #include "cuda/kernels/matrix_product.cuh"
@@ -112,12 +113,14 @@ struct MixTask {
   int row_tiles;
 };
 
-/** weights = attention * cells. One block for each tile, those of the same elements one after the other, so that cells come from the cache. */
+/** weights = attention * cells. One block for each tile, those of the same elements one after the other, so that cells come from the cache.
+ */
 template <class Block>
 __global__ void __launch_bounds__(Block::kThreads) mix_cells(MixTask<typename Block::Element> task) {
   const int block = static_cast<int>(blockIdx.x);
-  multiply_matrices<Block, true, false>(task.attention, task.cells, block % task.row_tiles * Block::kTile, block / task.row_tiles * Block::kTile, 0,
-                     task.cells.lines, WeightStore<typename Block::Element>{task.weights, task.places, task.attention.lines});
+  multiply_matrices<Block, true, false>(task.attention, task.cells, block % task.row_tiles * Block::kTile,
+                                        block / task.row_tiles * Block::kTile, 0, task.cells.lines,
+                                        WeightStore<typename Block::Element>{task.weights, task.places, task.attention.lines});
 }
 
 /** How the sum of a product is divided among blocks: partial product `split` sums `depth` (a multiple of the stage's) indices. */
@@ -145,8 +148,9 @@ __device__ inline MatrixStore matrix_of(MatrixStore matrix, int split) {
 template <class Block>
 __global__ void __launch_bounds__(Block::kThreads) mix_cells_backward_attention(AttentionGradientTask<typename Block::Element> task) {
   const int block = static_cast<int>(blockIdx.x), split = static_cast<int>(blockIdx.y), begin = split * task.sum.depth;
-  multiply_matrices<Block, true, true>(task.dweights, task.cells, block % task.row_tiles * Block::kTile, block / task.row_tiles * Block::kTile, begin,
-                     min(begin + task.sum.depth, task.sum.total), matrix_of(task.partials, split));
+  multiply_matrices<Block, true, true>(task.dweights, task.cells, block % task.row_tiles * Block::kTile,
+                                       block / task.row_tiles * Block::kTile, begin, min(begin + task.sum.depth, task.sum.total),
+                                       matrix_of(task.partials, split));
 }
 
 template <class T>
@@ -162,11 +166,13 @@ struct CellGradientTask {
 template <class Block>
 __global__ void __launch_bounds__(Block::kThreads) mix_cells_backward_cells(CellGradientTask<typename Block::Element> task) {
   const int block = static_cast<int>(blockIdx.x), split = static_cast<int>(blockIdx.y), begin = split * task.sum.depth;
-  multiply_matrices<Block, false, false>(task.attention, task.dweights, block % task.row_tiles * Block::kTile, block / task.row_tiles * Block::kTile, begin,
-                     min(begin + task.sum.depth, task.sum.total), matrix_of(task.partials, split));
+  multiply_matrices<Block, false, false>(task.attention, task.dweights, block % task.row_tiles * Block::kTile,
+                                         block / task.row_tiles * Block::kTile, begin, min(begin + task.sum.depth, task.sum.total),
+                                         matrix_of(task.partials, split));
 }
 
-/** Rows of `length` elements, rounded to T and filled up with zeros to `padded` elements, a multiple of 16 bytes. A thread for each 16 bytes. */
+/** Rows of `length` elements, rounded to T and filled up with zeros to `padded` elements, a multiple of 16 bytes. A thread for each 16
+ * bytes. */
 template <class T>
 __global__ void pad_rows(const float* from, long long rows, int length, int padded, T* to) {
   const int vectors = padded / kVector<T>;
@@ -182,7 +188,8 @@ __global__ void pad_rows(const float* from, long long rows, int length, int padd
 }
 
 /** result [rows, length] = (or +=) the sum of the partial products [splits, rows, padded], in their order. A thread for each element. */
-static __global__ void sum_partials(const float* partials, int split_count, long long rows, int length, int padded, bool adds, float* result) {
+static __global__ void sum_partials(const float* partials, int split_count, long long rows, int length, int padded, bool adds,
+                                    float* result) {
   const long long stride = static_cast<long long>(gridDim.x) * blockDim.x;
   for (long long i = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; i < rows * length; i += stride) {
     const float* partial = partials + i / length * padded + i % length;

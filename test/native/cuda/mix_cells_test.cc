@@ -51,8 +51,10 @@ void check_all(const Case& c, Device& device, double tolerance) {
       return runner;
     };
     check_on_gpu(op("mix_cells").input(c.attention(), attention).input(c.cells, cells).output(c.weights()), tolerance, device);
-    check_on_gpu(op("mix_cells_backward_attention").input(c.weights(), dweights).input(c.cells, cells).output(c.attention()), tolerance, device);
-    check_on_gpu(op("mix_cells_backward_cells").input(c.weights(), dweights).input(c.attention(), attention).output(c.cells), tolerance, device);
+    check_on_gpu(op("mix_cells_backward_attention").input(c.weights(), dweights).input(c.cells, cells).output(c.attention()), tolerance,
+                 device);
+    check_on_gpu(op("mix_cells_backward_cells").input(c.weights(), dweights).input(c.attention(), attention).output(c.cells), tolerance,
+                 device);
   }
 }
 
@@ -77,11 +79,14 @@ TEST_CASE("what cannot be mixed is refused on the device") {
   const Case& c = kCases[0];
   const Floats attention(static_cast<size_t>(size_of(c.attention()))), cells(static_cast<size_t>(size_of(c.cells)));
   const Shape odd = {5, 8, 1, 1, 3}, few = {2, 4, 5};
-  check_refused_as_on_cpu(OpRunner("mix_cells", c.attributes()).input(c.attention(), attention).input(odd, Floats(120)).output(c.weights()));
+  check_refused_as_on_cpu(
+      OpRunner("mix_cells", c.attributes()).input(c.attention(), attention).input(odd, Floats(120)).output(c.weights()));
   check_refused_as_on_cpu(OpRunner("mix_cells", c.attributes()).input(few, Floats(40)).input(c.cells, cells).output(c.weights()));
   check_refused_as_on_cpu(OpRunner("mix_cells", c.attributes()).input({0, 4, 5}, Floats()).input(c.cells, cells).output({0, 16, 1, 1, 16}));
-  check_refused_as_on_cpu(
-      OpRunner("mix_cells_backward_attention", c.attributes()).input({3, 16, 1, 1, 8}, Floats(384)).input(c.cells, cells).output(c.attention()));
+  check_refused_as_on_cpu(OpRunner("mix_cells_backward_attention", c.attributes())
+                              .input({3, 16, 1, 1, 8}, Floats(384))
+                              .input(c.cells, cells)
+                              .output(c.attention()));
   check_refused_as_on_cpu(
       OpRunner("mix_cells_backward_cells", c.attributes()).input(c.weights(), Floats(768)).input(few, Floats(40)).output(c.cells));
 }

@@ -41,10 +41,29 @@ const Case kCases[] = {
     {.name = "pointwise", .samples = 5, .size = {6, 5}, .weight = {16, 1, 1, 24}, .cells = {6, 8, 1, 1, 8}},
     {.name = "3x3", .samples = 3, .size = {5, 7}, .weight = {16, 3, 3, 8}, .cells = {9, 8, 1, 1, 8}, .padding = 1},
     {.name = "3x3, stride 2", .samples = 4, .size = {7, 6}, .weight = {8, 3, 3, 16}, .cells = {5, 8, 1, 1, 16}, .stride = 2, .padding = 1},
-    {.name = "odd channels, dilated", .samples = 2, .size = {7, 7}, .weight = {5, 3, 3, 3}, .cells = {4, 5, 1, 1, 3}, .padding = 2, .dilation = 2},
+    {.name = "odd channels, dilated",
+     .samples = 2,
+     .size = {7, 7},
+     .weight = {5, 3, 3, 3},
+     .cells = {4, 5, 1, 1, 3},
+     .padding = 2,
+     .dilation = 2},
     {.name = "groups", .samples = 3, .size = {4, 4}, .weight = {16, 3, 3, 8}, .cells = {5, 8, 3, 3, 8}, .padding = 1, .groups = 2},
-    {.name = "depth-wise of whole kernels", .samples = 3, .size = {6, 6}, .weight = {24, 3, 3, 1}, .cells = {4, 24, 3, 3, 1}, .padding = 1, .groups = 24},
-    {.name = "depth-wise of positions", .samples = 2, .size = {6, 6}, .weight = {67, 3, 3, 1}, .cells = {3, 67, 1, 1, 1}, .stride = 2, .padding = 1, .groups = 67},
+    {.name = "depth-wise of whole kernels",
+     .samples = 3,
+     .size = {6, 6},
+     .weight = {24, 3, 3, 1},
+     .cells = {4, 24, 3, 3, 1},
+     .padding = 1,
+     .groups = 24},
+    {.name = "depth-wise of positions",
+     .samples = 2,
+     .size = {6, 6},
+     .weight = {67, 3, 3, 1},
+     .cells = {3, 67, 1, 1, 1},
+     .stride = 2,
+     .padding = 1,
+     .groups = 67},
     {.name = "one sample, one position", .samples = 1, .size = {1, 1}, .weight = {16, 1, 1, 8}, .cells = {3, 16, 1, 1, 8}},
 };
 
@@ -57,10 +76,11 @@ void check_passes(const Case& c, DataType type, Device& device) {
   CAPTURE(name_of(type));
   const Floats x = c.random_x(type), attention = c.random_attention(), cells = c.random_cells(), dy = c.random_dy(type);
   const auto op = [&](const char* name) { return OpRunner(name, c.attributes()); };
-  check_on_gpu(op("mixed_conv2d").input(c.x(), x, type).input(c.attention(), attention).input(c.cells, cells).output(c.y(), type), tolerance(type),
-               device);
-  check_on_gpu(op("mixed_conv2d_backward_input").input(c.y(), dy, type).input(c.attention(), attention).input(c.cells, cells).output(c.x(), type),
+  check_on_gpu(op("mixed_conv2d").input(c.x(), x, type).input(c.attention(), attention).input(c.cells, cells).output(c.y(), type),
                tolerance(type), device);
+  check_on_gpu(
+      op("mixed_conv2d_backward_input").input(c.y(), dy, type).input(c.attention(), attention).input(c.cells, cells).output(c.x(), type),
+      tolerance(type), device);
   OpRunner backward = op("mixed_conv2d_backward_mixing");
   backward.input(c.x(), x, type).input(c.y(), dy, type).input(c.attention(), attention).input(c.cells, cells);
   check_on_gpu(OpRunner(backward).output(c.attention()).output(c.cells), tolerance(type), device);
@@ -145,10 +165,14 @@ struct FusedCase {
 
 const FusedCase kFusedCases[] = {
     {{.name = "7x7", .samples = 9, .size = {7, 7}, .weight = {64, 3, 3, 32}, .cells = {20, 64, 1, 1, 32}, .padding = 1}, 32},
-    {{.name = "cells of 16 channels", .samples = 10, .size = {5, 6}, .weight = {32, 3, 3, 32}, .cells = {33, 16, 1, 1, 16}, .padding = 1}, 16},
-    {{.name = "stride 2", .samples = 9, .size = {14, 14}, .weight = {32, 3, 3, 16}, .cells = {16, 32, 1, 1, 16}, .stride = 2, .padding = 1}, 16},
-    {{.name = "dilated", .samples = 11, .size = {7, 7}, .weight = {64, 3, 3, 16}, .cells = {5, 64, 1, 1, 16}, .padding = 2, .dilation = 2}, 32},
-    {{.name = "pointwise, stride 2", .samples = 9, .size = {13, 13}, .weight = {64, 1, 1, 64}, .cells = {6, 32, 1, 1, 16}, .stride = 2}, 32},
+    {{.name = "cells of 16 channels", .samples = 10, .size = {5, 6}, .weight = {32, 3, 3, 32}, .cells = {33, 16, 1, 1, 16}, .padding = 1},
+     16},
+    {{.name = "stride 2", .samples = 9, .size = {14, 14}, .weight = {32, 3, 3, 16}, .cells = {16, 32, 1, 1, 16}, .stride = 2, .padding = 1},
+     16},
+    {{.name = "dilated", .samples = 11, .size = {7, 7}, .weight = {64, 3, 3, 16}, .cells = {5, 64, 1, 1, 16}, .padding = 2, .dilation = 2},
+     32},
+    {{.name = "pointwise, stride 2", .samples = 9, .size = {13, 13}, .weight = {64, 1, 1, 64}, .cells = {6, 32, 1, 1, 16}, .stride = 2},
+     32},
     {{.name = "9x1", .samples = 16, .size = {9, 3}, .weight = {64, 9, 1, 16}, .cells = {3, 32, 1, 1, 16}}, 32},
 };
 
@@ -189,8 +213,7 @@ int fused_channels(const Case& c, const cuda::Device& device) {
                                         .stride = {c.stride, c.stride},
                                         .padding = {c.padding, c.padding},
                                         .dilation = {c.dilation, c.dilation}};
-  const CellGrid grid = {c.cells[0],  c.cells[1],  c.cells[2],  c.cells[3],  c.cells[4],
-                         c.weight[0], c.weight[1], c.weight[2], c.weight[3]};
+  const CellGrid grid = {c.cells[0], c.cells[1], c.cells[2], c.cells[3], c.cells[4], c.weight[0], c.weight[1], c.weight[2], c.weight[3]};
   const auto fused = cuda::FusedMixedConvolution::prepare(device, geometry, grid, Activation::none, {c.samples, true});
   return fused ? fused->channels() : 0;
 }
@@ -201,32 +224,45 @@ TEST_CASE("which mixed convolutions are done in one kernel") {
     CAPTURE(c.name);
     CHECK(fused_channels(c, h100) == channels);
   }
-  Case stage = {.name = "last stage of ResNet-50", .samples = 100, .size = {7, 7}, .weight = {512, 3, 3, 512}, .cells = {47, 512, 1, 1, 512}, .padding = 1};
+  Case stage = {.name = "last stage of ResNet-50",
+                .samples = 100,
+                .size = {7, 7},
+                .weight = {512, 3, 3, 512},
+                .cells = {47, 512, 1, 1, 512},
+                .padding = 1};
   CHECK(fused_channels(stage, h100) == 32);
   CHECK(fused_channels(stage, a100) == 16);  // less shared memory
   stage.cells[0] = 552;                      // more cells than pay
   CHECK(fused_channels(stage, h100) == 0);
   stage.cells[0] = 47, stage.samples = 8, stage.weight[0] = 32, stage.cells[1] = 32;  // too few blocks
   CHECK(fused_channels(stage, h100) == 0);
-  CHECK(fused_channels({.name = "pointwise", .samples = 100, .size = {7, 7}, .weight = {512, 1, 1, 512}, .cells = {47, 512, 1, 1, 512}}, h100) == 0);
-  CHECK(fused_channels({.name = "14x14", .samples = 100, .size = {14, 14}, .weight = {256, 3, 3, 256}, .cells = {47, 256, 1, 1, 256}, .padding = 1},
+  CHECK(fused_channels({.name = "pointwise", .samples = 100, .size = {7, 7}, .weight = {512, 1, 1, 512}, .cells = {47, 512, 1, 1, 512}},
                        h100) == 0);
+  CHECK(fused_channels(
+            {.name = "14x14", .samples = 100, .size = {14, 14}, .weight = {256, 3, 3, 256}, .cells = {47, 256, 1, 1, 256}, .padding = 1},
+            h100) == 0);
   for (const Case& c : kCases) CHECK(fused_channels(c, h100) == 0);
 }
 
 TEST_CASE("what is no mixed convolution is refused on the device") {
   const Case& c = kCases[0];
-  const Floats x = c.random_x(DataType::float32), attention = c.random_attention(), cells = c.random_cells(), dy = c.random_dy(DataType::float32);
+  const Floats x = c.random_x(DataType::float32), attention = c.random_attention(), cells = c.random_cells(),
+               dy = c.random_dy(DataType::float32);
   nlohmann::json attributes = c.attributes();
   attributes["outChannels"] = 24;
-  check_refused_as_on_cpu(OpRunner("mixed_conv2d", attributes).input(c.x(), x).input(c.attention(), attention).input(c.cells, cells).output(c.y()));
+  check_refused_as_on_cpu(
+      OpRunner("mixed_conv2d", attributes).input(c.x(), x).input(c.attention(), attention).input(c.cells, cells).output(c.y()));
   const Shape odd = {6, 8, 1, 1, 7};
   check_refused_as_on_cpu(
       OpRunner("mixed_conv2d", c.attributes()).input(c.x(), x).input(c.attention(), attention).input(odd, Floats(336)).output(c.y()));
   check_refused_as_on_cpu(
       OpRunner("mixed_conv2d", c.attributes()).input(c.x(), x).input({5, 2, 6}, Floats(60)).input(c.cells, cells).output(c.y()));
-  check_refused_as_on_cpu(
-      OpRunner("mixed_conv2d", c.attributes()).input(c.x(), x).input(c.attention(), attention).input(c.cells, cells).input({3}, Floats(3)).output(c.y()));
+  check_refused_as_on_cpu(OpRunner("mixed_conv2d", c.attributes())
+                              .input(c.x(), x)
+                              .input(c.attention(), attention)
+                              .input(c.cells, cells)
+                              .input({3}, Floats(3))
+                              .output(c.y()));
   OpRunner backward("mixed_conv2d_backward_mixing", c.attributes());
   backward.input(c.x(), x).input(c.y(), dy).input(c.attention(), attention).input(c.cells, cells).input(c.cells, cells);
   check_refused_as_on_cpu(backward.output(c.attention()).output(c.cells));
