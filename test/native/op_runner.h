@@ -38,9 +38,13 @@ class OpRunner {
   OpRunner(const std::string& op, nlohmann::json attributes = nlohmann::json::object()) {
     plan_.buffers.push_back({"workspace", 0});
     contents_.emplace_back();
-    step_.op = op;
-    step_.label = "test";
-    step_.attributes = std::make_shared<const nlohmann::json>(std::move(attributes));
+    begin_step(op, std::move(attributes));
+  }
+  // Another op after the one so far, in the same program; what follows is about the new one.
+  OpRunner& then(const std::string& op, nlohmann::json attributes = nlohmann::json::object()) {
+    earlier_.push_back(step_);
+    begin_step(op, std::move(attributes));
+    return *this;
   }
 
   OpRunner& input(const Shape& shape, const Floats& values) { return add_input(shape, DataType::float32, values.data(), values.size()); }
@@ -50,6 +54,11 @@ class OpRunner {
     if (type == DataType::float32) return input(shape, values);
     const std::vector<cpu::bfloat16> stored(values.begin(), values.end());
     return add_input(shape, type, stored.data(), stored.size());
+  }
+  // A tensor of the op before, by its index in the plan.
+  OpRunner& input_tensor(int tensor) {
+    step_.inputs.push_back(tensor);
+    return *this;
   }
   // Leaves an optional input away.
   OpRunner& no_input() {
@@ -97,7 +106,7 @@ class OpRunner {
   }
   OpRunner& run_on(Device& device) {
     const std::vector<Bytes> before = contents_;
-    plan_.steps = {step_};
+    plan_.steps = steps();
     const std::shared_ptr<Program> program = device.create_program(plan_);
     run_program(device, program);
     const std::vector<Bytes> expected = contents_;
@@ -119,6 +128,19 @@ class OpRunner {
   Floats mutated(size_t input) const { return floats_of(step_.inputs[input]); }
 
  private:
+  void begin_step(const std::string& op, nlohmann::json attributes) {
+    step_ = Step();
+    step_.op = op;
+    step_.label = "test";
+    step_.attributes = std::make_shared<const nlohmann::json>(std::move(attributes));
+  }
+
+  std::vector<Step> steps() const {
+    std::vector<Step> steps = earlier_;
+    steps.push_back(step_);
+    return steps;
+  }
+
   int add_tensor(const Shape& shape, DataType type, Bytes bytes) {
     plan_.tensors.push_back({type, shape, static_cast<int>(plan_.buffers.size()), offset_});
     bytes.insert(bytes.begin(), static_cast<size_t>(offset_), std::byte{0xff});
@@ -137,14 +159,15 @@ class OpRunner {
 
   void run_with(int threads) {
     ProgramResources resources;
-    const StepContext context(plan_, step_, threads, resources);
-    const std::unique_ptr<Kernel> kernel = cpu::registry().prepare(context);
+    plan_.steps = steps();
+    std::vector<std::unique_ptr<Kernel>> kernels;
+    for (const Step& step : plan_.steps) kernels.push_back(cpu::registry().prepare(StepContext(plan_, step, threads, resources)));
     const std::unique_ptr<void, decltype(&std::free)> scratch(std::aligned_alloc(64, (resources.scratch_bytes + 63) / 64 * 64), &std::free);
     Memory memory;
     memory.scratch_ = static_cast<std::byte*>(scratch.get());
     for (Bytes& bytes : contents_) memory.bases_.push_back(bytes.data());
     memory.versions_.assign(contents_.size(), 1);
-    kernel->run(memory);
+    for (const auto& kernel : kernels) kernel->run(memory);
   }
 
   void run_program(Device& device, const std::shared_ptr<Program>& program) {
@@ -177,7 +200,8 @@ class OpRunner {
   }
 
   Plan plan_;
-  Step step_;
+  std::vector<Step> earlier_;
+  Step step_;  // the last
   std::vector<Bytes> contents_;
   int64_t offset_ = 0;
 };

@@ -17,7 +17,7 @@ struct Keep {
 // Adds bias[c] to each element of channel c. Packs are for multiples of kPack<T> channels.
 template <class T>
 __global__ void add_bias(const T* x, const float* bias, long long count, long long channels, bool packed, T* y) {
-  for_packs<kPack<T>>(count, packed, [=](long long i, auto width) {
+  for_packs<kPack<T>>(count, packed, [&](long long i, auto width) {
     auto values = load_pack<width.value>(x + i);
     const auto offsets = load_pack<width.value>(bias + i % channels);
 #pragma unroll
@@ -27,7 +27,7 @@ __global__ void add_bias(const T* x, const float* bias, long long count, long lo
 }
 
 __global__ void fill(float value, long long count, bool packed, float* y) {
-  for_packs<kPack<float>>(count, packed, [=](long long i, auto width) {
+  for_packs<kPack<float>>(count, packed, [&](long long i, auto width) {
     Pack<float, width.value> values;
 #pragma unroll
     for (int k = 0; k < width.value; ++k) values[k] = value;
@@ -44,7 +44,7 @@ struct Columns {
 // Copies `width` columns of each row.
 template <class Unit>
 __global__ void copy_columns(const Unit* from, Columns from_columns, long long rows, long long width, Unit* to, Columns to_columns) {
-  for_packs<1>(rows * width, false, [=](long long i, auto) {
+  for_packs<1>(rows * width, false, [&](long long i, auto) {
     const long long row = i / width, column = i - row * width;
     const Unit unit = load_vector<Unit>(from + row * from_columns.stride + from_columns.start + column);
     store_vector(to + row * to_columns.stride + to_columns.start + column, unit);
@@ -54,7 +54,7 @@ __global__ void copy_columns(const Unit* from, Columns from_columns, long long r
 // Copies rows of `width` units into the columns from `start` of rows of `size` units, whose others become zero.
 template <class Unit>
 __global__ void spread_columns(const Unit* from, long long rows, long long width, long long start, long long size, Unit* to) {
-  for_packs<1>(rows * size, false, [=](long long i, auto) {
+  for_packs<1>(rows * size, false, [&](long long i, auto) {
     const long long row = i / size, column = i - row * size - start;
     const bool is_copied = column >= 0 && column < width;
     store_vector(to + i, is_copied ? load_vector<Unit>(from + row * width + column) : Unit{});
