@@ -58,7 +58,8 @@ Convolution::Convolution(const Device& gpu, const ConvolutionGeometry& geometry,
     }
   }
   const int64_t in_width = geometry.in_channels / geometry.groups, out_width = geometry.out_channels / geometry.groups;
-  by_tiles_ = geometry.groups == 1 || std::min(in_width, out_width) >= kLeastGroupWidth;
+  by_tiles_ =
+      (geometry.groups == 1 || std::min(in_width, out_width) >= kLeastGroupWidth) && has_room_for_taps(gpu, product(geometry.kernel));
   // Positions of the samples that share a weight are counted in 31 bits there.
   const int64_t images = options.shares_weight ? geometry.batch : 1;
   if (pass == ConvolutionPass::backward_weight && images * positions_of(geometry) >= kMostElements / 2) by_tiles_ = false;

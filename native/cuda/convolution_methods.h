@@ -25,6 +25,9 @@ inline bool is_aligned(const void* address) { return reinterpret_cast<uintptr_t>
 
 // ---- tiles (implicit_gemm.cu): matrix products, on the tensor cores in bfloat16 and, where the GPU is asked to, TF32 ----
 
+// Whether the table of a kernel's `taps` has room in shared memory.
+bool has_room_for_taps(const Device& gpu, int64_t taps);
+
 // Whether tiles of 128 serve a product of `rows` by `columns` that is to be computed `times` times better than those of 64: where they fill
 // the GPU and are not much emptier.
 bool takes_large_tiles(const Device& gpu, DataType type, int64_t rows, int64_t columns, int64_t times);

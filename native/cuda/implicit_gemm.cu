@@ -18,8 +18,9 @@ using device::FloatProduct;
 using device::Tf32Product;
 
 constexpr int kSmallTile = 64, kLargeTile = 128;
-constexpr int kStepBytes = 64;      // of depth
-constexpr int kLeastPartSteps = 8;  // of a part; fewer are over before they are worth a sum more
+constexpr int64_t kMostTaps = 1 << 20;  // far more than there is ever room for
+constexpr int kStepBytes = 64;          // of depth
+constexpr int kLeastPartSteps = 8;      // of a part; fewer are over before they are worth a sum more
 
 int64_t tiles_of(int64_t rows, int64_t columns, int64_t tile) { return whole_parts(rows, tile) * whole_parts(columns, tile); }
 
@@ -74,6 +75,11 @@ bool gathers_vectors(const device::GatherProblem& problem, bool backward, int ve
 }
 
 }  // namespace
+
+bool has_room_for_taps(const Device& gpu, int64_t taps) {
+  return taps <= kMostTaps &&
+         device::implicit_gemm_bytes<bfloat16, kLargeTile>(static_cast<int>(taps)) <= static_cast<int64_t>(gpu.shared_memory);
+}
 
 bool takes_large_tiles(const Device& gpu, DataType type, int64_t rows, int64_t columns, int64_t times) {
   if (type != DataType::bfloat16) return false;

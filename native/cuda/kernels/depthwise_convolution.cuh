@@ -167,7 +167,7 @@ __global__ void __launch_bounds__(kDepthwiseThreads) depthwise_convolution(Depth
  * windows once. Backward is forward with the taps in reverse order and the padding that is left.
  */
 template <class T, int kKernel>
-__global__ void __launch_bounds__(kDepthwiseThreads) depthwise_strips(DepthwiseProblem problem, bool backward) {
+__global__ void __launch_bounds__(kDepthwiseThreads, 2) depthwise_strips(DepthwiseProblem problem, bool backward) {
   const GatherProblem& p = problem.gather;
   const int height = backward ? p.axes[1].in : p.axes[1].out, width = backward ? p.axes[2].in : p.axes[2].out;
   const int source_height = backward ? p.axes[1].out : p.axes[1].in, source_width = backward ? p.axes[2].out : p.axes[2].in;

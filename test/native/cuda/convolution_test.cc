@@ -126,6 +126,10 @@ TEST_CASE("convolutions with enough positions and channels for large tiles") {
   check_passes({"sample-wise", 8, 128, 128, 1, {9, 12}, {1, 1}, {1, 1}, {0, 0}, {1, 1}}, true, DataType::bfloat16);
 }
 
+TEST_CASE("convolutions with more taps than shared memory has room for") {
+  check_passes({"", 1, 1, 1, 1, {5, 3}, {110, 110}, {1, 1}, {54, 54}, {1, 1}}, false, DataType::float32);
+}
+
 TEST_CASE("a NaN reaches what is computed from it, and nothing else") {
   const Case c = {"", 1, 16, 16, 1, {5, 5}, {3, 3}, {1, 1}, {1, 1}, {1, 1}};
   for (const DataType type : {DataType::float32, DataType::bfloat16}) {
