@@ -1,29 +1,15 @@
-// Where the cells of a warehouse stand in a layer's weight, and where that puts their elements in a weight layout.
+// Where a layer's cells put their elements in a weight layout.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <vector>
 
-#include "runtime/backend.h"
+#include "runtime/cell_grid.h"
 
 namespace kw::cpu {
 
 struct WeightOffsets;
-
-// The cells of a warehouse, [n,fe,keh,kew,ce], in one layer's weight [O,kh,kw,I].
-struct CellGrid {
-  int64_t cells, cell_out, cell_height, cell_width, cell_in;
-  int64_t out_channels, kernel_height, kernel_width, in_channels;
-
-  int64_t cell_elements() const { return cell_out * cell_height * cell_width * cell_in; }
-  int64_t mixtures() const {
-    return out_channels / cell_out * (kernel_height / cell_height) * (kernel_width / cell_width) * (in_channels / cell_in);
-  }
-};
-
-// Refuses cells that do not divide the weight (invalid_plan).
-CellGrid cell_grid(const StepContext& context, const std::vector<int64_t>& cell_shape, const std::vector<int64_t>& weight_shape);
 
 // How a layer's weight is cut into slices, each the weight of a convolution of its own that has fewer channels on one side: those of one
 // position of cells, and of every cell's channels there one of `parts` equal ranges. A slice of all samples may stay in a cache where the

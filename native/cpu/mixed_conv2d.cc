@@ -15,11 +15,11 @@
 #include "cpu/cpu_backend.h"
 #include "cpu/depthwise_weight_gradient.h"
 #include "cpu/folded_normalization.h"
-#include "runtime/kernel_checks.h"
 #include "cpu/mixed_input_conv2d.h"
 #include "cpu/mixing.h"
 #include "cpu/parallel.h"
 #include "cpu/sample_convolution.h"
+#include "runtime/kernel_checks.h"
 
 namespace kw::cpu {
 
