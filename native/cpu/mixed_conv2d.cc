@@ -3,13 +3,10 @@
 // then convolved, one sample for each thread. Weights that would leave the cores' caches between the two are cut into slices of channels:
 // a thread mixes and convolves a slice for all samples. The mixing writes the layout that oneDNN wants wherever that keeps cells in shape.
 #include <algorithm>
-#include <cstring>
 #include <exception>
 #include <memory>
 #include <optional>
 #include <vector>
-
-#include <unistd.h>
 
 #include "cpu/convolution.h"
 #include "cpu/cpu_backend.h"
@@ -18,69 +15,12 @@
 #include "cpu/kernel.h"
 #include "cpu/mixed_input_conv2d.h"
 #include "cpu/mixing.h"
-#include "cpu/parallel.h"
 #include "cpu/sample_convolution.h"
+#include "cpu/weight_slices.h"
 
 namespace kw::cpu {
 
 namespace {
-
-// Room for the weights of a chunk: what it holds should be found in a cache by the convolution.
-constexpr int64_t kChunkBytes = int64_t{32} << 20;
-
-// A multiple of the threads where there are enough samples, and chunks of nearly equal size.
-int64_t samples_of_chunk(int64_t samples, int64_t weight_bytes, int64_t threads, int64_t bytes) {
-  const int64_t most = std::clamp(bytes / weight_bytes, std::min(threads, samples), samples);
-  const int64_t rounded = std::max(most / threads * threads, std::min(threads, samples));
-  if (most == samples) return samples;
-  const int64_t chunks = (samples + rounded - 1) / rounded;
-  const int64_t even = (samples + chunks - 1) / chunks;
-  return std::min(rounded, (even + threads - 1) / threads * threads);
-}
-
-// Weights that do not stay in the cores' own caches are cut into slices of this many channels (or half, to give every thread one).
-constexpr int64_t kSliceChannels = 64;
-
-int64_t core_cache_bytes() {
-#ifdef _SC_LEVEL2_CACHE_SIZE
-  static const int64_t bytes = std::clamp<int64_t>(sysconf(_SC_LEVEL2_CACHE_SIZE), int64_t{256} << 10, int64_t{4} << 20);
-  return bytes;
-#else
-  return int64_t{1} << 20;
-#endif
-}
-
-// How a pass cuts its weights into slices along the channels that it does not sum over.
-struct Slicing {
-  CellSlices slices;
-  bool parallel = false;  // a slice for each thread, which mixes and convolves it for all samples: its weights never leave that core
-};
-
-Slicing slicing_of(const ConvolutionGeometry& geometry, const CellGrid& grid, ConvolutionPass pass, DataType weights, int threads) {
-  if (geometry.groups != 1) return {};
-  const auto axis = pass == ConvolutionPass::backward_input ? CellSlices::Axis::in : CellSlices::Axis::out;
-  const int64_t channels = axis == CellSlices::Axis::in ? grid.cell_in : grid.cell_out;
-  const int64_t bytes = geometry.batch * geometry.weight_elements() * element_bytes(weights);
-  CellSlices slices = cell_slices(grid, axis, 1);
-  const auto count = [&] { return slices.positions * slices.parts; };
-  if (pass != ConvolutionPass::backward_weight && bytes > threads * core_cache_bytes()) {
-    const int64_t width = channels % kSliceChannels == 0 ? kSliceChannels : channels;
-    slices.parts = channels / width;
-    if (count() % threads != 0 && width == kSliceChannels) slices.parts *= 2;
-    if (count() >= threads && channels / slices.parts >= kSliceChannels / 2) return {slices, true};
-    slices.parts = 1;
-  }
-  if (bytes <= kChunkBytes || channels % kSliceChannels != 0) return {};
-  // One after the other, so that no cell is read twice.
-  while (bytes / count() > kChunkBytes / 2 && channels % (2 * slices.parts * kSliceChannels) == 0) slices.parts *= 2;
-  return {slices, false};
-}
-
-ConvolutionGeometry slice_geometry(ConvolutionGeometry geometry, const CellGrid& slice) {
-  geometry.in_channels = slice.in_channels * geometry.groups;
-  geometry.out_channels = slice.out_channels;
-  return geometry;
-}
 
 // What the three passes share: how attention and cells become weights, and how these meet the samples.
 class MixedConvolution : public Kernel {
@@ -104,12 +44,12 @@ class MixedConvolution : public Kernel {
     expect_shape(context, "attention", attention_, {geometry.batch, grid_.mixtures(), grid_.cells});
     expect_type(context, "cells", context.input(tensors.cells));
     const bool backward = pass == ConvolutionPass::backward_weight;
-    const Slicing slicing = slicing_of(geometry, grid_, pass, backward ? DataType::float32 : x_.type, context.threads);
-    slices_ = slicing.slices;
+    const WeightSlicing slicing = weight_slicing(geometry, grid_, pass, backward ? DataType::float32 : x_.type, context.threads);
+    slicing_ = slicing;
     const int lanes = slicing.parallel ? context.threads : 1;
     const StepContext alone(context.plan, context.step, 1, context.resources);
     const StepContext& of_lane = slicing.parallel ? alone : context;
-    const CellGrid slice = sliced() ? slice_grid(grid_, slices_) : grid_;
+    const CellGrid slice = sliced() ? slice_grid(grid_, slicing_.slices) : grid_;
     const ConvolutionGeometry convolved = slice_geometry(geometry, slice);
     const auto convolution = [&] {
       return backward && has_large_depthwise_kernel(convolved) ? depthwise_weight_gradient(convolved, of_lane.threads, x_.type)
@@ -141,10 +81,10 @@ class MixedConvolution : public Kernel {
     const DataType weight_type = convolutions_.front()->weight_type();
     weight_stride_ = weight_bytes / element_bytes(weight_type);
     chunk_ = samples_of_chunk(geometry.batch, weight_bytes, of_lane.threads, slicing.parallel ? core_cache_bytes() / 2 : kChunkBytes);
-    mixing_.emplace(of_lane, slice, *placement, chunk_, backward ? x_.type : weight_type, slices_);
+    mixing_.emplace(of_lane, slice, *placement, chunk_, backward ? x_.type : weight_type, slicing_.slices);
     if (sliced()) {
-      const bool out = slices_.axis == CellSlices::Axis::out;
-      slice_ = {out ? &y_ : &x_, out ? slice.out_channels : slice.in_channels, of_lane.threads};
+      const bool out = slicing_.slices.axis == CellSlices::Axis::out;
+      slice_ = {out ? y_ : x_, out ? slice.out_channels : slice.in_channels, of_lane.threads};
     }
     mixing_->keep_cells(context, tensors.cells, backward ? CellMixing::Use::backward : CellMixing::Use::mix);
   }
@@ -160,16 +100,16 @@ class MixedConvolution : public Kernel {
     for (int64_t first = 0; first < geometry_.batch; first += chunk_) body(first, std::min(chunk_, geometry_.batch - first));
   }
 
-  bool sliced() const { return slices_.positions * slices_.parts > 1; }
+  bool sliced() const { return slicing_.count() > 1; }
 
   // Calls body(slice, its first channel, lane) for each slice; those of different lanes at the same time.
   template <class Body>
   void for_each_slice(const Body& body) const {
-    const int64_t count = slices_.positions * slices_.parts;
+    const CellSlices& slices = slicing_.slices;
     const auto run_lane = [&](int64_t lane) {
-      for (int64_t index = lane; index < count; index += static_cast<int64_t>(lanes())) {
-        const CellSlice slice{index % slices_.positions, index / slices_.positions};
-        body(slice, (slice.position * slices_.parts + slice.part) * slice_.channels, static_cast<size_t>(lane));
+      for (int64_t index = lane; index < slicing_.count(); index += static_cast<int64_t>(lanes())) {
+        const CellSlice slice{index % slices.positions, index / slices.positions};
+        body(slice, (slice.position * slices.parts + slice.part) * slice_.channels(), static_cast<size_t>(lane));
       }
     };
     if (lanes() == 1) return run_lane(0);
@@ -186,29 +126,12 @@ class MixedConvolution : public Kernel {
     if (failure) std::rethrow_exception(failure);
   }
 
-  int64_t slice_channels() const { return slice_.channels; }
-
-  // A slice's channels of the activation that is cut, on its own: [samples, positions, channels].
-  size_t slice_bytes() const { return sliced() ? static_cast<size_t>(chunk_ * rows_of_sample() * slice_row_bytes() + 63) / 64 * 64 : 0; }
-  // From `whole`, which has the shape of that activation.
-  void gather_slice(const Memory& memory, const Tensor& whole, int64_t first, int64_t samples, int64_t channel, std::byte* slice) const {
-    for_each_slice_row(samples, [&](int64_t row) {
-      std::memcpy(slice + row * slice_row_bytes(), whole_row(memory, whole, first, row, channel), static_cast<size_t>(slice_row_bytes()));
-    });
-  }
-  void spread_slice(const Memory& memory, int64_t first, int64_t samples, int64_t channel, const std::byte* slice) const {
-    if (!sliced()) return;
-    for_each_slice_row(samples, [&](int64_t row) {
-      std::byte* to = whole_row(memory, *slice_.activation, first, row, channel);
-      std::memcpy(to, slice + row * slice_row_bytes(), static_cast<size_t>(slice_row_bytes()));
-    });
-  }
   // The activations that the convolution sees.
   const std::byte* x_or_slice(const Memory& memory, int64_t sample, const std::byte* slice) const {
-    return slice_.activation == &x_ ? slice : x_at(memory, sample);
+    return slice_.of(x_) ? slice : x_at(memory, sample);
   }
   const std::byte* y_or_slice(const Memory& memory, int64_t sample, const std::byte* slice) const {
-    return slice_.activation == &y_ ? slice : y_at(memory, sample);
+    return slice_.of(y_) ? slice : y_at(memory, sample);
   }
 
   const std::byte* x_at(const Memory& memory, int64_t sample) const { return sample_at(memory, x_, sample); }
@@ -229,29 +152,8 @@ class MixedConvolution : public Kernel {
   std::optional<CellMixing> mixing_;
   int64_t weight_stride_ = 0;
   int64_t chunk_ = 0;
-  CellSlices slices_;
-
- private:
-  struct Slice {
-    const Tensor* activation = nullptr;  // the one that is cut
-    int64_t channels = 0;
-    int threads = 1;
-  };
-
-  int64_t rows_of_sample() const { return slice_.activation->elements() / slice_.activation->shape.back() / geometry_.batch; }
-  int64_t slice_row_bytes() const { return slice_.channels * element_bytes(x_.type); }
-  std::byte* whole_row(const Memory& memory, const Tensor& whole, int64_t first, int64_t row, int64_t channel) const {
-    const int64_t element = (first * rows_of_sample() + row) * whole.shape.back() + channel;
-    return memory.data<std::byte>(whole) + element * element_bytes(x_.type);
-  }
-  template <class Visit>
-  void for_each_slice_row(int64_t samples, const Visit& visit) const {
-    parallel_for(slice_.threads, samples * rows_of_sample(), rows_per_thread(slice_.channels), [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) visit(row);
-    });
-  }
-
-  Slice slice_;
+  WeightSlicing slicing_;
+  ActivationSlice slice_;  // of the activation that is cut
 };
 
 // mixed_conv2d, normalized_mixed_conv2d and mixed_conv2d_backward_input: mix, then convolve.
@@ -276,11 +178,11 @@ class MixThenConvolve final : public MixedConvolution {
     for_each_slice([&](const CellSlice& part, int64_t channel, size_t lane) {
       std::byte* weights = first_lane + lane * lane_bytes();
       std::byte* slice = weights + weight_bytes();
-      std::byte* residual = slice + slice_bytes();
+      std::byte* residual = slice + slice_.bytes(chunk_);
       std::byte* scratch = residual + residual_bytes();
       SampleConvolution::Finish finish{.epilogue = epilogue};
       if (sliced() && epilogue_) {
-        finish.epilogue.channels = slice_channels();
+        finish.epilogue.channels = slice_.channels();
         finish.epilogue.factor += channel;
         finish.epilogue.shift += channel;
       }
@@ -289,7 +191,7 @@ class MixThenConvolve final : public MixedConvolution {
         if (epilogue_ && epilogue_->residual()) {
           finish.residual = sample_at(memory, *epilogue_->residual(), first);
           if (sliced()) {
-            gather_slice(memory, *epilogue_->residual(), first, samples, channel, residual);
+            slice_.gather(memory, *epilogue_->residual(), first, samples, channel, residual);
             finish.residual = residual;
           }
         }
@@ -305,7 +207,7 @@ class MixThenConvolve final : public MixedConvolution {
                                .bias = bias_ ? memory.data<float>(*bias_) + channel : nullptr,
                                .finish = epilogue_ ? &finish : nullptr},
                               scratch);
-        spread_slice(memory, first, samples, channel, slice);
+        if (sliced()) slice_.spread(memory, first, samples, channel, slice);
       });
     });
   }
@@ -330,11 +232,11 @@ class MixThenConvolve final : public MixedConvolution {
   }
 
  private:
-  size_t residual_bytes() const { return epilogue_ && epilogue_->residual() ? slice_bytes() : 0; }
+  size_t residual_bytes() const { return epilogue_ && epilogue_->residual() ? slice_.bytes(chunk_) : 0; }
   // Weights, the slices of y (or x) and of the residual, and scratch.
   size_t lane_bytes() const {
     const size_t scratch = std::max(mixing_->mix_scratch_bytes(), convolution().scratch_bytes());
-    return weight_bytes() + slice_bytes() + residual_bytes() + (scratch + 63) / 64 * 64;
+    return weight_bytes() + slice_.bytes(chunk_) + residual_bytes() + (scratch + 63) / 64 * 64;
   }
 
   static std::optional<SampleConvolution::Finishing> finishing(const NormalizedEpilogue* epilogue) {
@@ -376,7 +278,7 @@ class MixedBackwardMixing final : public MixedConvolution {
         context.fail("expected dcells in the accumulator's memory");
       }
     }
-    context.reserve_scratch(weight_bytes() + mixing_->dcell_panel_bytes() + slice_bytes() +
+    context.reserve_scratch(weight_bytes() + mixing_->dcell_panel_bytes() + slice_.bytes(chunk_) +
                             std::max(mixing_->backward_scratch_bytes(), convolution().scratch_bytes()));
   }
 
@@ -385,11 +287,11 @@ class MixedBackwardMixing final : public MixedConvolution {
     auto* dweights = reinterpret_cast<float*>(memory.scratch());
     auto* dcell_panels = reinterpret_cast<float*>(memory.scratch() + weight_bytes());
     std::byte* slice = memory.scratch() + weight_bytes() + mixing_->dcell_panel_bytes();
-    std::byte* scratch = slice + slice_bytes();
+    std::byte* scratch = slice + slice_.bytes(chunk_);
     const int64_t attention_stride = grid_.mixtures() * grid_.cells;
     for_each_slice([&](const CellSlice& part, int64_t channel, size_t) {
       for_each_chunk([&](int64_t first, int64_t samples) {
-        if (sliced()) gather_slice(memory, y_, first, samples, channel, slice);
+        if (sliced()) slice_.gather(memory, y_, first, samples, channel, slice);
         convolution().run({.count = samples,
                            .x = x_or_slice(memory, first, slice),
                            .weights = dweights,
