@@ -45,20 +45,27 @@ class MixedConvolution : public Kernel {
     expect_type(context, "cells", context.input(tensors.cells));
     const bool backward = pass == ConvolutionPass::backward_weight;
     const WeightSlicing slicing = weight_slicing(geometry, grid_, pass, backward ? DataType::float32 : x_.type, context.threads);
-    slicing_ = slicing;
+    slices_ = slicing.slices;
     const int lanes = slicing.parallel ? context.threads : 1;
     const StepContext alone(context.plan, context.step, 1, context.resources);
     const StepContext& of_lane = slicing.parallel ? alone : context;
-    const CellGrid slice = sliced() ? slice_grid(grid_, slicing_.slices) : grid_;
-    const ConvolutionGeometry convolved = slice_geometry(geometry, slice);
+    const CellGrid slice = slice_grid(grid_, slices_);
+    const CellGrid band = sliced() ? band_grid(grid_, slices_) : grid_;
+    bands_ = slice.out_channels / band.out_channels * (slice.in_channels / band.in_channels);
+    const ConvolutionGeometry convolved = band_geometry(geometry, band);
     const auto convolution = [&] {
       return backward && has_large_depthwise_kernel(convolved) ? depthwise_weight_gradient(convolved, of_lane.threads, x_.type)
                                                                : samplewise_convolution(convolved, pass, of_lane.threads, options);
     };
     convolutions_.push_back(convolution());
+    const auto band_bytes = [&] { return static_cast<int64_t>((convolutions_.front()->weight_bytes() + 63) / 64 * 64); };
+    const auto place = [&](const WeightOffsets& of_band) {
+      const int64_t distance = band_bytes() / element_bytes(convolutions_.front()->weight_type());
+      return place_cells(slice, slice_offsets(of_band, slices_.axis, bands_, distance));
+    };
     const auto placed = [&] {
       const auto& offsets = convolutions_.front()->offsets();
-      return offsets ? place_cells(slice, *offsets) : std::nullopt;
+      return offsets ? place(*offsets) : std::nullopt;
     };
     auto placement = placed();
     if (!placement && pass == ConvolutionPass::forward && convolutions_.front()->weight_type() == DataType::float32) {
@@ -74,17 +81,18 @@ class MixedConvolution : public Kernel {
     if (!placement) {
       options.weights = Options::Weights::plain;
       convolutions_.front() = convolution();
-      placement = place_cells(slice, plain_weight_offsets(slice.out_channels, slice.kernel_height, slice.kernel_width, slice.in_channels));
+      placement = place(plain_weight_offsets(band.out_channels, band.kernel_height, band.kernel_width, band.in_channels));
     }
     while (convolutions_.size() < static_cast<size_t>(lanes)) convolutions_.push_back(convolution());
-    const auto weight_bytes = static_cast<int64_t>((convolutions_.front()->weight_bytes() + 63) / 64 * 64);
+    const int64_t weight_bytes = bands_ * band_bytes();
     const DataType weight_type = convolutions_.front()->weight_type();
     weight_stride_ = weight_bytes / element_bytes(weight_type);
-    chunk_ = samples_of_chunk(geometry.batch, weight_bytes, of_lane.threads, slicing.parallel ? core_cache_bytes() / 2 : kChunkBytes);
-    mixing_.emplace(of_lane, slice, *placement, chunk_, backward ? x_.type : weight_type, slicing_.slices);
+    const int64_t room = slicing.parallel ? slice_bytes(slice, weight_bytes, context.threads) : kChunkBytes;
+    chunk_ = samples_of_chunk(geometry.batch, weight_bytes, of_lane.threads, room);
+    mixing_.emplace(of_lane, slice, *placement, chunk_, backward ? x_.type : weight_type, slices_);
     if (sliced()) {
-      const bool out = slicing_.slices.axis == CellSlices::Axis::out;
-      slice_ = {out ? y_ : x_, out ? slice.out_channels : slice.in_channels, of_lane.threads};
+      const bool out = slices_.axis == CellSlices::Axis::out;
+      band_ = {out ? y_ : x_, out ? band.out_channels : band.in_channels, of_lane.threads};
     }
     mixing_->keep_cells(context, tensors.cells, backward ? CellMixing::Use::backward : CellMixing::Use::mix);
   }
@@ -100,17 +108,13 @@ class MixedConvolution : public Kernel {
     for (int64_t first = 0; first < geometry_.batch; first += chunk_) body(first, std::min(chunk_, geometry_.batch - first));
   }
 
-  bool sliced() const { return slicing_.count() > 1; }
+  bool sliced() const { return slices_.parts > 1; }
 
-  // Calls body(slice, its first channel, lane) for each slice; those of different lanes at the same time.
+  // Calls body(slice, lane) for each slice; those of different lanes at the same time.
   template <class Body>
   void for_each_slice(const Body& body) const {
-    const CellSlices& slices = slicing_.slices;
     const auto run_lane = [&](int64_t lane) {
-      for (int64_t index = lane; index < slicing_.count(); index += static_cast<int64_t>(lanes())) {
-        const CellSlice slice{index % slices.positions, index / slices.positions};
-        body(slice, (slice.position * slices.parts + slice.part) * slice_.channels(), static_cast<size_t>(lane));
-      }
+      for (int64_t slice = lane; slice < slices_.parts; slice += static_cast<int64_t>(lanes())) body(slice, static_cast<size_t>(lane));
     };
     if (lanes() == 1) return run_lane(0);
     std::exception_ptr failure;  // none may leave the parallel region
@@ -126,12 +130,20 @@ class MixedConvolution : public Kernel {
     if (failure) std::rethrow_exception(failure);
   }
 
-  // The activations that the convolution sees.
-  const std::byte* x_or_slice(const Memory& memory, int64_t sample, const std::byte* slice) const {
-    return slice_.of(x_) ? slice : x_at(memory, sample);
+  // Calls body(the offset of its weights in a slice's, its first channel) for each band of a slice.
+  template <class Body>
+  void for_each_band(int64_t slice, const Body& body) const {
+    for (int64_t band = 0; band < bands_; ++band) {
+      body(weight_stride_ / bands_ * band, (band * slices_.parts + slice) * band_.channels());
+    }
   }
-  const std::byte* y_or_slice(const Memory& memory, int64_t sample, const std::byte* slice) const {
-    return slice_.of(y_) ? slice : y_at(memory, sample);
+
+  // The activations that the convolution sees.
+  const std::byte* x_or_band(const Memory& memory, int64_t sample, const std::byte* band) const {
+    return band_.of(x_) ? band : x_at(memory, sample);
+  }
+  const std::byte* y_or_band(const Memory& memory, int64_t sample, const std::byte* band) const {
+    return band_.of(y_) ? band : y_at(memory, sample);
   }
 
   const std::byte* x_at(const Memory& memory, int64_t sample) const { return sample_at(memory, x_, sample); }
@@ -150,10 +162,11 @@ class MixedConvolution : public Kernel {
   const Tensor& attention_;
   std::vector<std::unique_ptr<SampleConvolution>> convolutions_;  // one for each lane: slices that are made at the same time
   std::optional<CellMixing> mixing_;
-  int64_t weight_stride_ = 0;
+  int64_t weight_stride_ = 0;  // from a sample's weight, or all bands of its slice, to the next
   int64_t chunk_ = 0;
-  WeightSlicing slicing_;
-  ActivationSlice slice_;  // of the activation that is cut
+  CellSlices slices_;
+  int64_t bands_ = 1;    // of a slice
+  ActivationBand band_;  // of the activation that is cut
 };
 
 // mixed_conv2d, normalized_mixed_conv2d and mixed_conv2d_backward_input: mix, then convolve.
@@ -175,39 +188,26 @@ class MixThenConvolve final : public MixedConvolution {
       epilogue = epilogue_->prepare(memory, first_lane);
       first_lane += epilogue_->scratch_bytes();
     }
-    for_each_slice([&](const CellSlice& part, int64_t channel, size_t lane) {
+    for_each_slice([&](int64_t slice, size_t lane) {
       std::byte* weights = first_lane + lane * lane_bytes();
-      std::byte* slice = weights + weight_bytes();
-      std::byte* residual = slice + slice_.bytes(chunk_);
+      std::byte* band = weights + weight_bytes();
+      std::byte* residual = band + band_.bytes(chunk_);
       std::byte* scratch = residual + residual_bytes();
-      SampleConvolution::Finish finish{.epilogue = epilogue};
-      if (sliced() && epilogue_) {
-        finish.epilogue.channels = slice_.channels();
-        finish.epilogue.factor += channel;
-        finish.epilogue.shift += channel;
-      }
       for_each_chunk([&](int64_t first, int64_t samples) {
-        mixing_->mix(attention_at(memory, first), samples, cells, weights, weight_stride_, scratch, part);
-        if (epilogue_ && epilogue_->residual()) {
-          finish.residual = sample_at(memory, *epilogue_->residual(), first);
-          if (sliced()) {
-            slice_.gather(memory, *epilogue_->residual(), first, samples, channel, residual);
-            finish.residual = residual;
-          }
-        }
-        if (epilogue_ && epilogue_->means()) {
-          finish.means = memory.data<float>(*epilogue_->means()) + first * geometry_.out_channels + channel;
-          finish.means_stride = geometry_.out_channels;
-        }
-        convolution(lane).run({.count = samples,
-                               .x = x_or_slice(memory, first, slice),
-                               .weights = weights,
-                               .weight_stride = weight_stride_,
-                               .y = y_or_slice(memory, first, slice),
-                               .bias = bias_ ? memory.data<float>(*bias_) + channel : nullptr,
-                               .finish = epilogue_ ? &finish : nullptr},
-                              scratch);
-        if (sliced()) slice_.spread(memory, first, samples, channel, slice);
+        mixing_->mix(attention_at(memory, first), samples, cells, weights, weight_stride_, scratch, slice);
+        for_each_band(slice, [&](int64_t offset, int64_t channel) {
+          SampleConvolution::Finish finish{.epilogue = epilogue};
+          if (epilogue_) prepare_finish(memory, first, samples, channel, residual, finish);
+          convolution(lane).run({.count = samples,
+                                 .x = x_or_band(memory, first, band),
+                                 .weights = weights + offset * element_bytes(convolution().weight_type()),
+                                 .weight_stride = weight_stride_,
+                                 .y = y_or_band(memory, first, band),
+                                 .bias = bias_ ? memory.data<float>(*bias_) + channel : nullptr,
+                                 .finish = epilogue_ ? &finish : nullptr},
+                                scratch);
+          if (sliced()) band_.spread(memory, first, samples, channel, band);
+        });
       });
     });
   }
@@ -232,11 +232,32 @@ class MixThenConvolve final : public MixedConvolution {
   }
 
  private:
-  size_t residual_bytes() const { return epilogue_ && epilogue_->residual() ? slice_.bytes(chunk_) : 0; }
-  // Weights, the slices of y (or x) and of the residual, and scratch.
+  // Of the channels from `channel` on, for a chunk.
+  void prepare_finish(const Memory& memory, int64_t first, int64_t samples, int64_t channel, std::byte* residual,
+                      SampleConvolution::Finish& finish) const {
+    if (sliced()) {
+      finish.epilogue.channels = band_.channels();
+      finish.epilogue.factor += channel;
+      finish.epilogue.shift += channel;
+    }
+    if (epilogue_->residual()) {
+      finish.residual = sample_at(memory, *epilogue_->residual(), first);
+      if (sliced()) {
+        band_.gather(memory, *epilogue_->residual(), first, samples, channel, residual);
+        finish.residual = residual;
+      }
+    }
+    if (epilogue_->means()) {
+      finish.means = memory.data<float>(*epilogue_->means()) + first * geometry_.out_channels + channel;
+      finish.means_stride = geometry_.out_channels;
+    }
+  }
+
+  size_t residual_bytes() const { return epilogue_ && epilogue_->residual() ? band_.bytes(chunk_) : 0; }
+  // Weights, the bands of y (or x) and of the residual, and scratch.
   size_t lane_bytes() const {
     const size_t scratch = std::max(mixing_->mix_scratch_bytes(), convolution().scratch_bytes());
-    return weight_bytes() + slice_.bytes(chunk_) + residual_bytes() + (scratch + 63) / 64 * 64;
+    return weight_bytes() + band_.bytes(chunk_) + residual_bytes() + (scratch + 63) / 64 * 64;
   }
 
   static std::optional<SampleConvolution::Finishing> finishing(const NormalizedEpilogue* epilogue) {
@@ -278,7 +299,7 @@ class MixedBackwardMixing final : public MixedConvolution {
         context.fail("expected dcells in the accumulator's memory");
       }
     }
-    context.reserve_scratch(weight_bytes() + mixing_->dcell_panel_bytes() + slice_.bytes(chunk_) +
+    context.reserve_scratch(weight_bytes() + mixing_->dcell_panel_bytes() + band_.bytes(chunk_) +
                             std::max(mixing_->backward_scratch_bytes(), convolution().scratch_bytes()));
   }
 
@@ -286,24 +307,26 @@ class MixedBackwardMixing final : public MixedConvolution {
     const std::byte* cells = mixing_->cell_panels(memory);
     auto* dweights = reinterpret_cast<float*>(memory.scratch());
     auto* dcell_panels = reinterpret_cast<float*>(memory.scratch() + weight_bytes());
-    std::byte* slice = memory.scratch() + weight_bytes() + mixing_->dcell_panel_bytes();
-    std::byte* scratch = slice + slice_.bytes(chunk_);
+    std::byte* band = memory.scratch() + weight_bytes() + mixing_->dcell_panel_bytes();
+    std::byte* scratch = band + band_.bytes(chunk_);
     const int64_t attention_stride = grid_.mixtures() * grid_.cells;
-    for_each_slice([&](const CellSlice& part, int64_t channel, size_t) {
+    for_each_slice([&](int64_t slice, size_t) {
       for_each_chunk([&](int64_t first, int64_t samples) {
-        if (sliced()) slice_.gather(memory, y_, first, samples, channel, slice);
-        convolution().run({.count = samples,
-                           .x = x_or_slice(memory, first, slice),
-                           .weights = dweights,
-                           .weight_stride = weight_stride_,
-                           .y = y_or_slice(memory, first, slice)},
-                          scratch);
+        for_each_band(slice, [&](int64_t offset, int64_t channel) {
+          if (sliced()) band_.gather(memory, y_, first, samples, channel, band);
+          convolution().run({.count = samples,
+                             .x = x_or_band(memory, first, band),
+                             .weights = dweights + offset,
+                             .weight_stride = weight_stride_,
+                             .y = y_or_band(memory, first, band)},
+                            scratch);
+        });
         mixing_->backward(attention_at(memory, first), samples, cells, dweights, weight_stride_,
                           {.dattention = memory.data<float>(dattention_) + first * attention_stride,
                            .dcell_panels = dcell_panels,
-                           .accumulate_cells = first > 0 || part.position > 0,
-                           .accumulate_attention = part.part > 0},
-                          scratch, part);
+                           .accumulate_cells = first > 0,
+                           .accumulate_attention = slice > 0},
+                          scratch, slice);
       });
     });
     mixing_->unpack(dcell_panels, accumulator_ != nullptr, memory.data<float>(dcells_));
