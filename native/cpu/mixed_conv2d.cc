@@ -11,6 +11,7 @@
 #include "cpu/convolution.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/depthwise_weight_gradient.h"
+#include "cpu/direct_weight_gradient.h"
 #include "cpu/folded_normalization.h"
 #include "cpu/kernel.h"
 #include "cpu/mixed_input_conv2d.h"
@@ -54,8 +55,9 @@ class MixedConvolution : public Kernel {
     bands_ = slice.out_channels / band.out_channels * (slice.in_channels / band.in_channels);
     const ConvolutionGeometry convolved = band_geometry(geometry, band);
     const auto convolution = [&] {
-      return backward && has_large_depthwise_kernel(convolved) ? depthwise_weight_gradient(convolved, of_lane.threads, x_.type)
-                                                               : samplewise_convolution(convolved, pass, of_lane.threads, options);
+      if (backward && has_large_depthwise_kernel(convolved)) return depthwise_weight_gradient(convolved, of_lane.threads, x_.type);
+      if (backward && has_direct_weight_gradient(convolved)) return direct_weight_gradient(convolved, of_lane.threads, x_.type);
+      return samplewise_convolution(convolved, pass, of_lane.threads, options);
     };
     convolutions_.push_back(convolution());
     const auto band_bytes = [&] { return static_cast<int64_t>((convolutions_.front()->weight_bytes() + 63) / 64 * 64); };
