@@ -14,8 +14,8 @@ namespace kw::cpu {
 namespace {
 
 constexpr int64_t kPanel = 16;
-// Positions of dy whose panel of channels stays in the first-level cache beside as many of x.
-constexpr int64_t kBlockPositions = 192;
+// About as many positions of dy have a panel of channels that stays in the first-level cache beside that of x.
+constexpr int64_t kBlockPositions = 256;
 
 // Of the only instruction set that it serves.
 const WeightGradientKernels& kernels() {
@@ -48,7 +48,7 @@ class DirectWeightGradient final : public SampleConvolution {
   DirectWeightGradient(const ConvolutionGeometry& geometry, int threads, DataType activations)
       : geometry_(geometry), threads_(threads), type_(activations) {
     weight_bytes_ = static_cast<size_t>(geometry.weight_elements()) * sizeof(float);
-    offsets_ = weight_offsets(DirectConvolution::weight_desc(geometry, ConvolutionPass::forward), geometry);
+    offsets_ = plain_weight_offsets(geometry.out_channels, geometry.kernel[0], geometry.kernel[1], geometry.in_channels);
     worker_bytes_ = panel_bytes(geometry.sample_elements() + geometry.out_sample_elements());
     scratch_bytes_ = worker_bytes_ * static_cast<size_t>(threads);
     for (size_t axis = 0; axis < 2; ++axis) {
@@ -101,7 +101,8 @@ class DirectWeightGradient final : public SampleConvolution {
   void run_panels(const Samples& samples, int64_t sample, const float* packed, int64_t first_panel, int64_t last_panel) const {
     const auto& g = geometry_;
     auto* dweight = const_cast<float*>(static_cast<const float*>(samples.weights)) + sample * samples.weight_stride;
-    const int64_t rows = std::max<int64_t>(1, kBlockPositions / g.out_size[1]);
+    const int64_t blocks = (g.out_size[0] * g.out_size[1] + kBlockPositions - 1) / kBlockPositions;
+    const int64_t rows = (g.out_size[0] + blocks - 1) / blocks;
     for (int64_t first_row = 0; first_row < g.out_size[0]; first_row += rows) {
       const int64_t end_row = std::min(first_row + rows, g.out_size[0]);
       for (int64_t out = first_panel; out < last_panel; ++out) {
@@ -114,6 +115,7 @@ class DirectWeightGradient final : public SampleConvolution {
   void run_kernel(const float* packed, int64_t first_row, int64_t end_row, int64_t out, int64_t in, float* dweight) const {
     const auto& g = geometry_;
     const int64_t positions = g.size[0] * g.size[1], out_positions = g.out_size[0] * g.out_size[1];
+    const int64_t taps = g.kernel[0] * g.kernel[1];
     const float* x = packed + in * positions * kPanel;
     const float* dy = packed + g.sample_elements() + out * out_positions * kPanel;
     for (int64_t p = 0; p < g.kernel[0]; ++p) {
@@ -131,7 +133,8 @@ class DirectWeightGradient final : public SampleConvolution {
                        .x_column = g.stride[1] * kPanel,
                        .dy_row = g.out_size[1] * kPanel,
                        .accumulate = first_row > 0,
-                       .dweight = dweight + (((out * g.kernel[0] + p) * g.kernel[1] + q) * g.in_channels + in * kPanel) * kPanel});
+                       .dweight = dweight + (out * kPanel * taps + p * g.kernel[1] + q) * g.in_channels + in * kPanel,
+                       .dweight_row = taps * g.in_channels});
       }
     }
   }

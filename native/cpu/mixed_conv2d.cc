@@ -1,7 +1,7 @@
 // The convolution of KernelWarehouse: each sample's weight is mixed from cells and used at once. The samples go in chunks, so that no more
 // weights exist than a chunk has; a chunk is first mixed, all samples together, because every cell is then read once for all of them, and
 // then convolved, one sample for each thread. Weights that would leave the cores' caches between the two are cut into slices of channels:
-// a thread mixes and convolves a slice for all samples. The mixing writes the layout that oneDNN wants wherever that keeps cells in shape.
+// a thread mixes and convolves a slice of its own. The mixing writes the layout that oneDNN wants wherever that keeps cells in shape.
 #include <algorithm>
 #include <exception>
 #include <memory>

@@ -60,6 +60,12 @@ CellMixing::CellMixing(const StepContext& context, const CellGrid& grid, const C
       element = static_cast<int32_t>(element / grid.cell_in * grid.cell_in * slices_.parts + element % grid.cell_in);
     }
   }
+  for (int64_t begin = 0; begin < elements; begin += kernels_.panel) {
+    const auto columns =
+        std::span(order_).subspan(static_cast<size_t>(begin), static_cast<size_t>(std::min<int64_t>(kernels_.panel, elements - begin)));
+    in_order_.push_back(std::adjacent_find(columns.begin(), columns.end(), [](int32_t a, int32_t b) { return b != a + 1; }) ==
+                        columns.end());
+  }
 }
 
 void CellMixing::cut_into_pieces(const std::vector<int64_t>& offsets) {

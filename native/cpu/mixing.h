@@ -120,6 +120,7 @@ class CellMixing {
   int64_t most_panels_ = 1;  // of a piece
   std::vector<int64_t> mixture_offsets_;
   std::vector<int32_t> order_;  // the cell element of each column, in the first part of a cell
+  std::vector<bool> in_order_;  // of each panel: whether its columns are adjacent elements of the cell
   std::vector<Piece> pieces_;
   std::vector<Run> runs_;
   Format format_ = Format::floats;  // of kept_

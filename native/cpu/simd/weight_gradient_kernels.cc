@@ -17,34 +17,34 @@ constexpr int kRows = 3;
 constexpr int kChannels = 16;
 constexpr int kVectors = kChannels / kLanes;
 
-// Input channels First.. of the tile.
+// Output channels First.. of the tile.
 template <int First, int Rows>
 void run_rows(const WeightGradientTile& tile) {
-  float* dweight = tile.dweight + First * kChannels;
+  float* dweight = tile.dweight + First * tile.dweight_row;
   Vector sums[Rows][kVectors];
 #pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) sums[r][v] = tile.accumulate ? load(dweight + r * kChannels + v * kLanes) : Vector{};
+    for (int v = 0; v < kVectors; ++v) sums[r][v] = tile.accumulate ? load(dweight + r * tile.dweight_row + v * kLanes) : Vector{};
   }
   for (int64_t row = 0; row < tile.rows; ++row) {
-    const float* x = tile.x + row * tile.x_row + First;
-    const float* dy = tile.dy + row * tile.dy_row;
+    const float* x = tile.x + row * tile.x_row;
+    const float* dy = tile.dy + row * tile.dy_row + First;
     for (int64_t column = 0; column < tile.columns; ++column, x += tile.x_column, dy += kChannels) {
       Vector values[kVectors];
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) values[v] = load(dy + v * kLanes);
+      for (int v = 0; v < kVectors; ++v) values[v] = load(x + v * kLanes);
 #pragma GCC unroll 16
       for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) sums[r][v] += x[r] * values[v];
+        for (int v = 0; v < kVectors; ++v) sums[r][v] += dy[r] * values[v];
       }
     }
   }
 #pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) store(dweight + r * kChannels + v * kLanes, sums[r][v]);
+    for (int v = 0; v < kVectors; ++v) store(dweight + r * tile.dweight_row + v * kLanes, sums[r][v]);
   }
 }
 

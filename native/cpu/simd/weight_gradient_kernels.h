@@ -5,14 +5,15 @@
 
 namespace kw::cpu {
 
-// One tile, of 16 input and 16 output channels at one position of a kernel: dweight[i][o], [16,16], is, or grows by with `accumulate`, the
-// sum over `rows` and `columns` of x[row * x_row + column * x_column + i] * dy[row * dy_row + column * 16 + o].
+// One tile, of 16 output and 16 input channels at one position of a kernel: dweight[o * dweight_row + i] is, or grows by with `accumulate`,
+// the sum over `rows` and `columns` of dy[row * dy_row + column * 16 + o] * x[row * x_row + column * x_column + i].
 struct WeightGradientTile {
   int64_t rows, columns;
   const float *x, *dy;
   int64_t x_row, x_column, dy_row;
   bool accumulate;
   float* dweight;
+  int64_t dweight_row;
 };
 
 struct WeightGradientKernels {
