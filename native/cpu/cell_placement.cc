@@ -4,19 +4,22 @@
 
 namespace kw::cpu {
 
-CellSlices cell_slices(const CellGrid& grid, CellSlices::Axis axis, int64_t parts) {
-  if (axis == CellSlices::Axis::out) return {axis, grid.out_channels / grid.cell_out, parts};
-  return {axis, grid.in_channels / grid.cell_in, parts};
-}
-
 CellGrid slice_grid(const CellGrid& grid, const CellSlices& slices) {
   CellGrid slice = grid;
-  if (slices.axis == CellSlices::Axis::out) {
-    slice.cell_out = slice.out_channels = grid.cell_out / slices.parts;
-  } else {
-    slice.cell_in = slice.in_channels = grid.cell_in / slices.parts;
-  }
+  const bool out = slices.axis == CellSlices::Axis::out;
+  (out ? slice.cell_out : slice.cell_in) /= slices.parts;
+  (out ? slice.out_channels : slice.in_channels) /= slices.parts;
   return slice;
+}
+
+CellGrid band_grid(const CellGrid& grid, const CellSlices& slices) {
+  CellGrid band = slice_grid(grid, slices);
+  if (slices.axis == CellSlices::Axis::out) {
+    band.out_channels = band.cell_out;
+  } else {
+    band.in_channels = band.cell_in;
+  }
+  return band;
 }
 
 std::optional<CellPlacement> place_cells(const CellGrid& g, const WeightOffsets& offsets) {

@@ -60,7 +60,6 @@ class CudaBackend final : public Backend {
     add_convolution(registry_, device_);
     add_mix_cells(registry_, device_);
     add_mixed_convolution(registry_, device_);
-    add_samplewise_convolution(registry_, device_);
     add_multiply(registry_, device_);
     add_optimizers(registry_, device_);
     add_pooling(registry_, device_);
