@@ -1,0 +1,39 @@
+// What is wrong with a kernel, as found while it ran.
+#pragma once
+
+#include <string>
+
+namespace kw::emulator {
+
+/** The kinds that CUDA's status codes distinguish. */
+enum class FaultKind { illegal_address, misaligned_address, launch_failure };
+
+struct Fault {
+  FaultKind kind;
+  /** Names kernel, block and thread. */
+  std::string description;
+};
+
+/** A line of a kernel's source: where a thread called into the emulator. */
+struct Location {
+  const char* file = "";
+  int line = 0;
+};
+
+/** Default argument that is the caller's line. */
+#define KW_EMULATOR_CALLER \
+  ::kw::emulator::Location { __builtin_FILE(), __builtin_LINE() }
+
+std::string describe(Location location);
+
+/** "kw::cuda::mix<64>(...)", from the symbols of the program or library that it is in; "kernel" without symbols. */
+std::string function_name(const void* function);
+
+/** The same as the linker knows it; empty without symbols. */
+std::string symbol_name(const void* function);
+
+/** Makes this thread of the operating system report a fault of a kernel (an access to memory that it may not touch, an integer division by
+ * zero) as a Fault of the block that runs, and pass on all other faults. */
+void catch_signals();
+
+}  // namespace kw::emulator

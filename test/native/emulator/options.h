@@ -1,0 +1,32 @@
+// How the emulator runs: read once from the environment (README.md lists the variables), changed by tests.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace kw::emulator {
+
+/** Which thread of a block, and which block, runs first. */
+enum class Schedule { forward, reverse, random };
+
+/** When asynchronous work is done: as late as the program allows, or at once. */
+enum class Moment { late, early };
+
+struct Options {
+  Schedule schedule = Schedule::forward;
+  std::uint32_t seed = 1;
+  Moment copies = Moment::late;   // copy_async: at the wait, or where it is started
+  Moment streams = Moment::late;  // work of a stream: when somebody waits for it, or where it is queued
+  int target = 90;                // compute capability times ten: 80 or 90
+  int devices = 1;                // 0: as on a machine without one
+  std::size_t memory = std::size_t{4} << 30;
+  int threads = 0;  // of the operating system, for the blocks of a grid; 0: as many as there are processors
+};
+
+/** The options in force. Change them only while nothing runs on the device. */
+Options& options();
+
+/** Largest shared memory of a block in bytes, on the target of the options. */
+std::size_t shared_limit();
+
+}  // namespace kw::emulator
