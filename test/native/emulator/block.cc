@@ -15,7 +15,7 @@ constexpr int kWholeBlock = 0;  // the barrier of synchronize
 
 std::uint32_t bit(int lane) { return std::uint32_t{1} << lane; }
 
-bool is_same(Location a, Location b) { return a.line == b.line && std::strcmp(a.file, b.file) == 0; }
+bool is_same(Location a, Location b) { return a.line() == b.line() && std::strcmp(a.file_name(), b.file_name()) == 0; }
 
 std::string describe(uint3 index) {
   return "(" + std::to_string(index.x) + "," + std::to_string(index.y) + "," + std::to_string(index.z) + ")";
@@ -221,21 +221,25 @@ void Block::synchronize_some(int id, int expected, Location location) {
 
 void Block::execute(Warp& warp) {
   const std::uint32_t lanes = warp.arrived;
+  if (warp.needs_all_lanes && lanes != ~std::uint32_t{0}) {
+    fail(FaultKind::launch_failure, describe(warp.activity, warp.location) + " needs all 32 lanes of the warp");
+  }
   warp.arrived = 0;
   warp.execute(warp.operands, lanes);
   warp.ready |= lanes;
 }
 
-void Block::meet(const char* activity, Location location, void* operand, Warp::Execute execute) {
+void Block::meet(const char* activity, Location location, void* operand, Warp::Execute execute, bool needs_all_lanes) {
   Thread& thread = *current_;
   Warp& warp = warp_of(thread);
   thread.activity = activity;
   thread.location = location;
   if (warp.arrived == 0) {
     warp.execute = execute;
+    warp.needs_all_lanes = needs_all_lanes;
     warp.activity = activity;
     warp.location = location;
-  } else if (warp.location.line != location.line || warp.execute != execute || !is_same(warp.location, location)) {
+  } else if (warp.execute != execute || !is_same(warp.location, location)) {
     fail(FaultKind::launch_failure, "lanes of a warp meet in different operations: this one is in " + describe(activity, location) +
                                         ", others are in " + describe(warp.activity, warp.location));
   }

@@ -50,6 +50,7 @@ struct Warp {
   std::uint32_t ready = 0;
   std::uint32_t arrived = 0;
   Execute execute = nullptr;
+  bool needs_all_lanes = false;
   const char* activity = nullptr;
   Location location;
   void* operands[kWarpSize];
@@ -73,7 +74,6 @@ class Block {
   const uint3& index() const { return index_; }
   const Launch& launch() const { return *launch_; }
   SharedMemory& shared() { return shared_; }
-  std::uint32_t living_lanes(int warp) const { return warps_[static_cast<std::size_t>(warp)].living; }
 
   /** All threads that have not returned meet here. */
   void synchronize(Location location);
@@ -83,7 +83,7 @@ class Block {
 
   /** The lanes of the running thread's warp meet: the last one to come calls `execute` with every lane's `operand` and the mask of lanes.
    */
-  void meet(const char* activity, Location location, void* operand, Warp::Execute execute);
+  void meet(const char* activity, Location location, void* operand, Warp::Execute execute, bool needs_all_lanes = false);
 
   /** Ends the block with a fault that `problem` describes. */
   [[noreturn]] void fail(FaultKind kind, const std::string& problem);

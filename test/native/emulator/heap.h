@@ -1,4 +1,4 @@
-// Allocations of the device's memory and of page-locked memory: each lies between guard pages, undefined at the start, and freed memory
+// Allocations of the device's memory and of page-locked memory: each lies between guards, undefined at the start, and freed memory
 // cannot be touched.
 #pragma once
 
