@@ -58,6 +58,7 @@ class CudaBackend final : public Backend {
   const KernelRegistry& registry() const override { return registry_; }
   int threads() const override { return 1; }
   std::string description() const override { return device_.name; }
+  void* stream() const override { return device_.stream; }
   void enter_thread() override { choose_device(); }
 
   std::byte* allocate(size_t bytes) override {

@@ -143,6 +143,8 @@ class Backend {
   virtual int threads() const = 0;
   // The device by name, such as "NVIDIA H100 80GB HBM3".
   virtual std::string description() const = 0;
+  // The cudaStream_t that work is queued on; null where there is none.
+  virtual void* stream() const { return nullptr; }
   // Called first on each thread that the stream starts.
   virtual void enter_thread() {}
 
