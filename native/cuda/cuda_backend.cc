@@ -52,6 +52,7 @@ class CudaBackend final : public Backend {
  public:
   explicit CudaBackend(const Device& described)
       : streams_(described.index), device_(with_stream(described, streams_.compute)), transfers_(streams_.compute) {
+    add_activations(registry_, device_);
     add_elementwise(registry_, device_);
   }
 

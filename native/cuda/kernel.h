@@ -8,6 +8,7 @@
 
 namespace kw::cuda {
 
+void add_activations(KernelRegistry&, const Device&);  // activation.cu: relu, relu6, gelu, sigmoid
 void add_elementwise(KernelRegistry&, const Device&);  // elementwise.cu: add, add_bias, cast, fill, copy, slice, concat
 
 }  // namespace kw::cuda

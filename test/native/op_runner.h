@@ -66,6 +66,12 @@ class OpRunner {
     return *this;
   }
 
+  // Tensors added from here on begin `offset` bytes into their buffers, a multiple of 4 as in a plan.
+  OpRunner& at_offset(int64_t offset) {
+    offset_ = offset;
+    return *this;
+  }
+
   OpRunner& run() {
     const std::vector<Bytes> before = contents_;
     run_with(1);
@@ -86,8 +92,11 @@ class OpRunner {
 
   // On a backend of any kind, as a program: twice, since a GPU records the first run and replays it. Both must agree to the bit.
   OpRunner& run_on(const std::shared_ptr<Backend>& backend) {
-    const std::vector<Bytes> before = contents_;
     Device device("test", backend);
+    return run_on(device);
+  }
+  OpRunner& run_on(Device& device) {
+    const std::vector<Bytes> before = contents_;
     plan_.steps = {step_};
     const std::shared_ptr<Program> program = device.create_program(plan_);
     run_program(device, program);
@@ -100,6 +109,8 @@ class OpRunner {
 
   const Plan& plan() const { return plan_; }
   const Step& step() const { return step_; }
+  // Of every buffer, in the plan's order.
+  const std::vector<Bytes>& contents() const { return contents_; }
   // Of a tensor by its index in the plan.
   Floats tensor_floats(int tensor) const { return floats_of(tensor); }
   Integers tensor_integers(int tensor) const { return values_of<int32_t>(tensor); }
@@ -109,7 +120,8 @@ class OpRunner {
 
  private:
   int add_tensor(const Shape& shape, DataType type, Bytes bytes) {
-    plan_.tensors.push_back({type, shape, static_cast<int>(plan_.buffers.size()), 0});
+    plan_.tensors.push_back({type, shape, static_cast<int>(plan_.buffers.size()), offset_});
+    bytes.insert(bytes.begin(), static_cast<size_t>(offset_), std::byte{0xff});
     plan_.buffers.push_back({"b" + std::to_string(plan_.buffers.size()), static_cast<int64_t>(bytes.size())});
     contents_.push_back(std::move(bytes));
     return static_cast<int>(plan_.tensors.size()) - 1;
@@ -157,15 +169,17 @@ class OpRunner {
 
   template <class T>
   std::vector<T> values_of(int tensor) const {
-    const Bytes& bytes = contents_[static_cast<size_t>(plan_.tensors[static_cast<size_t>(tensor)].buffer)];
-    std::vector<T> values(bytes.size() / sizeof(T));
-    if (!values.empty()) std::memcpy(values.data(), bytes.data(), bytes.size());
+    const Tensor& place = plan_.tensors[static_cast<size_t>(tensor)];
+    std::vector<T> values(static_cast<size_t>(place.elements()));
+    if (!values.empty())
+      std::memcpy(values.data(), contents_[static_cast<size_t>(place.buffer)].data() + place.offset, values.size() * sizeof(T));
     return values;
   }
 
   Plan plan_;
   Step step_;
   std::vector<Bytes> contents_;
+  int64_t offset_ = 0;
 };
 
 // Normal numbers; the same for the same seed.
