@@ -24,6 +24,9 @@ struct Options {
   int threads = 0;  // of the operating system, for the blocks of a grid; 0: as many as there are processors
 };
 
+/** The options that the environment asks for. Throws std::runtime_error, naming the variable and what it may be. */
+Options read_options();
+
 /** The options in force. Change them only while nothing runs on the device. */
 Options& options();
 
