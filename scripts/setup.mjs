@@ -77,10 +77,10 @@ async function buildNative() {
   writeFileSync(record, configuration(headers));
 }
 
-async function buildTests(title, name, target) {
+async function buildTests(title, name, ...targets) {
   const remedy =
     'The tests need doctest (doctest-dev on Debian). If the compiler or the libraries changed, delete the folder build/ and run this again.';
-  await step(title, name, remedy, 'cmake', ['--build', join(root, 'build'), '--target', target]);
+  await step(title, name, remedy, 'cmake', ['--build', join(root, 'build'), '--target', ...targets]);
 }
 
 const defaultSteps = ['system', 'npm', 'native', 'typescript'];
@@ -89,7 +89,7 @@ const steps = {
   npm: installNpmPackages,
   native: buildNative,
   'native-tests': () => buildTests('Building the C++ tests', 'native-tests', 'kw_native_tests'),
-  'kernel-tests': () => buildTests('Building the tests of the CUDA kernels', 'kernel-tests', 'kw_cuda_kernel_tests'),
+  'kernel-tests': () => buildTests('Building the tests of the CUDA kernels', 'kernel-tests', 'kw_cuda_kernel_tests', 'kw_cuda_emulated'),
   typescript: buildTypeScript,
 };
 

@@ -2,6 +2,7 @@
  * `npm test`: setup, the checks of the source text, the C++ tests, the CUDA kernels, then the TypeScript tests. Prints failures as they come and, as its last line,
  * `N passed, N failed`, where each check of the source text counts as one test. With files (`npm test -- test/tiny.test.ts`) it runs only these.
  */
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { listChecks } from './checks.mjs';
 import { elapsed, root, run } from './command.mjs';
@@ -45,6 +46,9 @@ async function checkKernels() {
   else console.log('not run  CUDA kernels, machine code: nvcc was not found');
 }
 
+/** The plug-in over the emulated GPU, which `kernel-tests` builds: the TypeScript tests open it as the device 'cuda' where no real one was chosen. */
+const emulatedPlugin = join(root, 'build', 'Release', 'libkw_cuda_emulated.so');
+
 /** Runs AVA and reads its TAP; a failed test's lines are printed when they come. */
 async function runTypeScriptTests(files) {
   const start = performance.now();
@@ -58,6 +62,7 @@ async function runTypeScriptTests(files) {
     if (isResult) isInFailure = line.startsWith('not ok') && !isExpected;
     if (isInFailure) console.log(line);
   };
+  if (existsSync(emulatedPlugin)) process.env.KW_CUDA_PLUGIN ??= emulatedPlugin;
   const ava = join('node_modules', 'ava', 'entrypoints', 'cli.mjs');
   const { code, output } = await run(process.execPath, [ava, '--tap', ...files], { onLine });
   if (code !== 0 && found.failed === 0) {
