@@ -61,6 +61,8 @@ export interface NativeAddon {
     address?: bigint,
   ) => NativeBuffer;
   readonly Program: new (device: NativeDevice, plan: string) => NativeProgram;
+  /** Opens the CUDA plug-in at this path and gives its report, which `parseCudaReport` reads. Absent from add-ons that know no plug-in. */
+  readonly describeCuda?: (plugin: string) => string;
   /** Cancels all queued work of this environment and waits for the steps that are running. */
   close(): void;
 }

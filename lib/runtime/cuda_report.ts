@@ -1,0 +1,73 @@
+/** What the CUDA plug-in tells of the GPU and of NVIDIA's libraries; `native/cuda/libraries/describe.cc` writes the text. */
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { z } from 'zod';
+import { KernelWarehouseError } from '../errors.js';
+
+/** Texts that do not apply are empty. */
+const library = z.object({
+  name: z.string(),
+  soname: z.string(),
+  path: z.string(),
+  version: z.string(),
+  /** False when the plug-in was built without this library's headers. */
+  isUsed: z.boolean(),
+  /** Why it is not open. */
+  problem: z.string(),
+  /** Every place tried, in order: what led there, the file or the pattern of files, and why it did not serve. */
+  attempts: z.array(z.object({ origin: z.string(), path: z.string(), problem: z.string() })),
+});
+
+const report = z.object({
+  /** `version` is the newest CUDA that it serves, `release` its own, such as 580.95.05. */
+  driver: library.extend({ release: z.string() }),
+  /** `memory` in bytes; `computeCapability` such as 9.0. */
+  devices: z.array(z.object({ name: z.string(), memory: z.number(), computeCapability: z.string() })),
+  /** Why no device can be used. */
+  problem: z.string(),
+  libraries: z.array(library),
+});
+
+export type CudaLibrary = Readonly<z.infer<typeof library>>;
+export type CudaReport = Readonly<z.infer<typeof report>>;
+
+/** @throws {KernelWarehouseError} ERR_KW_INTERNAL when the text is not what this version of the package reads. */
+export function parseCudaReport(text: string): CudaReport {
+  try {
+    return report.parse(JSON.parse(text));
+  } catch (error) {
+    const problem = error instanceof z.ZodError ? z.prettifyError(error).replace(/\s+/g, ' ') : (error as Error).message;
+    throw new KernelWarehouseError('ERR_KW_INTERNAL', `The CUDA plug-in's report is not of this version: ${problem}`, { cause: error });
+  }
+}
+
+/** Where the plug-in is expected: beside the add-on, whose path is given. */
+export function cudaPluginPath(addon: string): string {
+  return join(dirname(addon), 'libkw_cuda.so');
+}
+
+/** The plug-in, where there is one, and what it tells. */
+export interface CudaExamination {
+  /** Where it is, or should be; undefined when the add-on itself is not loaded. */
+  readonly path: string | undefined;
+  /** Why there is no report. */
+  readonly problem: string | undefined;
+  readonly report: CudaReport | undefined;
+}
+
+/** `describe` opens the plug-in at the path and gives its report's text; undefined for an add-on that cannot. Throws nothing. */
+export function examineCuda(addon: string | undefined, describe: ((plugin: string) => string) | undefined): CudaExamination {
+  if (addon === undefined)
+    return { path: undefined, problem: 'the native library, beside which it lies, is not loaded', report: undefined };
+  const path = cudaPluginPath(addon);
+  if (!existsSync(path)) {
+    const problem = 'does not exist; it is built from a checkout with `npm run build` where nvcc 13 is found';
+    return { path, problem, report: undefined };
+  }
+  if (!describe) return { path, problem: 'the native library is too old to open it; build both again', report: undefined };
+  try {
+    return { path, problem: undefined, report: parseCudaReport(describe(path)) };
+  } catch (error) {
+    return { path, problem: (error as Error).message, report: undefined };
+  }
+}
