@@ -56,7 +56,7 @@ async function takeTurn(contestant: Contestant, leastRuns: number, { secondsPerR
     await contestant.run();
     milliseconds += Math.max(performance.now() - before, 1000 * CLOCK_STEP_SECONDS);
     runs++;
-    if (steps) sums = contestant.stepNanoseconds().map((nanoseconds, index) => nanoseconds + (sums[index] ?? 0));
+    if (steps) sums = (await contestant.stepNanoseconds()).map((nanoseconds, index) => nanoseconds + (sums[index] ?? 0));
   }
   return { seconds: milliseconds / 1000 / runs, steps: sums.map((sum) => sum / runs) };
 }

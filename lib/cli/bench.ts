@@ -48,7 +48,7 @@ export function benchCommand(): Command {
         `run nothing: print the least times on ${hardwareNames.join(', ')} or the processor of a JSON file`,
       ).conflicts(measuringOptions),
     )
-    .option('--tf32', 'with --model: products of float32 on tensor cores')
+    .option('--tf32', 'products of float32 may be rounded to TF32, on tensor cores (--device cuda, or --model)')
     .option('--measured <file>', 'with --model: the JSON of a run with --layers, whose times stand beside the least ones')
     .addHelpText(
       'after',
@@ -66,9 +66,11 @@ Examples:
     .action(async (networks: string[], flags: BenchFlags) => {
       const names = networks.length > 0 ? networks : ['resnet18', 'kw1x_resnet18'];
       const { runBench } = await import('./bench_run.js');
-      const [withoutModel] = (['tf32', 'measured'] as const).filter((option) => flags[option] !== undefined);
-      if (flags.model === undefined && withoutModel) {
-        throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', `--${withoutModel} belongs to --model, which is missing`);
+      if (flags.model === undefined && flags.measured !== undefined) {
+        throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', '--measured belongs to --model, which is missing');
+      }
+      if (flags.model === undefined && flags.tf32 && flags.device !== 'cuda') {
+        throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', '--tf32 belongs to --device cuda or --model; neither is given');
       }
       if (flags.model === undefined) return await runBench(names, flags);
       const { runBenchModel } = await import('./bench_model.js');

@@ -1,10 +1,10 @@
 /** The device of a command that computes: `--device` and `--threads`. */
-import { availableCores, Device } from '../runtime/device.js';
+import { availableCores, Device, type DeviceOptions } from '../runtime/device.js';
 import type { DeviceFlags } from './arguments.js';
 
 /** Opens it; says on standard error when its threads have to share cores. */
-export function openDevice({ device: name, threads }: DeviceFlags): Device {
-  const device = Device.open(name, threads === undefined ? {} : { threads });
+export function openDevice({ device: name, threads, tf32 }: DeviceFlags & Pick<DeviceOptions, 'tf32'>): Device {
+  const device = Device.open(name, { ...(threads === undefined ? {} : { threads }), ...(tf32 === undefined ? {} : { tf32 }) });
   const cores = availableCores();
   if (device.threads > cores) {
     const source = threads === undefined ? 'KW_NUM_THREADS or OMP_NUM_THREADS' : '--threads';
