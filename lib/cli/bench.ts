@@ -6,7 +6,7 @@ import { addDeviceOptions, decimalNumber, precisionOf, precisionWords, wholeNumb
 import type { BenchFlags } from './bench_run.js';
 
 /** What says how to measure, and means nothing where nothing runs. */
-const measuringOptions = ['device', 'threads', 'rounds', 'seconds', 'memory'];
+const measuringOptions = ['device', 'threads', 'gpu', 'rounds', 'seconds', 'memory'];
 
 /** A parser of lists with commas; what is given twice counts once. */
 function listOf<T>(parse: (text: string) => T): (text: string) => T[] {
@@ -48,7 +48,6 @@ export function benchCommand(): Command {
         `run nothing: print the least times on ${hardwareNames.join(', ')} or the processor of a JSON file`,
       ).conflicts(measuringOptions),
     )
-    .option('--tf32', 'products of float32 may be rounded to TF32, on tensor cores (--device cuda, or --model)')
     .option('--measured <file>', 'with --model: the JSON of a run with --layers, whose times stand beside the least ones')
     .addHelpText(
       'after',
@@ -68,9 +67,6 @@ Examples:
       const { runBench } = await import('./bench_run.js');
       if (flags.model === undefined && flags.measured !== undefined) {
         throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', '--measured belongs to --model, which is missing');
-      }
-      if (flags.model === undefined && flags.tf32 && flags.device !== 'cuda') {
-        throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', '--tf32 belongs to --device cuda or --model; neither is given');
       }
       if (flags.model === undefined) return await runBench(names, flags);
       const { runBenchModel } = await import('./bench_model.js');

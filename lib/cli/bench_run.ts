@@ -19,7 +19,7 @@ import { type CaseFlags, excessiveCases, type PlannedCase, planCases } from './b
 import { benchTables } from './bench_tables.js';
 import { RUNTIME_FAILURE } from './failure.js';
 import { Interruption } from './interruption.js';
-import { openDevice } from './open_device.js';
+import { deviceOptions, openDevice } from './open_device.js';
 import { checkedOutput } from './output_path.js';
 import { Progress } from './progress.js';
 
@@ -32,7 +32,6 @@ export interface BenchFlags extends DeviceFlags, CaseFlags {
   readonly json?: string | true;
   readonly chart?: string;
   readonly model?: string;
-  readonly tf32?: true;
   readonly measured?: string;
 }
 
@@ -122,7 +121,7 @@ async function measure(cases: readonly PlannedCase[], flags: BenchFlags, device:
     const timingOf = (contestant: Contestant | undefined): Timing | undefined => timings.find((timing) => timing.contestant === contestant);
     const copyTiming = timingOf(copy);
     return {
-      facts: await machineFacts(device, flags.tf32 ?? false),
+      facts: await machineFacts(device, !isHost && flags.tf32 === true),
       partial: signal.aborted,
       imageSize: flags.imageSize,
       rounds: timings[0]?.seconds.length ?? 0,
@@ -145,7 +144,7 @@ async function measure(cases: readonly PlannedCase[], flags: BenchFlags, device:
 async function measureAll(
   cases: readonly PlannedCase[],
   flags: BenchFlags,
-  { threads }: Device,
+  { name, threads }: Device,
   problems: Map<PlannedCase, string>,
   memory: Map<PlannedCase, MemoryFigures>,
   signal: AbortSignal,
@@ -157,7 +156,7 @@ async function measureAll(
     if (problems.has(one)) continue;
     await noting(one, problems, async () => {
       try {
-        memory.set(one, await measureMemory({ network: one.network, device: flags.device, threads }, signal));
+        memory.set(one, await measureMemory({ network: one.network, device: name, options: deviceOptions({ ...flags, threads }) }, signal));
       } catch (error) {
         if (!signal.aborted) throw error;
       }

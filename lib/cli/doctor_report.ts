@@ -43,7 +43,7 @@ async function examine(): Promise<Report> {
   const cpu = await tryCpu();
   const { glibc, paths } = loadedLibraries();
   const native = paths.find((path) => /kernel[-_]warehouse.*\.node$/.test(path));
-  const cuda = examineCuda(native, native === undefined ? undefined : loadNative().describeCuda);
+  const cuda = examineCuda(native === undefined ? undefined : loadNative());
   return {
     version: packageVersion(),
     node: process.version,

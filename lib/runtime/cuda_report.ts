@@ -1,8 +1,8 @@
 /** What the CUDA plug-in tells of the GPU and of NVIDIA's libraries; `native/cuda/libraries/describe.cc` writes the text. */
 import { existsSync } from 'node:fs';
-import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { KernelWarehouseError } from '../errors.js';
+import type { NativeAddon } from './native.js';
 
 /** Texts that do not apply are empty. */
 const library = z.object({
@@ -41,11 +41,6 @@ export function parseCudaReport(text: string): CudaReport {
   }
 }
 
-/** Where the plug-in is expected: beside the add-on, whose path is given. */
-export function cudaPluginPath(addon: string): string {
-  return join(dirname(addon), 'libkw_cuda.so');
-}
-
 /** The plug-in, where there is one, and what it tells. */
 export interface CudaExamination {
   /** Where it is, or should be; undefined when the add-on itself is not loaded. */
@@ -55,18 +50,17 @@ export interface CudaExamination {
   readonly report: CudaReport | undefined;
 }
 
-/** `describe` opens the plug-in at the path and gives its report's text; undefined for an add-on that cannot. Throws nothing. */
-export function examineCuda(addon: string | undefined, describe: ((plugin: string) => string) | undefined): CudaExamination {
+/** Opens the plug-in and asks for its report; undefined: the add-on is not loaded. Throws nothing. */
+export function examineCuda(addon: Pick<NativeAddon, 'pluginPath' | 'pluginReport'> | undefined): CudaExamination {
   if (addon === undefined)
     return { path: undefined, problem: 'the native library, beside which it lies, is not loaded', report: undefined };
-  const path = cudaPluginPath(addon);
+  const path = addon.pluginPath('cuda');
   if (!existsSync(path)) {
     const problem = 'does not exist; it is built from a checkout with `npm run build` where nvcc 13 is found';
     return { path, problem, report: undefined };
   }
-  if (!describe) return { path, problem: 'the native library is too old to open it; build both again', report: undefined };
   try {
-    return { path, problem: undefined, report: parseCudaReport(describe(path)) };
+    return { path, problem: undefined, report: parseCudaReport(addon.pluginReport('cuda')) };
   } catch (error) {
     return { path, problem: (error as Error).message, report: undefined };
   }

@@ -24,6 +24,10 @@ export interface DeviceMemory {
   readonly bytes: number;
   /** Programs that live. */
   readonly programs: number;
+  /** Bytes of a GPU's memory that are in use, by whichever process; 0 on 'cpu'. */
+  readonly used: number;
+  /** Bytes of a GPU's memory; 0 on 'cpu'. */
+  readonly total: number;
 }
 
 /** Physical cores that this process may use, at least 1. Throws ERR_KW_NATIVE_MISSING. */
@@ -43,7 +47,7 @@ const names: readonly string[] = ['auto', 'cpu', 'cuda'];
  * await x.write(new Float32Array(256));
  */
 export class Device implements Disposable {
-  readonly name: string;
+  readonly name: 'cpu' | 'cuda';
   /** What the backend's kernels use. */
   readonly threads: number;
   /** What it is, such as 'NVIDIA H100 80GB HBM3'. */

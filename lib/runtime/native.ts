@@ -7,12 +7,12 @@ import { type ErrorCode, KernelWarehouseError } from '../errors.js';
 
 /** One stream: a native thread that does in order what is queued on it. `native/node/addon.cc` implements these. */
 export interface NativeDevice {
-  readonly name: string;
+  readonly name: 'cpu' | 'cuda';
   readonly threads: number;
   readonly description: string;
   /** The cudaStream_t of a GPU; 0n where there is none. */
   readonly stream: bigint;
-  memory(): { buffers: number; bytes: number; programs: number };
+  memory(): { buffers: number; bytes: number; programs: number; used: number; total: number };
   synchronize(): Promise<void>;
   release(): void;
 }
@@ -45,7 +45,7 @@ export interface NativeAddon {
   readonly availableCores: number;
   /** Where a plug-in is looked for, whether or not it is there. */
   pluginPath(name: string): string;
-  /** What a plug-in found on this machine, as JSON. Throws ERR_KW_UNSUPPORTED when there is none that fits. */
+  /** What a plug-in found on this machine, as JSON that `parseCudaReport` reads. Throws ERR_KW_UNSUPPORTED when there is none that fits. */
   pluginReport(name: string): string;
   /** `threads` 0: the default. */
   readonly Device: new (
@@ -61,8 +61,6 @@ export interface NativeAddon {
     address?: bigint,
   ) => NativeBuffer;
   readonly Program: new (device: NativeDevice, plan: string) => NativeProgram;
-  /** Opens the CUDA plug-in at this path and gives its report, which `parseCudaReport` reads. Absent from add-ons that know no plug-in. */
-  readonly describeCuda?: (plugin: string) => string;
   /** Cancels all queued work of this environment and waits for the steps that are running. */
   close(): void;
 }

@@ -189,7 +189,8 @@ kw_status kw_device_memory(const kw_device* device, kw_device_memory_info* info)
     require(device, "device");
     require(info, "info");
     const kw::DeviceCounters& counters = device->device->counters();
-    *info = {counters.buffers, counters.bytes, counters.programs};
+    const kw::MemoryUse memory = device->device->backend().memory_use();
+    *info = {counters.buffers, counters.bytes, counters.programs, memory.used, memory.total};
   });
 }
 

@@ -24,7 +24,7 @@ if(KW_CUDA AND CMAKE_CUDA_COMPILER)
                                                  $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-Werror=all-warnings;-Xcompiler=-Wall>)
   add_library(kw_cuda MODULE)
   set_target_properties(kw_cuda PROPERTIES LINKER_LANGUAGE CUDA CUDA_RUNTIME_LIBRARY Static)
-  target_link_libraries(kw_cuda PRIVATE kw_cuda_objects $<LINK_ONLY:kw_runtime>)
+  target_link_libraries(kw_cuda PRIVATE kw_cuda_objects $<LINK_ONLY:kw_runtime> $<LINK_ONLY:kw_cuda_libraries>)
   if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
     # Its own copies of the runtime's names stay its own.
     target_link_options(kw_cuda PRIVATE -Wl,--exclude-libs,ALL -Wl,-z,nodelete)

@@ -85,6 +85,8 @@ typedef struct kw_device_memory_info {
   size_t buffers;  /* live buffers, wrapped ones too */
   size_t bytes;    /* of the device's own memory: buffers, workspaces, scratch */
   size_t programs; /* live programs */
+  size_t used;     /* of a GPU's memory, by whichever process; 0 for "cpu" */
+  size_t total;    /* of a GPU's memory; 0 for "cpu" */
 } kw_device_memory_info;
 
 /* `name`: "cpu"; "cuda", which opens the plug-in libkw_cuda.so beside this library, or where the environment variable

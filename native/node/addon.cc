@@ -92,6 +92,8 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
     result.Set("buffers", static_cast<double>(memory.buffers));
     result.Set("bytes", static_cast<double>(memory.bytes));
     result.Set("programs", static_cast<double>(memory.programs));
+    result.Set("used", static_cast<double>(memory.used));
+    result.Set("total", static_cast<double>(memory.total));
     return result;
   }
 

@@ -1,9 +1,9 @@
-/** What doctor makes of the CUDA plug-in's report; native/cuda/libraries/describe.cc writes real ones, and test/native/cuda checks them. */
+/** What doctor makes of the CUDA plug-in's report; native/cuda/libraries/describe.cc writes real ones, and test/native/cuda_libraries checks them. */
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
 import { adviseFromPython, cudaFields, describeAttempts } from '../../lib/cli/doctor_cuda.js';
-import { type CudaExamination, type CudaReport, cudaPluginPath, examineCuda, parseCudaReport } from '../../lib/runtime/cuda_report.js';
+import { type CudaExamination, type CudaReport, examineCuda, parseCudaReport } from '../../lib/runtime/cuda_report.js';
 import { makeFolder } from './program.js';
 
 const wheels = '/home/me/venv/lib/python3.12/site-packages/nvidia';
@@ -87,26 +87,20 @@ test('a driver without a device, and a library that the plug-in was built withou
 test('the plug-in: beside the add-on, missing, not to be opened, of another version', (t) => {
   const { path: folder, remove } = makeFolder();
   t.teardown(remove);
-  const addon = join(folder, 'kernel_warehouse.node');
   const plugin = join(folder, 'libkw_cuda.so');
-  t.is(cudaPluginPath(addon), plugin);
-  const field = (...[path, describe]: Parameters<typeof examineCuda>) => cudaFields(examineCuda(path, describe))['CUDA plug-in'];
-  t.is(field(undefined, undefined), 'the native library, beside which it lies, is not loaded');
-  t.is(
-    field(addon, () => t.fail() as never),
-    `${plugin}: does not exist; it is built from a checkout with \`npm run build\` where nvcc 13 is found`,
-  );
+  const addon = (pluginReport: () => string) => ({ pluginPath: () => plugin, pluginReport });
+  const field = (...parameters: Parameters<typeof examineCuda>) => cudaFields(examineCuda(...parameters))['CUDA plug-in'];
+  t.is(field(undefined), 'the native library, beside which it lies, is not loaded');
+  const remedy = 'does not exist; it is built from a checkout with `npm run build` where nvcc 13 is found';
+  t.is(field(addon(() => t.fail() as never)), `${plugin}: ${remedy}`);
   writeFileSync(plugin, '');
-  t.is(field(addon, undefined), `${plugin}: the native library is too old to open it; build both again`);
   const failing = () => {
     throw new Error('file too short');
   };
-  t.is(field(addon, failing), `${plugin}: file too short`);
-  t.is(
-    field(addon, () => '{"driver": 1}'),
-    `${plugin}: ${t.throws(() => parseCudaReport('{"driver": 1}')).message}`,
-  );
-  const { report, ...rest } = examineCuda(addon, (path) => (path === plugin ? JSON.stringify(complete) : ''));
+  t.is(field(addon(failing)), `${plugin}: file too short`);
+  const strange = '{"driver": 1}';
+  t.is(field(addon(() => strange)), `${plugin}: ${t.throws(() => parseCudaReport(strange)).message}`);
+  const { report, ...rest } = examineCuda(addon(() => JSON.stringify(complete)));
   t.deepEqual(rest, { path: plugin, problem: undefined });
   t.deepEqual(report, complete);
 });

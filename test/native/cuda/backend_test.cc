@@ -8,7 +8,7 @@
 #include "cuda/device_array.h"
 #include "op_runner.h"
 #ifdef KW_EMULATOR
-#include "options.h"
+#include "emulator/options.h"
 #endif
 
 namespace kw::test {

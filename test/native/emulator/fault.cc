@@ -1,12 +1,12 @@
-#include "fault.h"
+#include "emulator/fault.h"
 
 #include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <memory>
 
-#include "block.h"
-#include "heap.h"
+#include "emulator/block.h"
+#include "emulator/heap.h"
 
 namespace kw::emulator {
 namespace {
@@ -84,27 +84,31 @@ void handle(int signal, siginfo_t* information, void* context) {
 }
 
 void install(int signal) {
+  struct sigaction present{};
+  sigaction(signal, nullptr, &present);
+  if ((present.sa_flags & SA_SIGINFO) && present.sa_sigaction == handle) return;
   struct sigaction action{};
   action.sa_sigaction = handle;
   // The handler does not return: it leaves for the fiber that started the block. So the signal must not stay blocked.
   action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
-  sigaction(signal, &action, &previous(signal));
+  previous(signal) = present;
+  sigaction(signal, &action, nullptr);
 }
 
 }  // namespace
 
 std::string describe(Location location) {
-  const char* name = std::strrchr(location.file, '/');
-  return std::string(name ? name + 1 : location.file) + ":" + std::to_string(location.line);
+  const char* name = std::strrchr(location.file_name(), '/');
+  return std::string(name ? name + 1 : location.file_name()) + ":" + std::to_string(location.line());
 }
 
 void catch_signals() {
+  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE}) install(signal);
+}
+
+void prepare_signal_stack() {
   static thread_local SignalStack stack;
-  static const bool is_installed = [] {
-    for (const int signal : {SIGSEGV, SIGBUS, SIGFPE}) install(signal);
-    return true;
-  }();
-  (void)is_installed;
+  static_cast<void>(stack);
 }
 
 }  // namespace kw::emulator

@@ -1,4 +1,4 @@
-#include "grid.h"
+#include "emulator/grid.h"
 
 #include <algorithm>
 #include <atomic>
@@ -99,7 +99,7 @@ std::optional<Fault> run_grid(const Launch& launch) {
   std::atomic<bool> has_failed{false};
   std::optional<Fault> first_fault;
   const std::function<void()> work = [&] {
-    catch_signals();
+    prepare_signal_stack();
     Block& block = block_of_this_thread();
     for (std::size_t step; !has_failed && (step = next++) < order.steps();) {
       const std::size_t number = order.block(step);
@@ -111,6 +111,7 @@ std::optional<Fault> run_grid(const Launch& launch) {
     }
   };
   const int wanted = options().threads > 0 ? options().threads : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  catch_signals();
   workers().run(static_cast<int>(std::min<std::size_t>(static_cast<std::size_t>(wanted), count)) - 1, work);
   return first_fault;
 }

@@ -1,4 +1,4 @@
-#include "guarded_memory.h"
+#include "emulator/guarded_memory.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -45,11 +45,11 @@ void poison(void* memory, std::size_t bytes) {
 GuardedMemory::GuardedMemory(std::size_t bytes, std::size_t alignment, Side side) : bytes_(bytes) {
   const std::size_t aligned = round_up(bytes, alignment);
   const std::size_t inside = std::max(round_up(aligned, kPage), kPage);
-  mapping_bytes_ = inside + 2 * kPage;
+  mapping_bytes_ = inside + 2 * kGuardBytes;
   void* mapping = mmap(nullptr, mapping_bytes_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapping == MAP_FAILED) throw std::bad_alloc();
   mapping_ = static_cast<unsigned char*>(mapping);
-  unsigned char* first = mapping_ + kPage;
+  unsigned char* first = mapping_ + kGuardBytes;
   if (mprotect(first, inside, PROT_READ | PROT_WRITE) != 0) {
     munmap(mapping, mapping_bytes_);
     throw std::bad_alloc();
@@ -60,8 +60,8 @@ GuardedMemory::GuardedMemory(std::size_t bytes, std::size_t alignment, Side side
 }
 
 void GuardedMemory::watch_again() {
-  unsigned char* first = mapping_ + kPage;
-  unsigned char* last = mapping_ + mapping_bytes_ - kPage;
+  unsigned char* first = mapping_ + kGuardBytes;
+  unsigned char* last = mapping_ + mapping_bytes_ - kGuardBytes;
   unsigned char* end = data_ + bytes_;
   KW_EMULATOR_UNPOISON_REGION(first, static_cast<std::size_t>(last - first));
   std::memset(first, kWatched, static_cast<std::size_t>(data_ - first));
@@ -71,12 +71,12 @@ void GuardedMemory::watch_again() {
 }
 
 void GuardedMemory::forbid() {
-  madvise(mapping_ + kPage, mapping_bytes_ - 2 * kPage, MADV_DONTNEED);
+  madvise(mapping_ + kGuardBytes, mapping_bytes_ - 2 * kGuardBytes, MADV_DONTNEED);
   mprotect(mapping_, mapping_bytes_, PROT_NONE);
 }
 
 GuardedMemory::~GuardedMemory() {
-  KW_EMULATOR_UNPOISON_REGION(mapping_ + kPage, mapping_bytes_ - 2 * kPage);
+  KW_EMULATOR_UNPOISON_REGION(mapping_ + kGuardBytes, mapping_bytes_ - 2 * kGuardBytes);
   munmap(mapping_, mapping_bytes_);
 }
 
@@ -94,8 +94,8 @@ bool GuardedMemory::guards(const void* address) const {
 const void* GuardedMemory::find_overrun() const { return nullptr; }
 #else
 const void* GuardedMemory::find_overrun() const {
-  const void* before = find_change(mapping_ + kPage, data_);
-  return before ? before : find_change(data_ + bytes_, mapping_ + mapping_bytes_ - kPage);
+  const void* before = find_change(mapping_ + kGuardBytes, data_);
+  return before ? before : find_change(data_ + bytes_, mapping_ + mapping_bytes_ - kGuardBytes);
 }
 #endif
 

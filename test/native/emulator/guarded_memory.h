@@ -1,12 +1,15 @@
-// Memory between two guard pages, filled with NaN, that notices what is written just outside of it.
+// Memory between two guards that nobody may touch, filled with NaN, that notices what is written just outside of it.
 #pragma once
 
 #include <cstddef>
 
 namespace kw::emulator {
 
-/** At which end the memory touches its guard page; at the other end there are less than a page of watched bytes. */
+/** At which end the memory touches its guard; at the other end there are less than a page of watched bytes. */
 enum class Side { start, end };
+
+/** Size of each guard: larger than what a wrong index goes astray by, as far as there is room. Only addresses, no memory. */
+constexpr std::size_t kGuardBytes = std::size_t{64} << 20;
 
 /** Fills memory with the bytes of 0x7fff, a NaN as bfloat16, float16 and float32, and a large integer. */
 void poison(void* memory, std::size_t bytes);

@@ -1,4 +1,4 @@
-// Allocations of the device's memory and of page-locked memory: each lies between guard pages, undefined at the start, and freed memory
+// Allocations of the device's memory and of page-locked memory: each lies between guards, undefined at the start, and freed memory
 // cannot be touched.
 #pragma once
 
@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "guarded_memory.h"
+#include "emulator/guarded_memory.h"
 
 namespace kw::emulator {
 

@@ -1,4 +1,4 @@
-#include "matrix_tile.h"
+#include "emulator/matrix_tile.h"
 
 namespace kw::emulator {
 namespace {
@@ -26,12 +26,6 @@ void load_matrices(void* const* operands, std::uint32_t) {
 
 }  // namespace
 
-void require_whole_warp(const char* activity, Location location) {
-  Block& block = *current_block;
-  if (block.living_lanes(block.thread().warp) == ~std::uint32_t{0}) return;
-  block.fail(FaultKind::launch_failure, std::string(activity) + " at " + describe(location) + " needs all 32 lanes of the warp");
-}
-
 void load_matrix(std::uint32_t (&fragment)[4], const void* row, bool transposed, Location location) {
   constexpr std::size_t kRowBytes = 16;
   const char* activity = transposed ? "load_matrix_x4_transposed" : "load_matrix_x4";
@@ -45,9 +39,8 @@ void load_matrix(std::uint32_t (&fragment)[4], const void* row, bool transposed,
     block.fail(FaultKind::illegal_address,
                std::string(activity) + " at " + describe(location) + ": the row is not in the block's shared memory");
   }
-  require_whole_warp(activity, location);
   LoadOperand operand{static_cast<const std::uint16_t*>(row), transposed, {}};
-  block.meet(activity, location, &operand, load_matrices);
+  block.meet(activity, location, &operand, load_matrices, true);
   std::memcpy(fragment, operand.fragment, sizeof fragment);
 }
 

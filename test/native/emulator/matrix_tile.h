@@ -5,12 +5,9 @@
 #include <cstdint>
 #include <cstring>
 
-#include "block.h"
+#include "emulator/block.h"
 
 namespace kw::emulator {
-
-/** Fails unless all 32 lanes of the running thread's warp are there. */
-void require_whole_warp(const char* activity, Location location);
 
 /** load_matrix_x4: lane l gives a row in shared memory, at a multiple of 16 bytes, and gets four pairs of 16-bit numbers. */
 void load_matrix(std::uint32_t (&fragment)[4], const void* row, bool transposed, Location location);

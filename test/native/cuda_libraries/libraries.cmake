@@ -1,7 +1,7 @@
 # Stand-ins for NVIDIA's libraries, and a program that reports what it finds of them: a process that has opened a library keeps it, so each
 # test of the search asks a process of its own.
-add_library(kw_fake_nvidia OBJECT EXCLUDE_FROM_ALL test/native/cuda/fake_nvidia.c)
-add_library(kw_fake_nvidia_incomplete OBJECT EXCLUDE_FROM_ALL test/native/cuda/fake_nvidia.c)
+add_library(kw_fake_nvidia OBJECT EXCLUDE_FROM_ALL test/native/cuda_libraries/fake_nvidia.c)
+add_library(kw_fake_nvidia_incomplete OBJECT EXCLUDE_FROM_ALL test/native/cuda_libraries/fake_nvidia.c)
 target_compile_definitions(kw_fake_nvidia_incomplete PRIVATE KW_FAKE_INCOMPLETE)
 set_target_properties(kw_fake_nvidia kw_fake_nvidia_incomplete PROPERTIES C_VISIBILITY_PRESET default)
 foreach(object kw_fake_nvidia kw_fake_nvidia_incomplete)
@@ -26,8 +26,8 @@ foreach(name libcudnn.so.9 libcublasLt.so.13)
   kw_fake_library(incomplete kw_fake_nvidia_incomplete ${name})
 endforeach()
 
-add_executable(kw_libraries_report EXCLUDE_FROM_ALL test/native/cuda/libraries_report.cc)
+add_executable(kw_libraries_report EXCLUDE_FROM_ALL test/native/cuda_libraries/libraries_report.cc)
 target_link_libraries(kw_libraries_report PRIVATE kw_cuda_libraries)
 add_dependencies(kw_native_tests kw_libraries_report)
-target_sources(kw_native_tests PRIVATE test/native/cuda/libraries_test.cc)
+target_sources(kw_native_tests PRIVATE test/native/cuda_libraries/libraries_test.cc)
 target_compile_definitions(kw_native_tests PRIVATE KW_LIBRARIES_REPORT="$<TARGET_FILE:kw_libraries_report>" KW_FAKE_NVIDIA="${fake_folder}")
