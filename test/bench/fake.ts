@@ -48,7 +48,7 @@ export function fake({ name, times, images = 1, flops = 1e9, bytes = 1e6, onRun 
       now += last;
       onRun?.();
     },
-    stepNanoseconds: async () => [0.25e6 * last, 0.75e6 * last],
+    stepNanoseconds: () => [0.25e6 * last, 0.75e6 * last],
     runs: () => runs,
     [Symbol.dispose]: () => undefined,
   };
