@@ -41,6 +41,7 @@ export function buildPart(folder) {
     title: 'builds the add-on, the CUDA plug-in and the tests of kernels for the GPU of this machine',
     limitSeconds: 470,
     required: true,
+    resumes: true,
     async run({ execute }) {
       const nvcc = findTool('nvcc');
       if (!nvcc) {

@@ -13,6 +13,7 @@ import { execute, openLog } from './execute.mjs';
  * @property {string} title What it does, as shown.
  * @property {number} limitSeconds After which it is ended and has failed.
  * @property {boolean} [required] Whether nothing after it makes sense when it has failed.
+ * @property {boolean} [resumes] Whether it goes on where it was ended, so that at its limit it is started once more, not failed.
  * @property {(context: Context) => Promise<Outcome>} run
  *
  * What a part is given.
@@ -93,6 +94,7 @@ async function runPart(part, { folder, results, bundle, env, signal }) {
     title: part.title,
     bundle,
     passed: outcome.passed && !limit.aborted,
+    timedOut: limit.aborted,
     started: started.toISOString(),
     seconds: Math.round((Date.now() - started) / 100) / 10,
     counts: outcome.counts ?? [],
@@ -122,8 +124,8 @@ export async function runParts(parts, options) {
   const { results, bundle, minutes = Number.POSITIVE_INFINITY, signal, onResult = () => {}, say = console.log } = options;
   mkdirSync(results, { recursive: true });
   const started = Date.now();
-  for (const part of chooseParts(parts, options)) {
-    if (signal.aborted) break;
+  const waiting = chooseParts(parts, options);
+  for (let part = waiting.shift(); part && !signal.aborted; part = waiting.shift()) {
     const blocker = parts.slice(0, parts.indexOf(part)).find((each) => each.required && resultOf(results, each, bundle)?.passed !== true);
     if (blocker) {
       say(`${part.name}: not run, because ${blocker.name} has not passed`);
@@ -138,6 +140,11 @@ export async function runParts(parts, options) {
     if (result === undefined) {
       say(`${part.name}: interrupted; it is run again next time`);
       break;
+    }
+    if (result.timedOut && part.resumes) {
+      say(`${part.name}: goes on after ${result.seconds} s`);
+      waiting.unshift(part);
+      continue;
     }
     writeResult(results, result);
     say(

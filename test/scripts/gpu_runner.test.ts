@@ -24,6 +24,7 @@ interface Part {
   readonly title: string;
   readonly limitSeconds: number;
   readonly required?: boolean;
+  readonly resumes?: boolean;
   readonly run: (context: { readonly execute: Execute; readonly signal: AbortSignal }) => Promise<Outcome>;
 }
 
@@ -132,6 +133,19 @@ test('a part is ended at its limit, with the programs that it started', async (t
   t.false(result('a').passed);
   t.deepEqual(result('a').problems, ['not finished after 0.2 s, its limit']);
   t.deepEqual(result('a').commands, ['sleep 60']);
+});
+
+test('a part that goes on where it was ended is started until it ends itself', async (t) => {
+  const { ran, said, part, run, result } = bench(t);
+  let steps = 0;
+  const building = part('build', async (context) => {
+    if (++steps < 3) await context.execute('sleep', ['60']);
+    return { passed: true };
+  });
+  t.deepEqual(await run([{ ...building, limitSeconds: 0.2, resumes: true }]), { passed: true, complete: true });
+  t.deepEqual(ran, ['build', 'build', 'build']);
+  t.true(result('build').passed);
+  t.regex(said.join('\n'), /^build: goes on after 0\.\d s$/m);
 });
 
 test('an interruption leaves the results of the parts that have ended, and no more', async (t) => {
