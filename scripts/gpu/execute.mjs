@@ -65,7 +65,13 @@ export function execute(program, args, { folder, env = {}, log, signal, limitSec
       log?.write(`${program}: ${error.message}\n`);
       finish(127);
     });
-    child.on('close', (code) => finish(code ?? 128));
+    child.on('close', (code, endedBy) => {
+      if (endedBy && !timedOut && !signal?.aborted) {
+        output += `${program} was ended by ${endedBy}\n`;
+        log?.write(`${program} was ended by ${endedBy}\n`);
+      }
+      finish(code ?? 128);
+    });
   });
 }
 

@@ -231,6 +231,8 @@ test('a program that exceeds its limit is ended with its children; one that is n
   t.regex(absent.output, /no-such-program: .*ENOENT/);
   const failing = await execute('sh', ['-c', 'echo out; echo err >&2; exit 3'], { folder: path });
   t.deepEqual([failing.code, failing.timedOut, failing.output.split('\n').sort()], [3, false, ['', 'err', 'out']]);
+  const crashing = await execute('sh', ['-c', 'kill -SEGV $$'], { folder: path });
+  t.deepEqual(crashing, { code: 128, output: 'sh was ended by SIGSEGV\n', timedOut: false });
   await new Promise((resolve) => setTimeout(resolve, 2500));
   t.false(existsSync(mark), 'the child lived on');
 });
