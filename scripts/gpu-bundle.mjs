@@ -33,6 +33,7 @@ const projectPaths = [
   'LICENSE',
   'NOTICE',
   'ava.config.js',
+  'demo/digits',
   'dist',
   'docs/gpu.md',
   'lib/models/configs',
@@ -45,9 +46,8 @@ const projectPaths = [
 /** Declarations and maps are for editors; the sources of compiled tests stay behind. */
 const unneeded = /\.(d\.ts|d\.cts|js\.map|tsbuildinfo)$|^test\/.*\.ts$|^test\/checkpoint\/files\//;
 
-/** npm modules whose code runs or compiles there; sharp, which reads images, has 19 MB of libraries and is not missed. */
+/** npm modules whose code runs or compiles there, besides the package's own dependencies. */
 const moduleRoots = ['ava', 'fast-check', 'node-addon-api', 'node-api-headers'];
-const leftOut = new Set(['sharp']);
 
 /** Headers that the C++ core includes, as the compiler finds them here, with what of their folder goes along. */
 const headers = [
@@ -84,15 +84,20 @@ function locate(name, from) {
 export function listModules() {
   const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   const found = new Set();
-  const waiting = [...Object.keys(dependencies), ...moduleRoots].map((name) => ({ name, from: '' }));
+  const waiting = [...Object.keys(dependencies), ...moduleRoots].map((name) => ({ name, from: '', isOptional: false }));
   for (let next = waiting.pop(); next; next = waiting.pop()) {
-    if (leftOut.has(next.name)) continue;
     const path = locate(next.name, next.from);
+    if (path === undefined && next.isOptional) continue; // of another platform
     if (path === undefined) throw new ScriptError(`The npm module ${next.name} is not installed; run \`npm ci\`.`);
     if (found.has(path)) continue;
     found.add(path);
     const manifest = JSON.parse(readFileSync(join(root, path, 'package.json'), 'utf8'));
-    waiting.push(...Object.keys(manifest.dependencies ?? {}).map((name) => ({ name, from: path })));
+    for (const [kind, isOptional] of [
+      ['dependencies', false],
+      ['optionalDependencies', true],
+    ]) {
+      waiting.push(...Object.keys(manifest[kind] ?? {}).map((name) => ({ name, from: path, isOptional })));
+    }
   }
   return [...found].sort();
 }

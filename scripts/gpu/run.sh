@@ -10,22 +10,22 @@ if ! command -v cmake >/dev/null 2>&1; then
   exit 2
 fi
 
-# Unpacks an archive unless its contents are there already; what an older one left is removed, or CMake would find deleted sources.
+# unpack NAME FOLDER...: unpacks NAME.tar.xz unless its contents are there already. Removes the folders before, since CMake would find sources that
+# are no longer there.
 unpack() {
-  archive="$folder/$1.tar.xz"
-  stamp=$(cksum <"$archive")
-  if [ -f "$work/.$1" ] && [ "$(cat "$work/.$1")" = "$stamp" ]; then return 0; fi
-  echo "unpacking $1.tar.xz"
-  mkdir -p "$work"
-  shift_name=$1
+  name=$1
   shift
-  for old in "$@"; do rm -rf "$work/$old"; done
-  (cd "$work" && cmake -E tar xf "$archive")
-  echo "$stamp" >"$work/.$shift_name"
+  stamp=$(cksum <"$folder/$name.tar.xz")
+  if [ -f "$work/.$name" ] && [ "$(cat "$work/.$name")" = "$stamp" ]; then return 0; fi
+  echo "unpacking $name.tar.xz"
+  mkdir -p "$work"
+  for old in "$@"; do rm -rf "${work:?}/$old"; done
+  (cd "$work" && cmake -E tar xf "$folder/$name.tar.xz")
+  echo "$stamp" >"$work/.$name"
 }
 
 unpack runtime bin third_party node_modules
-unpack project dist lib native scripts test
+unpack project demo dist lib native scripts test
 
 if ! "$work/bin/node" --version >/dev/null 2>&1; then
   echo "run.sh: the Node of this package does not start here:" >&2
