@@ -1,7 +1,7 @@
 /**
  * Makes a checkout ready to run: system packages, npm packages, the C++ core, the TypeScript build. Each step is skipped when its result is up to
- * date, so running it again costs about a second. `node scripts/setup.mjs native` and `typescript` run one step; `native-tests`, only on request,
- * builds the C++ tests.
+ * date, so running it again costs about a second. `node scripts/setup.mjs native` and `typescript` run one step; `native-tests` and `kernel-tests`,
+ * only on request, build the C++ tests and those of the CUDA kernels.
  */
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -77,10 +77,10 @@ async function buildNative() {
   writeFileSync(record, configuration(headers));
 }
 
-async function buildNativeTests() {
+async function buildTests(title, name, target) {
   const remedy =
     'The tests need doctest (doctest-dev on Debian). If the compiler or the libraries changed, delete the folder build/ and run this again.';
-  await step('Building the C++ tests', 'native-tests', remedy, 'cmake', ['--build', join(root, 'build'), '--target', 'kw_native_tests']);
+  await step(title, name, remedy, 'cmake', ['--build', join(root, 'build'), '--target', target]);
 }
 
 const defaultSteps = ['system', 'npm', 'native', 'typescript'];
@@ -88,7 +88,8 @@ const steps = {
   system: installSystemPackages,
   npm: installNpmPackages,
   native: buildNative,
-  'native-tests': buildNativeTests,
+  'native-tests': () => buildTests('Building the C++ tests', 'native-tests', 'kw_native_tests'),
+  'kernel-tests': () => buildTests('Building the tests of the CUDA kernels', 'kernel-tests', 'kw_cuda_kernel_tests'),
   typescript: buildTypeScript,
 };
 

@@ -6,6 +6,8 @@ import { installSystemPackages } from './system-packages.mjs';
 
 const remedy = 'If the compiler or the libraries changed, delete the folder build/sanitize and run this again.';
 
+const programs = ['kw_native_tests', ...(process.platform === 'linux' ? ['kw_cuda_kernel_tests'] : [])];
+
 await main(async () => {
   await installSystemPackages();
   await withLock(async () => {
@@ -15,10 +17,12 @@ await main(async () => {
       '--preset',
       'sanitize',
       '--target',
-      'kw_native_tests',
+      ...programs,
     ]);
   });
   const options = { inherit: true, env: { UBSAN_OPTIONS: 'print_stacktrace=1', ASAN_OPTIONS: 'detect_stack_use_after_return=1' } };
-  const { code } = await run(join('build', 'sanitize', 'kw_native_tests'), process.argv.slice(2), options);
-  if (code !== 0) throw new ScriptError(`The sanitized tests ended with exit code ${code}; the report stands above.`);
+  for (const program of programs) {
+    const { code } = await run(join('build', 'sanitize', program), process.argv.slice(2), options);
+    if (code !== 0) throw new ScriptError(`The sanitized ${program} ended with exit code ${code}; the report stands above.`);
+  }
 });

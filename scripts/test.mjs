@@ -1,10 +1,11 @@
 /**
- * `npm test`: setup, the checks of the source text, the C++ tests, then the TypeScript tests. Prints failures as they come and, as its last line,
+ * `npm test`: setup, the checks of the source text, the C++ tests, the CUDA kernels, then the TypeScript tests. Prints failures as they come and, as its last line,
  * `N passed, N failed`, where each check of the source text counts as one test. With files (`npm test -- test/tiny.test.ts`) it runs only these.
  */
 import { join } from 'node:path';
 import { listChecks } from './checks.mjs';
 import { elapsed, root, run } from './command.mjs';
+import { findNvcc } from './cuda-headers.mjs';
 
 const count = { passed: 0, failed: 0, skipped: 0 };
 
@@ -23,17 +24,25 @@ async function runCheck(check) {
   report(check.name, { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1, skipped: 0 }, start);
 }
 
-async function runNativeTests() {
+/** Builds a program of C++ tests by a step of setup, and runs it. */
+async function runNativeTests(name, step, program) {
   const start = performance.now();
-  const built = await run(process.execPath, [join('scripts', 'setup.mjs'), 'native-tests'], { inherit: true });
-  if (built.code !== 0) return report('C++ tests', { passed: 0, failed: 1, skipped: 0 }, start);
-  const program = join(root, 'build', 'Release', 'kw_native_tests');
-  const { code, output } = await run(program, ['--no-colors=true']);
+  const built = await run(process.execPath, [join('scripts', 'setup.mjs'), step], { inherit: true });
+  if (built.code !== 0) return report(name, { passed: 0, failed: 1, skipped: 0 }, start);
+  const { code, output } = await run(join(root, 'build', 'Release', program), ['--no-colors=true']);
   const summary = output.match(/test cases:\s*\d+ \|\s*(\d+) passed \|\s*(\d+) failed \|\s*(\d+) skipped/);
   const [passed = 0, failed = 0, skipped = 0] = summary?.slice(1).map(Number) ?? [];
   if (code !== 0) console.log(output.trimEnd());
   // A crash leaves no summary, and no crash may pass for a success.
-  report('C++ tests', { passed, failed: code !== 0 ? Math.max(failed, 1) : failed, skipped }, start);
+  report(name, { passed, failed: code !== 0 ? Math.max(failed, 1) : failed, skipped }, start);
+}
+
+/** The kernels as C++ on an emulated device, and as machine code where there is the compiler for it. */
+async function checkKernels() {
+  if (process.platform === 'linux') await runNativeTests('CUDA kernels, emulated', 'kernel-tests', 'kw_cuda_kernel_tests');
+  else console.log('not run  CUDA kernels, emulated: the emulator needs Linux');
+  if (findNvcc()) await runCheck({ name: 'CUDA kernels, machine code', arguments: [join('scripts', 'check-cubins.mjs')] });
+  else console.log('not run  CUDA kernels, machine code: nvcc was not found');
 }
 
 /** Runs AVA and reads its TAP; a failed test's lines are printed when they come. */
@@ -70,7 +79,8 @@ if (code !== 0) {
   await runTypeScriptTests(files.map(compiledTest));
 } else {
   for (const check of listChecks()) await runCheck(check);
-  await runNativeTests();
+  await runNativeTests('C++ tests', 'native-tests', 'kw_native_tests');
+  await checkKernels();
   await runTypeScriptTests([]);
 }
 if (count.skipped > 0) console.log(`${count.skipped} skipped`);

@@ -54,10 +54,15 @@ class CudaBackend final : public Backend {
   explicit CudaBackend(const Device& described)
       : streams_(described.index), device_(with_stream(described, streams_.compute)), transfers_(streams_.compute) {
     add_activations(registry_, device_);
+    add_attention_function(registry_, device_);
+    add_attention_module(registry_, device_);
+    add_batch_norm(registry_, device_);
+    add_convolution(registry_, device_);
     add_cross_entropy(registry_, device_);
     add_dropout(registry_, device_);
     add_elementwise(registry_, device_);
-    add_convolution(registry_, device_);
+    add_layer_norm(registry_, device_);
+    add_matmul(registry_, device_);
     add_mix_cells(registry_, device_);
     add_mixed_convolution(registry_, device_);
     add_multiply(registry_, device_);
@@ -65,6 +70,7 @@ class CudaBackend final : public Backend {
     add_pooling(registry_, device_);
     add_reductions(registry_, device_);
     add_samplewise_convolution(registry_, device_);
+    add_self_attention(registry_, device_);
   }
 
   const KernelRegistry& registry() const override { return registry_; }

@@ -1,6 +1,7 @@
 // Mixed convolutions and their gradients on the device as on the CPU, whole and in chunks of samples.
 #include "compare.h"
 #include "cuda/fused_mixed_convolution.h"
+#include "cuda/sample_chunks.h"
 
 namespace kw::test {
 namespace {
@@ -64,6 +65,7 @@ const Case kCases[] = {
      .stride = 2,
      .padding = 1,
      .groups = 67},
+    {.name = "more mixtures than one block sums", .samples = 5, .size = {3, 2}, .weight = {64, 1, 1, 64}, .cells = {3, 8, 1, 1, 8}},
     {.name = "one sample, one position", .samples = 1, .size = {1, 1}, .weight = {16, 1, 1, 8}, .cells = {3, 16, 1, 1, 8}},
 };
 
@@ -105,14 +107,29 @@ TEST_CASE("mixed convolutions on the device in TF32") {
 #ifdef KW_EMULATOR
 TEST_CASE("mixed convolutions on a device whose cache holds the weights of few samples") {
   const int before = emulator::options().cache_bytes;
-  for (const Case& c : {kCases[1], kCases[2], kCases[5]}) {
-    emulator::options().cache_bytes = static_cast<int>(4 * 2 * size_of(c.weight) * 4);
+  for (Case c : {kCases[1], kCases[2], kCases[5], kCases[7]}) {
+    c.samples = 9;  // the multiprocessors are busy with 4
+    emulator::options().cache_bytes = 1;
     Device device("test", cuda::open_backend({}));
     for (const DataType type : kTypes) check_passes(c, type, device);
   }
   emulator::options().cache_bytes = before;
 }
 #endif
+
+TEST_CASE("how many samples a chunk has") {
+  cuda::Device device;
+  device.l2_bytes = 48 << 20;
+  device.multiprocessors = 132;
+  const int64_t megabyte = 1 << 20;
+  CHECK(cuda::samples_of_chunk(device, 100, megabyte, 132, 0) == 12);                  // of weights in half of the cache, twice; 9 chunks
+  CHECK(cuda::samples_of_chunk(device, 100, megabyte / 64, 132, 0) == 100);            // all of them fit
+  CHECK(cuda::samples_of_chunk(device, 100, 100 * megabyte, 200, 0) == 1);             // not even one does
+  CHECK(cuda::samples_of_chunk(device, 100, 10 * megabyte, 8, 0) == 17);               // enough to fill the device
+  CHECK(cuda::samples_of_chunk(device, 100, 10 * megabyte, 1, 0) == 100);              // nothing is
+  CHECK(cuda::samples_of_chunk(device, 100, 3 * megabyte, 200, 90 * megabyte) == 20);  // what is read again costs half of three passes
+  CHECK(cuda::samples_of_chunk(device, 100, 3 * megabyte, 200, 20 * megabyte) == 4);   // and nothing where it stays in the cache
+}
 
 TEST_CASE("mixed_conv2d with a bias on the device") {
   const Case& c = kCases[1];
@@ -144,7 +161,7 @@ OpRunner normalized(const Case& c, DataType type, const char* activation, bool h
 }
 
 TEST_CASE("normalized_mixed_conv2d on the device") {
-  for (const Case& c : {kCases[0], kCases[1], kCases[5], kCases[7]}) {
+  for (const Case& c : {kCases[0], kCases[1], kCases[5], kCases[8]}) {
     CAPTURE(c.name);
     for (const DataType type : kTypes) {
       const Floats residual = rounded(random_floats(size_of(c.y()), 11), type);

@@ -20,6 +20,8 @@ TEST_CASE("multiply and the gradient of its factor on the device") {
       {{2, 8, 3, 3, 32}, {2, 8, 1, 1, 1}},       // filter gates
       {{3, 7, 5, 2, 4, 3}, {1, 7, 1, 2, 1, 3}},  // kept and summed in turn, beginning with summed
       {{3, 7, 5, 2, 4, 8}, {3, 1, 5, 1, 4, 1}},  // beginning with kept
+      {{2, 40, 3, 64}, {2, 1, 3, 1}},            // several runs of a thread over two summed axes
+      {{40, 2, 30, 16}, {1, 2, 1, 16}},          // the same beside each other
       {{4, 5, 30}, {4, 5, 30}},                  // element-wise
       {{90, 40, 30}, {1, 1, 1}},                 // one factor for all, in several parts
       {{1, 37}, {1, 1}},

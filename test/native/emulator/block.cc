@@ -20,7 +20,7 @@ bool is_same(Location a, Location b) {
 }
 
 std::string describe(uint3 index) {
-  return "(" + std::to_string(index.x) + "," + std::to_string(index.y) + "," + std::to_string(index.z) + ")";
+  return std::string("(").append(std::to_string(index.x) + "," + std::to_string(index.y) + "," + std::to_string(index.z) + ")");
 }
 
 std::string describe(const char* activity, Location location) { return std::string(activity) + " at " + emulator::describe(location); }
@@ -32,7 +32,7 @@ std::string ranges(const std::vector<int>& numbers) {
     std::size_t last = i;
     while (last + 1 < numbers.size() && numbers[last + 1] == numbers[last] + 1) ++last;
     text += (text.empty() ? "" : ", ") + std::to_string(numbers[i]);
-    if (last > i) text += "-" + std::to_string(numbers[last]);
+    if (last > i) text.append("-").append(std::to_string(numbers[last]));
     i = last + 1;
   }
   return text;

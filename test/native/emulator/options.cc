@@ -40,7 +40,9 @@ Schedule read_schedule() {
   reject("SCHEDULE", value, "forward, reverse or random");
 }
 
-Options from_environment() {
+}  // namespace
+
+Options read_options() {
   Options read;
   read.schedule = read_schedule();
   read.seed = static_cast<std::uint32_t>(read_number("SEED", read.seed));
@@ -55,10 +57,8 @@ Options from_environment() {
   return read;
 }
 
-}  // namespace
-
 Options& options() {
-  static Options instance = from_environment();
+  static Options instance = read_options();
   return instance;
 }
 

@@ -21,8 +21,11 @@ struct Options {
   int devices = 1;                // 0: as on a machine without one
   std::size_t memory = std::size_t{4} << 30;
   int cache_bytes = 50 << 20;  // of the L2 cache
-  int threads = 0;  // of the operating system, for the blocks of a grid; 0: as many as there are processors
+  int threads = 0;             // of the operating system, for the blocks of a grid; 0: as many as there are processors
 };
+
+/** The options that the environment asks for. Throws std::runtime_error, naming the variable and what it may be. */
+Options read_options();
 
 /** The options in force. Change them only while nothing runs on the device. */
 Options& options();

@@ -3,8 +3,8 @@
 
 #include <cmath>
 
-#include "emulator/block.h"
 #include "cuda_runtime_api.h"
+#include "emulator/block.h"
 
 #define __global__
 #define __device__

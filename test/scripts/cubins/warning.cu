@@ -1,0 +1,4 @@
+__global__ void unused_variable(float* values) {
+  int unused;
+  values[threadIdx.x] = 1;
+}
