@@ -111,6 +111,9 @@ function writeResult(results, result) {
   renameSync(`${path}.new`, path);
 }
 
+/** How often a part that resumes is started in one run: one that comes no further must end too. */
+const MOST_STARTS = 20;
+
 /**
  * Runs parts. After each, `onResult` is called. Ends early when a required part has failed, when `signal` comes, and before a part that might
  * not end within `minutes`.
@@ -125,6 +128,7 @@ export async function runParts(parts, options) {
   mkdirSync(results, { recursive: true });
   const started = Date.now();
   const waiting = chooseParts(parts, options);
+  let starts = 0;
   for (let part = waiting.shift(); part && !signal.aborted; part = waiting.shift()) {
     const blocker = parts.slice(0, parts.indexOf(part)).find((each) => each.required && resultOf(results, each, bundle)?.passed !== true);
     if (blocker) {
@@ -141,7 +145,8 @@ export async function runParts(parts, options) {
       say(`${part.name}: interrupted; it is run again next time`);
       break;
     }
-    if (result.timedOut && part.resumes) {
+    starts = result.timedOut && part.resumes ? starts + 1 : 0;
+    if (starts > 0 && starts < MOST_STARTS) {
       say(`${part.name}: goes on after ${result.seconds} s`);
       waiting.unshift(part);
       continue;

@@ -146,6 +146,9 @@ test('a part that goes on where it was ended is started until it ends itself', a
   t.deepEqual(ran, ['build', 'build', 'build']);
   t.true(result('build').passed);
   t.regex(said.join('\n'), /^build: goes on after 0\.\d s$/m);
+  const stuck = part('stuck', async (context) => ({ passed: (await context.execute('sleep', ['60'])).code === 0 }));
+  t.deepEqual(await run([{ ...stuck, limitSeconds: 0.05, resumes: true }]), { passed: false, complete: true });
+  t.is(ran.length, 20);
 });
 
 test('an interruption leaves the results of the parts that have ended, and no more', async (t) => {
