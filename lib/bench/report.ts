@@ -55,6 +55,10 @@ export interface MachineFacts {
     readonly memoryBytes: number;
     readonly system: string;
     readonly device: string;
+    /** What the device is, such as 'NVIDIA H100 80GB HBM3'. */
+    readonly deviceDescription: string;
+    /** Whether products of float32 were rounded to TF32. */
+    readonly tf32: boolean;
     readonly threads: number;
     readonly physicalCores: number;
   };

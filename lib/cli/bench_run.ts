@@ -89,9 +89,11 @@ function invalid(problem: string): never {
 }
 
 async function measure(cases: readonly PlannedCase[], flags: BenchFlags, device: Device, signal: AbortSignal): Promise<Measured> {
-  const problems = excessiveCases(cases, process.availableMemory());
+  // A GPU refuses what its memory cannot hold, and what a process takes of the machine's own says nothing about it.
+  const isHost = device.name === 'cpu';
+  const problems = isHost ? excessiveCases(cases, process.availableMemory()) : new Map<PlannedCase, string>();
   const memory = new Map<PlannedCase, MemoryFigures>();
-  if (flags.memory) await measureAll(cases, flags, device, problems, memory, signal);
+  if (flags.memory && isHost) await measureAll(cases, flags, device, problems, memory, signal);
 
   const gemm = new Map<Precision, Contestant>();
   const timed = new Map<PlannedCase, Contestant>();
@@ -119,7 +121,7 @@ async function measure(cases: readonly PlannedCase[], flags: BenchFlags, device:
     const timingOf = (contestant: Contestant | undefined): Timing | undefined => timings.find((timing) => timing.contestant === contestant);
     const copyTiming = timingOf(copy);
     return {
-      facts: await machineFacts(device),
+      facts: await machineFacts(device, !isHost && flags.tf32 === true),
       partial: signal.aborted,
       imageSize: flags.imageSize,
       rounds: timings[0]?.seconds.length ?? 0,
@@ -224,7 +226,7 @@ function outcomes(
   return [...made.values()];
 }
 
-async function machineFacts(device: Device): Promise<MachineFacts> {
+async function machineFacts(device: Device, tf32: boolean): Promise<MachineFacts> {
   const { model, count, instructions, memory } = describeProcessor();
   return {
     machine: {
@@ -234,6 +236,8 @@ async function machineFacts(device: Device): Promise<MachineFacts> {
       memoryBytes: memory,
       system: `${process.platform} ${process.arch} ${release()}`,
       device: device.name,
+      deviceDescription: device.description,
+      tf32,
       threads: device.threads,
       physicalCores: availableCores(),
     },

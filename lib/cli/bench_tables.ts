@@ -16,7 +16,7 @@ export function benchTables(report: BenchReport, rows: number, columns = Number.
   const rates = report.matrixProducts.map(({ precision, gigaflopPerSecond }) => `${precision} ${rate(gigaflopPerSecond)} GFLOP/s`);
   const { copyGigabytesPerSecond: copy } = report;
   const lines = [
-    ...wrapped(`${machine.processor}, ${machine.threads} threads; Node ${versions.node}; ${imageSizePixels} pixels; ${count}`, columns),
+    ...wrapped(`${deviceWords(machine)}; Node ${versions.node}; ${imageSizePixels} pixels; ${count}`, columns),
     ...wrapped(`matrix product ${rates.join(', ')}${copy ? `; copy ${rate(copy)} GB/s` : ''}`, columns),
   ];
   for (const [heading, group] of settings([...results, ...unmeasured])) {
@@ -27,6 +27,10 @@ export function benchTables(report: BenchReport, rows: number, columns = Number.
   }
   if (rows > 0) for (const result of results) if (result.profile) lines.push('', ...layers(result, result.profile, rows, columns));
   return lines.join('\n');
+}
+
+function deviceWords({ device, deviceDescription, processor, threads, tf32 }: BenchReport['machine']): string {
+  return device === 'cpu' ? `${processor}, ${threads} threads` : `${deviceDescription}${tf32 ? ', TF32' : ''}`;
 }
 
 /** What belongs together, under what it has in common. */

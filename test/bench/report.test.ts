@@ -18,6 +18,8 @@ const facts: MachineFacts = {
     memoryBytes: 2 ** 34,
     system: 'linux x64 6.1',
     device: 'cpu',
+    deviceDescription: 'Some processor',
+    tf32: false,
     threads: 2,
     physicalCores: 2,
   },
@@ -144,6 +146,14 @@ test('runs that take no time give numbers all the same', async (t) => {
   const figures = await report({ gemm: new Map([['float32', gemm]]), copy, cases: [{ network: network('x'), timing: empty }] });
   t.notRegex(JSON.stringify(figures), /null/); // what JSON makes of NaN and infinity
   t.notRegex(benchTables(figures, 5) + chart(figures), /NaN|Infinity/);
+});
+
+test('figures of a GPU stand under its name', async (t) => {
+  const machine = { ...facts.machine, device: 'cuda', deviceDescription: 'NVIDIA H100 80GB HBM3', tf32: true };
+  const figures = await report({ facts: { ...facts, machine } });
+  t.is(figures.machine.deviceDescription, 'NVIDIA H100 80GB HBM3');
+  t.regex(benchTables(figures, 0), /^NVIDIA H100 80GB HBM3, TF32; Node v20; 224 pixels/);
+  t.regex(benchTables(await report(), 0), /^Some <fast> & good processor, 2 threads; Node v20/);
 });
 
 test('a case without counted rounds is told apart from one that failed', async (t) => {

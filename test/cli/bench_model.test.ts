@@ -123,7 +123,6 @@ const mistakes: readonly (readonly [name: string, words: string, message: RegExp
   ['an unknown processor', 'resnet18 --model h1000', /no processor is called 'h1000': expected h100, a100, or a JSON file/],
   ['a file that is missing', 'resnet18 --model no-such.json', /no-such\.json: expected a JSON file with a processor's figures: ENOENT/],
   ['a figure that is no rate', `resnet18 --model ${broken}`, /broken\.json: bfloat16TeraflopsPerSecond: expected number to be >0, got -1/],
-  ['--tf32 without a processor', 'resnet18 --tf32', /--tf32 belongs to --model, which is missing/],
   ['--measured without a processor', 'resnet18 --measured x.json', /--measured belongs to --model, which is missing/],
   [
     'measured times that are none',

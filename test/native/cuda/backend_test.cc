@@ -1,4 +1,4 @@
-// What the CUDA backend does around kernels: memory, order, recording, errors. On the emulated device, whose streams work as late as they may.
+// What the CUDA backend does around kernels: memory, order, recording, errors. The emulated device's streams work as late as they may.
 #include "cuda/cuda_backend.h"
 
 #include <atomic>
@@ -7,7 +7,9 @@
 #include "cuda/converted_copy.h"
 #include "cuda/device_array.h"
 #include "op_runner.h"
+#ifdef KW_EMULATOR
 #include "emulator/options.h"
+#endif
 
 namespace kw::test {
 
@@ -57,11 +59,13 @@ struct Fixture {
   }
 };
 
+#ifdef KW_EMULATOR
 // Restores the emulator's options.
 struct KeptOptions {
   emulator::Options before = emulator::options();
   ~KeptOptions() { emulator::options() = before; }
 };
+#endif
 
 }  // namespace
 
@@ -141,6 +145,7 @@ TEST_CASE_FIXTURE(Fixture, "CUDA: memory of the caller's is computed with, and i
   CHECK(released == 1);
 }
 
+#ifdef KW_EMULATOR
 TEST_CASE("CUDA: out of memory says what was asked and what is free, and leaves the device usable") {
   const KeptOptions kept;
   emulator::options().memory = size_t{8} << 20;
@@ -168,6 +173,7 @@ TEST_CASE("CUDA: without a GPU, or with another index, opening says what is ther
     CHECK(std::string(error.what()).find("There is no usable GPU") == 0);
   }
 }
+#endif
 
 TEST_CASE_FIXTURE(Fixture, "CUDA: an op that this backend lacks is refused when the program is prepared") {
   json plan = json::parse(running_total());
