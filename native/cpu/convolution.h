@@ -10,28 +10,9 @@
 
 #include "cpu/onednn.h"
 #include "runtime/backend.h"
+#include "runtime/convolution_geometry.h"
 
 namespace kw::cpu {
-
-// Lists have one number for each spatial dimension: height and width, or depth, height and width.
-struct ConvolutionGeometry {
-  int64_t batch, in_channels, out_channels, groups;
-  std::vector<int64_t> size, out_size, kernel;  // x [N,size,C], y [N,out_size,O], weight [O,kernel,C/groups]
-  std::vector<int64_t> stride, padding, dilation;
-
-  int64_t sample_elements() const;      // of x
-  int64_t out_sample_elements() const;  // of y
-  int64_t weight_elements() const;
-  std::vector<int64_t> weight_shape() const;
-  ConvolutionGeometry with_batch(int64_t samples) const;
-};
-
-// The attribute `kernel`: a size for each spatial dimension.
-std::vector<int64_t> kernel_size(const StepContext& context, size_t dimensions);
-
-// From the step's convolution attributes, the two activations' shapes and the kernel, whose length is the number of spatial dimensions;
-// refuses what does not fit (invalid_plan).
-ConvolutionGeometry convolution_geometry(const StepContext& context, const Tensor& x, const Tensor& y, const std::vector<int64_t>& kernel);
 
 // The layout of plain weights, [O,kernel,C/groups], as oneDNN names axes.
 dnnl::memory::desc plain_weight_desc(const ConvolutionGeometry& geometry);
@@ -95,9 +76,6 @@ class Convolution {
 // The types for activations of `activations`: bfloat16 throughout where this processor has a fast implementation of that, else float32, and
 // the activations are to be converted.
 ConvolutionTypes computed_types(const ConvolutionGeometry& geometry, ConvolutionPass pass, int threads, DataType activations);
-
-// Refuses activations that are not both float32 or both bfloat16 (invalid_plan); returns their type.
-DataType activation_type(const StepContext& context, const Tensor& x, const Tensor& y);
 
 // A conversion between two layouts of one weight.
 class Reorder {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cpu/convolution_epilogue.h"
+#include "runtime/convolution_geometry.h"
 
 namespace kw::cpu {
 
@@ -51,8 +52,6 @@ struct BlockedLayout {
 };
 // Nothing when the layout is of another kind (e.g. oneDNN's Winograd formats).
 std::optional<BlockedLayout> blocked_layout(const dnnl::memory::desc& desc);
-
-enum class ConvolutionPass { forward, backward_input, backward_weight };
 
 struct ConvolutionProblem {
   dnnl::memory::desc x, weight, bias, y;  // gradients have the layout of what they belong to; a zero `bias` is none

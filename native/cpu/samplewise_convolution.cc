@@ -4,10 +4,10 @@
 #include <vector>
 
 #include "cpu/convolution.h"
-#include "cpu/convolution_passes.h"
 #include "cpu/cpu_backend.h"
-#include "runtime/kernel_checks.h"
 #include "cpu/sample_convolution.h"
+#include "runtime/convolution_passes.h"
+#include "runtime/kernel_checks.h"
 
 namespace kw::cpu {
 
@@ -53,8 +53,9 @@ class SamplewiseKernel final : public Kernel {
 }  // namespace
 
 void add_samplewise_convolution(KernelRegistry& registry) {
-  add_passes<SamplewiseKernel>(registry, "samplewise_conv2d", 2, 2);
-  add_passes<SamplewiseKernel>(registry, "samplewise_conv3d", 2, 3);
+  const auto make = [](const auto&... arguments) { return std::make_unique<SamplewiseKernel>(arguments...); };
+  add_passes(registry, "samplewise_conv2d", 2, 2, make);
+  add_passes(registry, "samplewise_conv3d", 2, 3, make);
 }
 
 }  // namespace kw::cpu

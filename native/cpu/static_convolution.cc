@@ -10,9 +10,9 @@
 
 #include "cpu/converted_copy.h"
 #include "cpu/convolution.h"
-#include "cpu/convolution_passes.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/folded_normalization.h"
+#include "runtime/convolution_passes.h"
 #include "runtime/kernel_checks.h"
 
 namespace kw::cpu {
@@ -169,8 +169,9 @@ std::unique_ptr<Kernel> prepare_normalized(const StepContext& context) {
 }  // namespace
 
 void add_convolution(KernelRegistry& registry) {
-  add_passes<StaticConvolution>(registry, "conv2d", 1, 2);
-  add_passes<StaticConvolution>(registry, "conv3d", 1, 3);
+  const auto make = [](const auto&... arguments) { return std::make_unique<StaticConvolution>(arguments...); };
+  add_passes(registry, "conv2d", 1, 2, make);
+  add_passes(registry, "conv3d", 1, 3, make);
   registry.add("normalized_conv2d", prepare_normalized);
 }
 

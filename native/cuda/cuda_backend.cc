@@ -38,8 +38,9 @@ class CudaFence final : public Fence {
     check(cudaEventRecord(done_, stream), "marking the end of queued work");
   }
   void wait() override {
-    check(cudaEventSynchronize(done_),
-          "waiting for queued work (with the environment variable KW_CUDA_STEPWISE=1 every step is waited for, and a fault names its step)");
+    check(
+        cudaEventSynchronize(done_),
+        "waiting for queued work (with the environment variable KW_CUDA_STEPWISE=1 every step is waited for, and a fault names its step)");
     for (const StagedRead& read : reads_) std::memcpy(read.destination, read.staged.get(), read.bytes);
   }
 
@@ -52,7 +53,24 @@ class CudaBackend final : public Backend {
  public:
   explicit CudaBackend(const Device& described)
       : streams_(described.index), device_(with_stream(described, streams_.compute)), transfers_(streams_.compute) {
+    add_activations(registry_, device_);
+    add_attention_function(registry_, device_);
+    add_attention_module(registry_, device_);
+    add_batch_norm(registry_, device_);
+    add_convolution(registry_, device_);
+    add_cross_entropy(registry_, device_);
+    add_dropout(registry_, device_);
     add_elementwise(registry_, device_);
+    add_layer_norm(registry_, device_);
+    add_matmul(registry_, device_);
+    add_mix_cells(registry_, device_);
+    add_mixed_convolution(registry_, device_);
+    add_multiply(registry_, device_);
+    add_optimizers(registry_, device_);
+    add_pooling(registry_, device_);
+    add_reductions(registry_, device_);
+    add_samplewise_convolution(registry_, device_);
+    add_self_attention(registry_, device_);
   }
 
   const KernelRegistry& registry() const override { return registry_; }
@@ -75,8 +93,9 @@ class CudaBackend final : public Backend {
       if (status != cudaErrorMemoryAllocation) check(status, "allocating " + std::to_string(bytes) + " bytes");
       size_t free = 0, total = 0;
       cudaMemGetInfo(&free, &total);
-      throw Error(ErrorCode::out_of_memory, "Cannot allocate " + mebibytes(bytes) + " on " + device_.name + ": " + mebibytes(free) + " of its " +
-                                                mebibytes(total) + " are free. Use a smaller batch or image, or release programs and buffers");
+      throw Error(ErrorCode::out_of_memory, "Cannot allocate " + mebibytes(bytes) + " on " + device_.name + ": " + mebibytes(free) +
+                                                " of its " + mebibytes(total) +
+                                                " are free. Use a smaller batch or image, or release programs and buffers");
     }
     check(cudaMemsetAsync(data, 0, bytes, streams_.filling), "zeroing new memory");
     check(cudaStreamSynchronize(streams_.filling), "zeroing new memory");

@@ -38,9 +38,13 @@ class OpRunner {
   OpRunner(const std::string& op, nlohmann::json attributes = nlohmann::json::object()) {
     plan_.buffers.push_back({"workspace", 0});
     contents_.emplace_back();
-    step_.op = op;
-    step_.label = "test";
-    step_.attributes = std::make_shared<const nlohmann::json>(std::move(attributes));
+    begin_step(op, std::move(attributes));
+  }
+  // Another op after the one so far, in the same program; what follows is about the new one.
+  OpRunner& then(const std::string& op, nlohmann::json attributes = nlohmann::json::object()) {
+    earlier_.push_back(step_);
+    begin_step(op, std::move(attributes));
+    return *this;
   }
 
   OpRunner& input(const Shape& shape, const Floats& values) { return add_input(shape, DataType::float32, values.data(), values.size()); }
@@ -50,6 +54,11 @@ class OpRunner {
     if (type == DataType::float32) return input(shape, values);
     const std::vector<cpu::bfloat16> stored(values.begin(), values.end());
     return add_input(shape, type, stored.data(), stored.size());
+  }
+  // A tensor of the op before, by its index in the plan.
+  OpRunner& input_tensor(int tensor) {
+    step_.inputs.push_back(tensor);
+    return *this;
   }
   // Leaves an optional input away.
   OpRunner& no_input() {
@@ -63,6 +72,12 @@ class OpRunner {
   // An output in the memory of an input.
   OpRunner& output_in_place(size_t position) {
     step_.outputs.push_back(step_.inputs[position]);
+    return *this;
+  }
+
+  // Tensors added from here on begin `offset` bytes into their buffers, a multiple of 4 as in a plan.
+  OpRunner& at_offset(int64_t offset) {
+    offset_ = offset;
     return *this;
   }
 
@@ -86,9 +101,12 @@ class OpRunner {
 
   // On a backend of any kind, as a program: twice, since a GPU records the first run and replays it. Both must agree to the bit.
   OpRunner& run_on(const std::shared_ptr<Backend>& backend) {
-    const std::vector<Bytes> before = contents_;
     Device device("test", backend);
-    plan_.steps = {step_};
+    return run_on(device);
+  }
+  OpRunner& run_on(Device& device) {
+    const std::vector<Bytes> before = contents_;
+    plan_.steps = steps();
     const std::shared_ptr<Program> program = device.create_program(plan_);
     run_program(device, program);
     const std::vector<Bytes> expected = contents_;
@@ -100,6 +118,8 @@ class OpRunner {
 
   const Plan& plan() const { return plan_; }
   const Step& step() const { return step_; }
+  // Of every buffer, in the plan's order.
+  const std::vector<Bytes>& contents() const { return contents_; }
   // Of a tensor by its index in the plan.
   Floats tensor_floats(int tensor) const { return floats_of(tensor); }
   Integers tensor_integers(int tensor) const { return values_of<int32_t>(tensor); }
@@ -108,8 +128,22 @@ class OpRunner {
   Floats mutated(size_t input) const { return floats_of(step_.inputs[input]); }
 
  private:
+  void begin_step(const std::string& op, nlohmann::json attributes) {
+    step_ = Step();
+    step_.op = op;
+    step_.label = "test";
+    step_.attributes = std::make_shared<const nlohmann::json>(std::move(attributes));
+  }
+
+  std::vector<Step> steps() const {
+    std::vector<Step> steps = earlier_;
+    steps.push_back(step_);
+    return steps;
+  }
+
   int add_tensor(const Shape& shape, DataType type, Bytes bytes) {
-    plan_.tensors.push_back({type, shape, static_cast<int>(plan_.buffers.size()), 0});
+    plan_.tensors.push_back({type, shape, static_cast<int>(plan_.buffers.size()), offset_});
+    bytes.insert(bytes.begin(), static_cast<size_t>(offset_), std::byte{0xff});
     plan_.buffers.push_back({"b" + std::to_string(plan_.buffers.size()), static_cast<int64_t>(bytes.size())});
     contents_.push_back(std::move(bytes));
     return static_cast<int>(plan_.tensors.size()) - 1;
@@ -125,14 +159,15 @@ class OpRunner {
 
   void run_with(int threads) {
     ProgramResources resources;
-    const StepContext context(plan_, step_, threads, resources);
-    const std::unique_ptr<Kernel> kernel = cpu::registry().prepare(context);
+    plan_.steps = steps();
+    std::vector<std::unique_ptr<Kernel>> kernels;
+    for (const Step& step : plan_.steps) kernels.push_back(cpu::registry().prepare(StepContext(plan_, step, threads, resources)));
     const std::unique_ptr<void, decltype(&std::free)> scratch(std::aligned_alloc(64, (resources.scratch_bytes + 63) / 64 * 64), &std::free);
     Memory memory;
     memory.scratch_ = static_cast<std::byte*>(scratch.get());
     for (Bytes& bytes : contents_) memory.bases_.push_back(bytes.data());
     memory.versions_.assign(contents_.size(), 1);
-    kernel->run(memory);
+    for (const auto& kernel : kernels) kernel->run(memory);
   }
 
   void run_program(Device& device, const std::shared_ptr<Program>& program) {
@@ -157,15 +192,18 @@ class OpRunner {
 
   template <class T>
   std::vector<T> values_of(int tensor) const {
-    const Bytes& bytes = contents_[static_cast<size_t>(plan_.tensors[static_cast<size_t>(tensor)].buffer)];
-    std::vector<T> values(bytes.size() / sizeof(T));
-    if (!values.empty()) std::memcpy(values.data(), bytes.data(), bytes.size());
+    const Tensor& place = plan_.tensors[static_cast<size_t>(tensor)];
+    std::vector<T> values(static_cast<size_t>(place.elements()));
+    if (!values.empty())
+      std::memcpy(values.data(), contents_[static_cast<size_t>(place.buffer)].data() + place.offset, values.size() * sizeof(T));
     return values;
   }
 
   Plan plan_;
-  Step step_;
+  std::vector<Step> earlier_;
+  Step step_;  // the last
   std::vector<Bytes> contents_;
+  int64_t offset_ = 0;
 };
 
 // Normal numbers; the same for the same seed.

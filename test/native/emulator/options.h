@@ -20,7 +20,8 @@ struct Options {
   int target = 90;                // compute capability times ten: 80 or 90
   int devices = 1;                // 0: as on a machine without one
   std::size_t memory = std::size_t{4} << 30;
-  int threads = 0;  // of the operating system, for the blocks of a grid; 0: as many as there are processors
+  int cache_bytes = 50 << 20;  // of the L2 cache
+  int threads = 0;             // of the operating system, for the blocks of a grid; 0: as many as there are processors
 };
 
 /** The options that the environment asks for. Throws std::runtime_error, naming the variable and what it may be. */
