@@ -91,8 +91,12 @@ std::optional<Fault> Block::run(const Launch& launch, uint3 index) {
 void Block::thread_main() {
   Block& block = *current_block;
   Fiber::started(block.origin_);
-  block.launch_->body();
-  block.end_thread();
+  try {
+    block.launch_->body();
+    block.end_thread();
+  } catch (const Failed&) {
+  }
+  block.leave();
 }
 
 void Block::end_thread() {
@@ -271,14 +275,17 @@ void Block::fail_different(const Warp& warp) {
                                       describe(warp.activity, warp.location));
 }
 
-std::string Block::whereabouts() const {
-  std::string text = "in kernel " + function_name(launch_->kernel) + ", block " + describe(index_);
-  if (current_) text += ", thread " + describe(current_->index);
-  return text;
+void Block::set_fault(FaultKind kind, const std::string& problem) {
+  fault_ = Fault{kind, problem + ", in kernel " + function_name(launch_->kernel) + ", block " + describe(index_) + ", thread " +
+                           describe(current_->index)};
 }
 
 void Block::fail(FaultKind kind, const std::string& problem) {
-  fault_ = Fault{kind, problem + ", " + whereabouts()};
+  set_fault(kind, problem);
+  throw Failed{};
+}
+
+void Block::leave() {
   current_->fiber.switch_to(origin_, true);
   std::abort();  // a block that has failed does not run on
 }

@@ -87,11 +87,12 @@ class Block {
    */
   void meet(const char* activity, Location location, void* operand, Warp::Execute execute, bool needs_all_lanes = false);
 
-  /** Ends the block with a fault that `problem` describes. */
+  /** Ends the block with a fault that `problem` describes, to which kernel, block and thread are added. */
   [[noreturn]] void fail(FaultKind kind, const std::string& problem);
 
-  /** A fault's end of a sentence: kernel, block and thread. */
-  std::string whereabouts() const;
+  /** The two halves of fail, for a signal's handler, which cannot throw. */
+  void set_fault(FaultKind kind, const std::string& problem);
+  [[noreturn]] void leave();
 
   /** Whether `address` is just past the running thread's stack. */
   bool overflows_stack(const void* address) const;
@@ -103,6 +104,9 @@ class Block {
   }
 
  private:
+  /** Thrown to end a thread whose block has failed. */
+  struct Failed {};
+
   static void thread_main();
   void prepare(const Launch& launch, uint3 index);
   void end_thread();

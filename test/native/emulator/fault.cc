@@ -65,22 +65,29 @@ std::string last_activity(const Thread& thread) {
   return thread.activity ? " (after or in " + std::string(thread.activity) + " at " + describe(thread.location) + ")" : "";
 }
 
+void describe_fault(Block& block, int signal, const siginfo_t& information) {
+  const std::string activity = last_activity(block.thread());
+  const void* address = information.si_addr;
+  if (signal == SIGFPE) {
+    block.set_fault(FaultKind::launch_failure, "integer division by zero" + activity);
+  } else if (block.overflows_stack(address)) {
+    block.set_fault(FaultKind::launch_failure, "a thread's local variables exceed the emulator's stack");
+  } else if (signal == SIGBUS || (information.si_code == SI_KERNEL && address == nullptr)) {
+    // The processor tells no address for an access with a wrong alignment.
+    block.set_fault(FaultKind::misaligned_address, "misaligned access to memory" + activity);
+  } else if (block.shared().guards(address)) {
+    const std::string bytes = std::to_string(block.launch().shared_bytes);
+    block.set_fault(FaultKind::illegal_address, "access outside of the block's shared memory (" + bytes + " bytes)" + activity);
+  } else {
+    block.set_fault(FaultKind::illegal_address, "access to " + hexadecimal(address) + ", " + device_heap().describe(address) + activity);
+  }
+}
+
 void handle(int signal, siginfo_t* information, void* context) {
   Block* block = current_block;
   if (!block) return pass_on(signal, information, context);
-  const std::string activity = last_activity(block->thread());
-  if (signal == SIGFPE) block->fail(FaultKind::launch_failure, "integer division by zero" + activity);
-  const void* address = information->si_addr;
-  if (block->overflows_stack(address)) block->fail(FaultKind::launch_failure, "a thread's local variables exceed the emulator's stack");
-  // The processor tells no address for an access with a wrong alignment.
-  if (signal == SIGBUS || (information->si_code == SI_KERNEL && address == nullptr)) {
-    block->fail(FaultKind::misaligned_address, "misaligned access to memory" + activity);
-  }
-  if (block->shared().guards(address)) {
-    block->fail(FaultKind::illegal_address,
-                "access outside of the block's shared memory (" + std::to_string(block->launch().shared_bytes) + " bytes)" + activity);
-  }
-  block->fail(FaultKind::illegal_address, "access to " + hexadecimal(address) + ", " + device_heap().describe(address) + activity);
+  describe_fault(*block, signal, *information);
+  block->leave();
 }
 
 void install(int signal) {

@@ -6,6 +6,9 @@
 #include <cstdint>
 #include <cstring>
 #include <new>
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
 
 namespace kw::emulator {
 namespace {
@@ -17,6 +20,13 @@ constexpr std::size_t kStackBytes = 512 * 1024;  // its frames are several times
 #else
 constexpr std::size_t kStackBytes = 128 * 1024;
 #endif
+
+/** The fiber that had this stack before did not return, so AddressSanitizer's marks around its variables are still there. */
+void unmark([[maybe_unused]] const Stack& stack) {
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_unpoison_memory_region(stack.bottom(), stack.size());
+#endif
+}
 
 }  // namespace
 
@@ -37,6 +47,7 @@ bool Stack::guards(const void* address) const { return address >= memory_ && add
 #ifdef KW_EMULATOR_USES_UCONTEXT
 
 void Fiber::prepare(Stack& stack, void (*entry)()) {
+  unmark(stack);
   getcontext(&context_);
   context_.uc_stack.ss_sp = stack.bottom();
   context_.uc_stack.ss_size = stack.size();
@@ -80,6 +91,7 @@ __asm__(
 #endif
 
 void Fiber::prepare(Stack& stack, void (*entry)()) {
+  unmark(stack);
   char* top = stack.bottom() + stack.size();
 #if defined(__x86_64__)
   // As if the fiber had been left before its first instruction: six registers and the address to return to; above them an end for who walks

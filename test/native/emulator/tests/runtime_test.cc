@@ -222,6 +222,8 @@ TEST_CASE("Streams that fork and join in a capture keep the order that events gi
     CHECK(cudaStreamSynchronize(values.stream) == cudaSuccess);
     CHECK(forward == 11);
     CHECK(values.now() == 20);
+    CHECK(cudaGraphExecDestroy(executable) == cudaSuccess);
+    CHECK(cudaGraphDestroy(graph) == cudaSuccess);
     emulator::options().schedule = emulator::Schedule::forward;
   }
 }
