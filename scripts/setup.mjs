@@ -6,6 +6,7 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { main, root, ScriptError, step } from './command.mjs';
+import { fetchCudaHeaders, findCudaHeaders, findNvcc } from './cuda-headers.mjs';
 import { withLock } from './lock.mjs';
 import { installSystemPackages } from './system-packages.mjs';
 import { buildTypeScript } from './typescript.mjs';
@@ -49,26 +50,31 @@ async function installNpmPackages() {
 }
 
 /** What a configured build folder depends on that CMake itself does not watch. */
-function configuration() {
+function configuration(cudaHeaders) {
   const versions = ['cmake-js', 'node-addon-api', 'node-api-headers'].map(
     (name) => readJson(join(root, 'node_modules', name, 'package.json')).version,
   );
-  return JSON.stringify([root, process.platform, process.arch, ...versions, process.env.CXX ?? '']);
+  return JSON.stringify([root, process.platform, process.arch, ...versions, process.env.CXX ?? '', cudaHeaders]);
 }
 
 async function buildNative() {
   const build = join(root, 'build');
   const record = join(build, 'configuration.json');
   const remedy = 'If the compiler or the libraries changed, delete the folder build/ and run this again.';
-  const isConfigured = existsSync(join(build, 'CMakeCache.txt')) && existsSync(record) && readFileSync(record, 'utf8') === configuration();
+  const hasCuda = findNvcc() !== undefined;
+  const found = hasCuda ? await findCudaHeaders() : {};
+  const isConfigured =
+    existsSync(join(build, 'CMakeCache.txt')) && existsSync(record) && readFileSync(record, 'utf8') === configuration(found);
   if (isConfigured) {
     await step('Building the C++ core', 'native', remedy, 'cmake', ['--build', build]);
     return;
   }
+  const headers = hasCuda ? await fetchCudaHeaders(found) : {};
   for (const name of ['CMakeCache.txt', 'CMakeFiles']) rmSync(join(build, name), { recursive: true, force: true });
   const cmakeJs = join('node_modules', 'cmake-js', 'bin', 'cmake-js');
-  await step('Building the C++ core', 'native', remedy, process.execPath, [cmakeJs, 'compile', '--generator', 'Ninja']);
-  writeFileSync(record, configuration());
+  const options = Object.entries(headers).flatMap(([name, folder]) => (folder && folder !== 'none' ? [`--CD${name}=${folder}`] : []));
+  await step('Building the C++ core', 'native', remedy, process.execPath, [cmakeJs, 'compile', '--generator', 'Ninja', ...options]);
+  writeFileSync(record, configuration(headers));
 }
 
 async function buildNativeTests() {

@@ -1,5 +1,7 @@
 /** A report as a drawing: a bar of images per second for each network, grouped by what they have in common. SVG, no scripts, no fonts. */
-import type { BenchReport, Result } from './report.js';
+import type { ModelReport } from './model_report.js';
+import type { BenchReport, Setting } from './report.js';
+import type { Spread } from './spread.js';
 
 const WIDTH = 760;
 const MARGIN = 16;
@@ -20,13 +22,38 @@ const STYLE = `
     .compared { fill: #4493f8 } .base { fill: #656c76 } .spread { stroke: #f0f6fc }
   }`;
 
+/** A network's bar. */
+interface Bar extends Setting {
+  readonly imagesPerSecond: Pick<Spread, 'median' | 'lowerQuartile' | 'upperQuartile'>;
+  readonly ratioToOther?: { readonly network: string; readonly median: number };
+}
+
 /** An SVG document. Bars are medians on one scale; the line on each spans its rounds' quartiles. */
 export function chart(report: BenchReport): string {
-  const groups = groupsOf(report.results);
-  const nameWidth = Math.max(0, ...report.results.map(({ network }) => network.length)) * LETTER + MARGIN;
+  return drawing(report.results, [
+    ...report.unmeasured.map(
+      ({ network, mode, precision, batchSize, problem }) => `${network}, ${mode}, ${precision}, batch ${batchSize}: ${problem}`,
+    ),
+    `${report.machine.processor}, ${report.machine.threads} threads; ${report.imageSizePixels} pixels; medians and quartiles of ${report.rounds} rounds${report.partial ? ', stopped early' : ''}`,
+  ]);
+}
+
+/** The same of bounds on paper, launches not counted. */
+export function modelChart({ results, hardware, imageSizePixels }: ModelReport): string {
+  const bars = results.map(({ imagesPerSecond, ratioToOther, ...setting }): Bar => {
+    const figures = { median: imagesPerSecond, lowerQuartile: imagesPerSecond, upperQuartile: imagesPerSecond };
+    const other = ratioToOther ? { ratioToOther: { network: ratioToOther.network, median: ratioToOther.ratio } } : {};
+    return { ...setting, imagesPerSecond: figures, ...other };
+  });
+  return drawing(bars, [`bounds on paper for ${hardware.name}; ${imageSizePixels} pixels; nothing was measured`]);
+}
+
+function drawing(bars: readonly Bar[], notes: readonly string[]): string {
+  const groups = groupsOf(bars);
+  const nameWidth = Math.max(0, ...bars.map(({ network }) => network.length)) * LETTER + MARGIN;
   const left = MARGIN + nameWidth;
-  const figureWidth = Math.max(0, ...report.results.map((result) => figure(result).length)) * LETTER + GAP + MARGIN;
-  const most = Math.max(...report.results.map(({ imagesPerSecond }) => imagesPerSecond.upperQuartile), Number.MIN_VALUE);
+  const figureWidth = Math.max(0, ...bars.map((one) => figure(one).length)) * LETTER + GAP + MARGIN;
+  const most = Math.max(...bars.map(({ imagesPerSecond }) => imagesPerSecond.upperQuartile), Number.MIN_VALUE);
   const scale = (WIDTH - left - figureWidth) / most;
   const parts: string[] = [];
   let y = MARGIN;
@@ -39,12 +66,6 @@ export function chart(report: BenchReport): string {
     }
     y += 6;
   }
-  const notes = [
-    ...report.unmeasured.map(
-      ({ network, mode, precision, batchSize, problem }) => `${network}, ${mode}, ${precision}, batch ${batchSize}: ${problem}`,
-    ),
-    `${report.machine.processor}, ${report.machine.threads} threads; ${report.imageSizePixels} pixels; medians and quartiles of ${report.rounds} rounds${report.partial ? ', stopped early' : ''}`,
-  ];
   for (const note of notes) {
     for (const line of wrapped(note, Math.floor((WIDTH - 2 * MARGIN) / (LETTER - 0.5)))) {
       parts.push(text(MARGIN, y + 14, line, 'quiet'));
@@ -62,8 +83,8 @@ export function chart(report: BenchReport): string {
 }
 
 /** What the bars of a group share, and the bars. */
-function groupsOf(results: readonly Result[]): Map<string, Result[]> {
-  const groups = new Map<string, Result[]>();
+function groupsOf(results: readonly Bar[]): Map<string, Bar[]> {
+  const groups = new Map<string, Bar[]>();
   for (const result of results) {
     const heading = `${result.mode}, ${result.precision}, batch ${result.batchSize}: images/s`;
     groups.set(heading, [...(groups.get(heading) ?? []), result]);
@@ -71,11 +92,11 @@ function groupsOf(results: readonly Result[]): Map<string, Result[]> {
   return groups;
 }
 
-function figure({ imagesPerSecond, ratioToOther }: Result): string {
+function figure({ imagesPerSecond, ratioToOther }: Bar): string {
   return `${readable(imagesPerSecond.median)}${ratioToOther ? ` (${ratioToOther.median.toFixed(2)} of ${ratioToOther.network})` : ''}`;
 }
 
-function bar(result: Result, left: number, top: number, scale: number): string {
+function bar(result: Bar, left: number, top: number, scale: number): string {
   const { network, imagesPerSecond, ratioToOther } = result;
   const { median, lowerQuartile, upperQuartile } = imagesPerSecond;
   const [end, from, to] = [median, lowerQuartile, upperQuartile].map((value) => round(left + scale * value));
@@ -83,7 +104,7 @@ function bar(result: Result, left: number, top: number, scale: number): string {
   return [
     text(left - GAP, middle + 4.5, network, 'name', 'end'),
     `<rect class="${ratioToOther ? 'compared' : 'base'}" x="${left}" y="${top}" width="${round(scale * median)}" height="${BAR}" rx="2"/>`,
-    `<path class="spread" d="M${from} ${middle - 4}v8m0-4H${to}m0-4v8"/>`,
+    ...(from === to ? [] : [`<path class="spread" d="M${from} ${middle - 4}v8m0-4H${to}m0-4v8"/>`]),
     text(Math.max(end as number, to as number) + GAP, middle + 4.5, figure(result), 'figure'),
   ].join('\n');
 }

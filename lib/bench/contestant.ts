@@ -38,9 +38,15 @@ export interface Contestant extends Disposable {
   readonly steps: readonly StepCost[];
   /** Bytes on the device as planned: all buffers, the largest scratch area, and converted copies of parameters. */
   readonly bytes: number;
+  /** Runs that are queued together, so that a device which waits for none of them is never idle in between. */
+  readonly runsInFlight: number;
+  /** Whether every run is a timed one. */
+  readonly timesEveryRun: boolean;
   /** One run, to its end. */
   run(): Promise<void>;
-  /** Nanoseconds of each step of the last run, in the plan's order. */
+  /** One run whose steps are timed one by one. */
+  runTimed(): Promise<void>;
+  /** Nanoseconds of each step of the last timed run, in the plan's order. */
   stepNanoseconds(): readonly number[];
 }
 
@@ -76,7 +82,10 @@ async function prepare(device: Device, { name, images, plan, contents, existing 
       images,
       steps: stepCosts(plan),
       bytes: workspace + scratch + prepared + Object.values(places).reduce((sum, place) => sum + place.bytes, 0),
+      runsInFlight: device.name === 'cpu' ? 1 : 8,
+      timesEveryRun: device.name === 'cpu',
       run: () => program.run(),
+      runTimed: () => program.runTimed(),
       stepNanoseconds: () => program.stepTimes().map(({ nanoseconds }) => nanoseconds),
       [Symbol.dispose]: () => disposeAll(resources),
     };

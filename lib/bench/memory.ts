@@ -2,20 +2,24 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { KernelWarehouseError } from '../errors.js';
+import type { DeviceName, DeviceOptions } from '../runtime/device.js';
 import type { NetworkCase } from './contestant.js';
 
 export interface MemoryFigures {
   /** Bytes that the plan and its kernels ask for. */
   readonly planned: number;
-  /** Bytes that the process's resident memory grew by, from before the network was made to the peak of its runs. */
+  /**
+   * Bytes that the process's resident memory grew by, from before the network was made to the peak of its runs; on a GPU the memory in use
+   * there, by whichever process, after its runs.
+   */
   readonly measured: number;
 }
 
 /** What the process is given, as JSON; see memory_probe.ts. */
 export interface MemoryQuestion {
   readonly network: NetworkCase;
-  readonly device: 'auto' | 'cpu' | 'cuda';
-  readonly threads: number;
+  readonly device: DeviceName;
+  readonly options: DeviceOptions;
 }
 
 /** The C library gives large pieces back when they are freed, instead of keeping tens of MB for the next one. */

@@ -6,7 +6,7 @@ import { networkContestant } from './contestant.js';
 import type { MemoryFigures, MemoryQuestion } from './memory.js';
 
 /** Bytes: the largest resident size since the last reset, where the system resets it, else since the start. */
-function peak(): number {
+function residentPeak(): number {
   try {
     const kibibytes = /^VmHWM:\s*(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1];
     if (kibibytes !== undefined) return 1024 * Number(kibibytes);
@@ -29,9 +29,10 @@ function settle(): void {
   }
 }
 
-async function measure({ network, device: name, threads }: MemoryQuestion): Promise<MemoryFigures> {
-  using device = Device.open(name, { threads });
+async function measure({ network, device: name, options }: MemoryQuestion): Promise<MemoryFigures> {
+  using device = Device.open(name, options);
   settle();
+  const peak = device.name === 'cpu' ? residentPeak : () => device.memory().used;
   const before = peak();
   using contestant = await networkContestant(device, network);
   settle();

@@ -51,14 +51,24 @@ async function takeTurn(contestant: Contestant, leastRuns: number, { secondsPerR
   let runs = 0;
   let milliseconds = 0;
   let sums: number[] = [];
+  let timedRuns = 0;
+  const { runsInFlight } = contestant;
+  const addSteps = (): void => {
+    sums = contestant.stepNanoseconds().map((nanoseconds, index) => nanoseconds + (sums[index] ?? 0));
+    timedRuns++;
+  };
   while (!signal?.aborted && (runs < leastRuns || milliseconds < 1000 * secondsPerRound)) {
     const before = performance.now();
-    await contestant.run();
+    await Promise.all(Array.from({ length: runsInFlight }, () => contestant.run()));
     milliseconds += Math.max(performance.now() - before, 1000 * CLOCK_STEP_SECONDS);
-    runs++;
-    if (steps) sums = contestant.stepNanoseconds().map((nanoseconds, index) => nanoseconds + (sums[index] ?? 0));
+    runs += runsInFlight;
+    if (steps && contestant.timesEveryRun) addSteps();
   }
-  return { seconds: milliseconds / 1000 / runs, steps: sums.map((sum) => sum / runs) };
+  if (steps && !contestant.timesEveryRun && !signal?.aborted) {
+    await contestant.runTimed();
+    addSteps();
+  }
+  return { seconds: milliseconds / 1000 / runs, steps: sums.map((sum) => sum / timedRuns) };
 }
 
 function timings(contestants: readonly Contestant[], counted: readonly (readonly Turn[])[]): Timing[] {

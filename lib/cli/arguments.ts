@@ -6,9 +6,11 @@ import type { DeviceName } from '../runtime/device.js';
 export interface DeviceFlags {
   readonly device: DeviceName;
   readonly threads?: number;
+  readonly gpu?: number;
+  readonly tf32?: true;
 }
 
-/** `--device` and `--threads`. */
+/** `--device` and what it is opened with. */
 export function addDeviceOptions(command: Command): Command {
   return command
     .addOption(new Option('--device <name>', 'where to run').choices(['auto', 'cpu', 'cuda']).default('auto'))
@@ -16,7 +18,9 @@ export function addDeviceOptions(command: Command): Command {
       '--threads <count>',
       'threads to compute with, 1 to 1024 (default: KW_NUM_THREADS, or the physical cores)',
       wholeNumber(1, 1024),
-    );
+    )
+    .option('--gpu <index>', 'which GPU, from 0 (default: 0)', wholeNumber(0, 1023))
+    .option('--tf32', 'let a GPU round float32 products to TF32, which is faster');
 }
 
 /** The words for precisions; the short one is the field's. */

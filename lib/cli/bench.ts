@@ -1,7 +1,12 @@
 /** `kernel-warehouse bench`: its command line. bench_run.ts does the work. */
 import { Command, Option } from 'commander';
+import { hardwareNames } from '../bench/hardware.js';
+import { KernelWarehouseError } from '../errors.js';
 import { addDeviceOptions, decimalNumber, precisionOf, precisionWords, wholeNumber } from './arguments.js';
 import type { BenchFlags } from './bench_run.js';
+
+/** What says how to measure, and means nothing where nothing runs. */
+const measuringOptions = ['device', 'threads', 'gpu', 'rounds', 'seconds', 'memory'];
 
 /** A parser of lists with commas; what is given twice counts once. */
 function listOf<T>(parse: (text: string) => T): (text: string) => T[] {
@@ -37,6 +42,13 @@ export function benchCommand(): Command {
     .option('--no-memory', 'do not measure the memory, for which each network runs once more, in a process of its own')
     .option('--json [file]', 'print all figures as JSON instead of tables, or write them to a file')
     .option('--chart <file>', 'draw images per second as SVG')
+    .addOption(
+      new Option(
+        '--model <processor>',
+        `run nothing: print the least times on ${hardwareNames.join(', ')} or the processor of a JSON file`,
+      ).conflicts(measuringOptions),
+    )
+    .option('--measured <file>', 'with --model: the JSON of a run with --layers, whose times stand beside the least ones')
     .addHelpText(
       'after',
       `
@@ -47,11 +59,18 @@ Examples:
   $ kernel-warehouse bench kw1x_resnet18
   $ kernel-warehouse bench kw1x_resnet18 kw4x_resnet18 --batch-size 1,8,32 --chart speed.svg --json speed.json
   $ kernel-warehouse bench kw1x_resnet50 --inference --training --precision float32,bf16
-  $ kernel-warehouse bench kw1x_mobilenetv2_100 --layers`,
+  $ kernel-warehouse bench kw1x_mobilenetv2_100 --layers
+  $ kernel-warehouse bench kw1x_resnet50 --model h100 --precision bf16 --batch-size 100`,
     )
     .action(async (networks: string[], flags: BenchFlags) => {
+      const names = networks.length > 0 ? networks : ['resnet18', 'kw1x_resnet18'];
       const { runBench } = await import('./bench_run.js');
-      await runBench(networks.length > 0 ? networks : ['resnet18', 'kw1x_resnet18'], flags);
+      if (flags.model === undefined && flags.measured !== undefined) {
+        throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', '--measured belongs to --model, which is missing');
+      }
+      if (flags.model === undefined) return await runBench(names, flags);
+      const { runBenchModel } = await import('./bench_model.js');
+      await runBenchModel(names, flags, flags.model);
     });
   return addDeviceOptions(command);
 }

@@ -5,7 +5,7 @@ import { dirname } from 'node:path';
 import { chart } from '../bench/chart.js';
 import { type Contestant, copyContestant, gemmContestant, networkContestant } from '../bench/contestant.js';
 import { type MemoryFigures, measureMemory } from '../bench/memory.js';
-import { type BenchReport, benchReport, type CaseOutcome, type MachineFacts, type Measured } from '../bench/report.js';
+import { benchReport, type CaseOutcome, type MachineFacts, type Measured } from '../bench/report.js';
 import { runRounds, type Timing } from '../bench/rounds.js';
 import { writeFileAtomically } from '../checkpoint/atomic_file.js';
 import { KernelWarehouseError } from '../errors.js';
@@ -19,7 +19,7 @@ import { type CaseFlags, excessiveCases, type PlannedCase, planCases } from './b
 import { benchTables } from './bench_tables.js';
 import { RUNTIME_FAILURE } from './failure.js';
 import { Interruption } from './interruption.js';
-import { openDevice } from './open_device.js';
+import { deviceOptions, openDevice } from './open_device.js';
 import { checkedOutput } from './output_path.js';
 import { Progress } from './progress.js';
 
@@ -31,6 +31,8 @@ export interface BenchFlags extends DeviceFlags, CaseFlags {
   readonly memory: boolean;
   readonly json?: string | true;
   readonly chart?: string;
+  readonly model?: string;
+  readonly measured?: string;
 }
 
 export async function runBench(names: readonly string[], flags: BenchFlags): Promise<void> {
@@ -47,17 +49,19 @@ export async function runBench(names: readonly string[], flags: BenchFlags): Pro
     return;
   }
   const report = benchReport(measured);
-  await publish(report, flags, outputs);
+  const { json, layers, rows } = flags;
+  const tables = (columns?: number) => benchTables(report, layers ? rows : 0, columns);
+  await publish({ report, tables, chart: () => chart(report) }, json, outputs);
   if (report.results.length === 0) process.exitCode = RUNTIME_FAILURE;
 }
 
-interface Outputs {
+export interface Outputs {
   readonly json?: string;
   readonly chart?: string;
 }
 
 /** Where the figures will be written, checked before they are measured. */
-function checkedOutputs({ json, chart: drawing }: BenchFlags, names: readonly string[]): Outputs {
+export function checkedOutputs({ json, chart: drawing }: Pick<BenchFlags, 'json' | 'chart'>, names: readonly string[]): Outputs {
   if (typeof json === 'string' && [...networkNames(), ...officialConfigNames()].includes(json)) {
     invalid(`--json took the network ${json} for a file; put --json last, or write --json=./${json}`);
   }
@@ -138,7 +142,7 @@ async function measure(cases: readonly PlannedCase[], flags: BenchFlags, device:
 async function measureAll(
   cases: readonly PlannedCase[],
   flags: BenchFlags,
-  { threads }: Device,
+  { name, threads }: Device,
   problems: Map<PlannedCase, string>,
   memory: Map<PlannedCase, MemoryFigures>,
   signal: AbortSignal,
@@ -150,7 +154,7 @@ async function measureAll(
     if (problems.has(one)) continue;
     await noting(one, problems, async () => {
       try {
-        memory.set(one, await measureMemory({ network: one.network, device: flags.device, threads }, signal));
+        memory.set(one, await measureMemory({ network: one.network, device: name, options: deviceOptions({ ...flags, threads }) }, signal));
       } catch (error) {
         if (!signal.aborted) throw error;
       }
@@ -234,17 +238,30 @@ async function machineFacts(device: Device): Promise<MachineFacts> {
       physicalCores: availableCores(),
     },
     versions: { kernelWarehouse: packageVersion(), node: process.version, oneDnn: loadedOneDnn() },
-    command: ['kernel-warehouse', ...process.argv.slice(2).map(quoted)].join(' '),
+    command: commandLine(),
     date: new Date().toISOString(),
   };
 }
 
+/** What was typed, for the report. */
+export function commandLine(): string {
+  return ['kernel-warehouse', ...process.argv.slice(2).map(quoted)].join(' ');
+}
+
+/** How a report is shown. */
+interface Presentation {
+  readonly report: object;
+  /** @param columns of the terminal, where there is one */
+  readonly tables: (columns: number | undefined) => string;
+  readonly chart: () => string;
+}
+
 /** Tables first: a full disk must not cost the figures. */
-async function publish(report: BenchReport, { json, layers, rows }: BenchFlags, outputs: Outputs): Promise<void> {
+export async function publish({ report, tables, chart: drawing }: Presentation, json: BenchFlags['json'], outputs: Outputs): Promise<void> {
   const text = `${JSON.stringify(report, undefined, 2)}\n`;
   const width = process.stdout.isTTY ? process.stdout.columns : undefined;
-  process.stdout.write(json === true ? text : `${benchTables(report, layers ? rows : 0, width)}\n`);
+  process.stdout.write(json === true ? text : `${tables(width)}\n`);
   const write = (path: string, contents: string) => writeFileAtomically(path, async (file) => file.writeFile(contents));
   if (outputs.json !== undefined) await write(outputs.json, text);
-  if (outputs.chart !== undefined) await write(outputs.chart, chart(report));
+  if (outputs.chart !== undefined) await write(outputs.chart, drawing());
 }

@@ -1,10 +1,10 @@
 /** A benchmark's report as text: tables that fit a terminal of 80 columns. */
-import Table from 'cli-table3';
 import type { Profile, StepFigures } from '../bench/profile.js';
 import type { BenchReport, Result, Setting } from '../bench/report.js';
 import type { Spread } from '../bench/spread.js';
 import { formatBytes, formatShare } from './figures.js';
 import { formatRate } from './progress.js';
+import { table, wrapped } from './table.js';
 
 /**
  * @param rows of each list of steps; 0 for no lists
@@ -30,7 +30,7 @@ export function benchTables(report: BenchReport, rows: number, columns = Number.
 }
 
 /** What belongs together, under what it has in common. */
-function settings<T extends Setting>(entries: readonly T[]): Map<string, T[]> {
+export function settings<T extends Setting>(entries: readonly T[]): Map<string, T[]> {
   const groups = new Map<string, T[]>();
   for (const entry of entries) {
     const heading = settingWords(entry);
@@ -39,7 +39,7 @@ function settings<T extends Setting>(entries: readonly T[]): Map<string, T[]> {
   return groups;
 }
 
-function settingWords({ mode, precision, batchSize }: Setting): string {
+export function settingWords({ mode, precision, batchSize }: Setting): string {
   return `${mode}, ${precision}, batch ${batchSize}`;
 }
 
@@ -122,47 +122,6 @@ function layers(result: Result, figures: Profile, rows: number, columns: number)
   ];
 }
 
-/**
- * Without lines, so that it is narrow; numbers on the right. Where the terminal is narrower still, long names in the first column go on in
- * a second line, from their first space or, having none, where they have to.
- */
-function table(head: readonly string[], rows: readonly (readonly string[])[], columns: number): string {
-  const width = (column: number) =>
-    Math.max(...[head, ...rows].flatMap((row) => (row[column] ?? '').split('\n').map(({ length }) => length)));
-  const gap = 2;
-  const others = head.slice(1).reduce((sum, _, index) => sum + gap + width(index + 1), 0);
-  const first = Math.max(12, Math.min(width(0), columns - others));
-  const folded = rows.map(([name = '', ...cells]) => [name.length > first ? name.replace(' ', '\n') : name, ...cells]);
-  const edges = ['top', 'bottom'].flatMap((edge) => [edge, `${edge}-mid`, `${edge}-left`, `${edge}-right`]);
-  const lines = ['left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid'];
-  const drawn = new Table({
-    head: [...head],
-    chars: { ...Object.fromEntries([...edges, ...lines].map((name) => [name, ''])), middle: ' '.repeat(gap) },
-    style: { head: [], border: [], compact: true, 'padding-left': 0, 'padding-right': 0 },
-    colAligns: head.map((_, column) => (column === 0 ? 'left' : 'right')),
-    colWidths: [first],
-    wordWrap: true,
-    wrapOnWordBoundary: false,
-  });
-  drawn.push(...folded);
-  return drawn
-    .toString()
-    .split('\n')
-    .map((line) => line.trimEnd())
-    .join('\n');
-}
-
-/** A paragraph in lines of at most `columns`. */
-function wrapped(paragraph: string, columns: number): string[] {
-  const lines: string[] = [];
-  for (const word of paragraph.split(' ')) {
-    const line = lines.at(-1);
-    if (line === undefined || line.length + 1 + word.length > columns) lines.push(word);
-    else lines[lines.length - 1] = `${line} ${word}`;
-  }
-  return lines;
-}
-
 function rate({ median, lowerQuartile, upperQuartile }: Spread): string {
   return `${formatRate(median)} (${formatRate(lowerQuartile)} - ${formatRate(upperQuartile)})`;
 }
@@ -171,7 +130,7 @@ function quartiles({ lowerQuartile, upperQuartile }: Spread): string {
   return `${formatRate(lowerQuartile)} - ${formatRate(upperQuartile)}`;
 }
 
-function percent(part: number, digits = 0): string {
+export function percent(part: number, digits = 0): string {
   return `${(100 * part).toFixed(digits)} %`;
 }
 

@@ -4,10 +4,12 @@ import { conv2d } from '../graph/ops/conv2d.js';
 import { output } from '../graph/ops/copy.js';
 import { relu } from '../graph/ops/relu.js';
 import { lower } from '../graph/passes/lower.js';
+import { type CudaExamination, examineCuda } from '../runtime/cuda_report.js';
 import { Device } from '../runtime/device.js';
 import { describeProcessor, loadedLibraries, loadedOneDnn, type Processor, packageVersion } from '../runtime/machine.js';
 import { loadNative } from '../runtime/native.js';
 import { bfloat16Instructions } from './bfloat16.js';
+import { adviseFromPython, cudaFields, describeAttempts } from './doctor_cuda.js';
 import { RUNTIME_FAILURE } from './failure.js';
 import { formatBytes, formatFields } from './figures.js';
 
@@ -22,13 +24,13 @@ interface Report {
   readonly bfloat16: string | undefined;
   readonly native: { readonly path: string | undefined; readonly abiVersion: number | undefined; readonly oneDnn: string | undefined };
   readonly cpu: { readonly works: boolean; readonly threads: number | undefined; readonly problem: string | undefined };
-  readonly cuda: string;
+  readonly cuda: CudaExamination & { readonly advice: readonly string[] };
   readonly images: string;
   /** Environment variables that change what the package does. */
   readonly environment: Readonly<Record<string, string>>;
 }
 
-const variables = /^(KW_|DNNL_|ONEDNN_)|^(OMP_NUM_THREADS|UV_THREADPOOL_SIZE)$/;
+const variables = /^(KW_|DNNL_|ONEDNN_|CUDA_)|^(OMP_NUM_THREADS|UV_THREADPOOL_SIZE|LD_LIBRARY_PATH|VIRTUAL_ENV|CONDA_PREFIX)$/;
 
 /** Prints the report; the exit status tells whether the CPU backend works. */
 export async function runDoctor(json: boolean): Promise<void> {
@@ -41,6 +43,7 @@ async function examine(): Promise<Report> {
   const cpu = await tryCpu();
   const { glibc, paths } = loadedLibraries();
   const native = paths.find((path) => /kernel[-_]warehouse.*\.node$/.test(path));
+  const cuda = examineCuda(native === undefined ? undefined : loadNative());
   return {
     version: packageVersion(),
     node: process.version,
@@ -50,7 +53,7 @@ async function examine(): Promise<Report> {
     bfloat16: bfloat16Instructions(),
     native: { path: native, abiVersion: native === undefined ? undefined : loadNative().abiVersion, oneDnn: loadedOneDnn(paths) },
     cpu,
-    cuda: 'no plug-in in this version; nothing was searched',
+    cuda: { ...cuda, advice: await adviseFromPython(cuda) },
     images: await trySharp(),
     environment: Object.fromEntries(Object.entries(process.env).filter(([name]) => variables.test(name))) as Record<string, string>,
   };
@@ -102,7 +105,7 @@ async function trySharp(): Promise<string> {
 function describe({ version, node, platform, glibc, processor, bfloat16, native, cpu, cuda, images, environment }: Report): string {
   const { model, count, instructions, memory } = processor;
   const set = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
-  return formatFields({
+  const fields = formatFields({
     'kernel-warehouse': version,
     node: `${node}, ${platform}, ${glibc === undefined ? 'not glibc' : `glibc ${glibc}`}`,
     processor: `${count} x ${model}, ${formatBytes(memory)}`,
@@ -111,8 +114,9 @@ function describe({ version, node, platform, glibc, processor, bfloat16, native,
     'native library': native.path === undefined ? 'not loaded' : `${native.path}, interface version ${native.abiVersion}`,
     oneDNN: native.oneDnn ?? (native.path === undefined ? 'not loaded' : 'inside the native library'),
     'CPU backend': cpu.works ? `works, ${cpu.threads} threads` : `does not work: ${cpu.problem}`,
-    'CUDA backend': cuda,
+    ...cudaFields(cuda),
     images,
     environment: set.join(' ') || 'no variables set',
   });
+  return [fields, describeAttempts(cuda), ...cuda.advice].filter(Boolean).join('\n');
 }

@@ -1,10 +1,16 @@
-/** The device of a command that computes: `--device` and `--threads`. */
-import { availableCores, Device } from '../runtime/device.js';
+/** The device of a command that computes: `--device` and what it is opened with. */
+import { availableCores, Device, type DeviceOptions } from '../runtime/device.js';
 import type { DeviceFlags } from './arguments.js';
 
+/** What the flags say of the device, as its options. */
+export function deviceOptions({ threads, gpu, tf32 }: DeviceFlags): DeviceOptions {
+  return { ...(threads === undefined ? {} : { threads }), ...(gpu === undefined ? {} : { index: gpu }), ...(tf32 ? { tf32 } : {}) };
+}
+
 /** Opens it; says on standard error when its threads have to share cores. */
-export function openDevice({ device: name, threads }: DeviceFlags): Device {
-  const device = Device.open(name, threads === undefined ? {} : { threads });
+export function openDevice(flags: DeviceFlags): Device {
+  const { threads } = flags;
+  const device = Device.open(flags.device, deviceOptions(flags));
   const cores = availableCores();
   if (device.threads > cores) {
     const source = threads === undefined ? 'KW_NUM_THREADS or OMP_NUM_THREADS' : '--threads';

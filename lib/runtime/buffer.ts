@@ -4,7 +4,7 @@ import type { Device } from './device.js';
 import { callNative, callNativeAsync, type NativeBuffer } from './native.js';
 
 /**
- * Made by `Device.allocate`. Reads and writes are queued with the device's other work and done in order. Disposing is allowed at any
+ * Made by `Device.allocate` and `Device.wrap`. Reads and writes are queued with the device's other work and done in order. Disposing is allowed at any
  * time and more than once: queued work still finishes.
  */
 export class DeviceBuffer implements Disposable {
@@ -12,7 +12,7 @@ export class DeviceBuffer implements Disposable {
   readonly bytes: number;
   #native: NativeBuffer | undefined;
 
-  /** @internal Use `Device.allocate`. */
+  /** @internal Use `Device.allocate` or `Device.wrap`. */
   constructor(native: NativeBuffer, device: Device, bytes: number) {
     this.#native = native;
     this.device = device;
@@ -20,8 +20,8 @@ export class DeviceBuffer implements Disposable {
   }
 
   /**
-   * Where the memory is, for other native code in this process. It is valid until `dispose`, and safe to touch only while no work that
-   * uses it is queued.
+   * Where the memory is, for other native code in this process: a host address on 'cpu', a device pointer of that GPU on 'cuda'. It is
+   * valid until `dispose`, and safe to touch only while no work that uses it is queued (`await device.synchronize()`).
    */
   get address(): bigint {
     const native = this.native;
@@ -56,6 +56,11 @@ export class DeviceBuffer implements Disposable {
   /** Queues the zeroing of all bytes. */
   fill(): Promise<void> {
     return callNativeAsync(() => this.native.fillZero());
+  }
+
+  /** To be called when other code has written to the memory: copies that kernels keep of it are made again before the next run. */
+  changed(): void {
+    this.native.changed();
   }
 
   get disposed(): boolean {

@@ -1,4 +1,5 @@
 /** A device: one stream of native work, its buffers and its programs. */
+import { existsSync } from 'node:fs';
 import { KernelWarehouseError } from '../errors.js';
 import type { Plan } from '../plan/plan.js';
 import { DeviceBuffer } from './buffer.js';
@@ -10,6 +11,10 @@ export type DeviceName = 'auto' | 'cpu' | 'cuda';
 export interface DeviceOptions {
   /** Threads of the device, 1 to 1024. Default: KW_NUM_THREADS, else OMP_NUM_THREADS, else the physical cores this process may use. */
   readonly threads?: number;
+  /** Which GPU, from 0. Default 0. 'cuda' only. */
+  readonly index?: number;
+  /** Whether float32 products may be rounded to TF32, which is faster and has 10 bits of mantissa. Default false. 'cuda' only. */
+  readonly tf32?: boolean;
 }
 
 export interface DeviceMemory {
@@ -19,6 +24,10 @@ export interface DeviceMemory {
   readonly bytes: number;
   /** Programs that live. */
   readonly programs: number;
+  /** Bytes of a GPU's memory that are in use, by whichever process; 0 on 'cpu'. */
+  readonly used: number;
+  /** Bytes of a GPU's memory; 0 on 'cpu'. */
+  readonly total: number;
 }
 
 /** Physical cores that this process may use, at least 1. Throws ERR_KW_NATIVE_MISSING. */
@@ -38,40 +47,54 @@ const names: readonly string[] = ['auto', 'cpu', 'cuda'];
  * await x.write(new Float32Array(256));
  */
 export class Device implements Disposable {
-  readonly name: string;
+  readonly name: 'cpu' | 'cuda';
   /** What the backend's kernels use. */
   readonly threads: number;
+  /** What it is, such as 'NVIDIA H100 80GB HBM3'. */
+  readonly description: string;
   #native: NativeDevice | undefined;
 
   private constructor(native: NativeDevice) {
     this.#native = native;
     this.name = native.name;
     this.threads = native.threads;
+    this.description = native.description;
   }
 
   /**
-   * Opens a device. 'auto' takes the one that the environment variable KW_DEVICE names, else 'cpu'.
+   * Opens a device. 'auto' takes the one that the environment variable KW_DEVICE names, else the GPU where the CUDA plug-in is installed
+   * and works, else the CPU; where the plug-in is there but does not work, a warning (code KW_CUDA_FALLBACK) says why, once.
    * Each call opens a device of its own, with its own thread.
    *
-   * Throws ERR_KW_INVALID_ARGUMENT (unknown name or option, threads or KW_NUM_THREADS out of range), ERR_KW_CUDA_UNAVAILABLE,
-   * ERR_KW_NATIVE_MISSING.
+   * Throws ERR_KW_INVALID_ARGUMENT (unknown name or option, threads or KW_NUM_THREADS out of range), ERR_KW_CUDA_UNAVAILABLE ('cuda'
+   * asked for: no plug-in, no driver, no such GPU; the message lists what was tried), ERR_KW_NATIVE_MISSING.
    */
   static open(name: DeviceName = 'auto', options: DeviceOptions = {}): Device {
-    const unknown = Object.keys(options).filter((key) => key !== 'threads');
-    if (unknown.length > 0) invalid(`Device.open has no option '${unknown[0]}'; it has 'threads'`);
-    const { threads } = options;
-    if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= 1024)) {
-      invalid(`threads must be an integer from 1 to 1024, not ${threads}`);
-    }
+    checkOptions(options);
     const chosen = chooseDevice(name);
-    if (chosen === 'cuda') {
-      throw new KernelWarehouseError(
-        'ERR_KW_CUDA_UNAVAILABLE',
-        "This build of kernel-warehouse has no CUDA plug-in. Use the device 'cpu', or 'auto', which takes what is there.",
-      );
+    if (chosen !== 'auto') return Device.#open(chosen, options);
+    const reason = whyNoPlugin();
+    if (reason === undefined) {
+      try {
+        return Device.#open('cuda', options);
+      } catch (error) {
+        if (!(error instanceof KernelWarehouseError) || error.code !== 'ERR_KW_CUDA_UNAVAILABLE') throw error;
+        warnOfFallback(error.message);
+      }
     }
+    return Device.#open('cpu', options);
+  }
+
+  static #open(name: 'cpu' | 'cuda', { threads = 0, index = 0, tf32 = false }: DeviceOptions): Device {
     const addon = loadNative();
-    return new Device(callNative(() => new addon.Device(chosen, threads ?? 0)));
+    try {
+      return new Device(callNative(() => new addon.Device(name, threads, index, tf32)));
+    } catch (error) {
+      if (name !== 'cuda' || !(error instanceof KernelWarehouseError) || error.code !== 'ERR_KW_UNSUPPORTED') throw error;
+      const reason = whyNoPlugin() ?? error.message;
+      const message = `The device 'cuda' is not available: ${reason}. Use 'cpu', or 'auto', which takes what is there; \`kernel-warehouse doctor\` shows what was found.`;
+      throw new KernelWarehouseError('ERR_KW_CUDA_UNAVAILABLE', message, { cause: error });
+    }
   }
 
   /**
@@ -87,6 +110,32 @@ export class Device implements Disposable {
       this,
       bytes,
     );
+  }
+
+  /**
+   * Memory of the caller's as a buffer: `bytes` bytes at `address`, a multiple of 4; host memory on 'cpu', memory of that GPU on 'cuda'.
+   * It must live until the buffer is disposed and the work queued before that is done (`await device.synchronize()`). Whoever writes to it
+   * by other means calls `changed` on the buffer afterwards. A wrong address crashes the process: nothing can check it.
+   * Throws ERR_KW_INVALID_ARGUMENT (0 or not a multiple of 4), ERR_KW_DISPOSED.
+   */
+  wrap(address: bigint, bytes: number): DeviceBuffer {
+    const native = this.#live();
+    if (typeof address !== 'bigint') invalid(`address must be a bigint, not ${typeof address}`);
+    if (!Number.isSafeInteger(bytes) || bytes < 0) invalid(`bytes must be an integer from 0, not ${bytes}`);
+    const addon = loadNative();
+    return new DeviceBuffer(
+      callNative(() => new addon.Buffer(native, bytes, address)),
+      this,
+      bytes,
+    );
+  }
+
+  /**
+   * The cudaStream_t that a GPU's work is queued on, for other native code; 0n on 'cpu'. Work reaches it from the device's own thread:
+   * `await device.synchronize()` before queueing there what depends on it.
+   */
+  get stream(): bigint {
+    return this.#live().stream;
   }
 
   /**
@@ -133,12 +182,43 @@ export class Device implements Disposable {
   }
 }
 
-function chooseDevice(name: string): string {
-  if (!names.includes(name)) invalid(`There is no device '${name}'; choose ${names.join(', ')}`);
+function checkOptions(options: DeviceOptions): void {
+  const unknown = Object.keys(options).filter((key) => !['threads', 'index', 'tf32'].includes(key));
+  if (unknown.length > 0) invalid(`Device.open has no option '${unknown[0]}'; it has 'threads', 'index' and 'tf32'`);
+  const { threads, index, tf32 } = options;
+  if (threads !== undefined && !(Number.isInteger(threads) && threads >= 1 && threads <= 1024)) {
+    invalid(`threads must be an integer from 1 to 1024, not ${threads}`);
+  }
+  if (index !== undefined && !(Number.isInteger(index) && index >= 0 && index < 1024)) {
+    invalid(`index must be an integer from 0, not ${index}`);
+  }
+  if (tf32 !== undefined && typeof tf32 !== 'boolean') invalid(`tf32 must be true or false, not ${tf32}`);
+}
+
+function isDeviceName(name: string): name is DeviceName {
+  return names.includes(name);
+}
+
+function chooseDevice(name: string): DeviceName {
+  if (!isDeviceName(name)) invalid(`There is no device '${name}'; choose ${names.join(', ')}`);
   const wanted = process.env.KW_DEVICE;
-  if (name !== 'auto' || wanted === undefined || wanted === '' || wanted === 'auto') return name === 'auto' ? 'cpu' : name;
-  if (!names.includes(wanted)) invalid(`The environment variable KW_DEVICE is '${wanted}'; choose ${names.join(', ')}`);
+  if (name !== 'auto' || wanted === undefined || wanted === '') return name;
+  if (!isDeviceName(wanted)) invalid(`The environment variable KW_DEVICE is '${wanted}'; choose ${names.join(', ')}`);
   return wanted;
+}
+
+/** Why there is no CUDA plug-in; undefined when its file is there. */
+function whyNoPlugin(): string | undefined {
+  const path = loadNative().pluginPath('cuda');
+  return existsSync(path) ? undefined : `this installation has no CUDA plug-in (${path} does not exist)`;
+}
+
+let warned = false;
+
+function warnOfFallback(message: string): void {
+  if (warned) return;
+  warned = true;
+  process.emitWarning(`Computing on the CPU. ${message}`, { code: 'KW_CUDA_FALLBACK' });
 }
 
 function invalid(message: string): never {

@@ -7,9 +7,12 @@ import { type ErrorCode, KernelWarehouseError } from '../errors.js';
 
 /** One stream: a native thread that does in order what is queued on it. `native/node/addon.cc` implements these. */
 export interface NativeDevice {
-  readonly name: string;
+  readonly name: 'cpu' | 'cuda';
   readonly threads: number;
-  memory(): { buffers: number; bytes: number; programs: number };
+  readonly description: string;
+  /** The cudaStream_t of a GPU; 0n where there is none. */
+  readonly stream: bigint;
+  memory(): { buffers: number; bytes: number; programs: number; used: number; total: number };
   synchronize(): Promise<void>;
   release(): void;
 }
@@ -20,14 +23,17 @@ export interface NativeBuffer {
   write(source: Uint8Array, byteOffset: number): Promise<void>;
   read(byteOffset: number, byteLength: number): Promise<ArrayBuffer>;
   fillZero(): Promise<void>;
+  changed(): void;
   release(): void;
 }
 
 export interface NativeProgram {
   bind(name: string, buffer: NativeBuffer): void;
   run(): Promise<void>;
+  /** The same, with every step's time known afterwards. */
+  runTimed(): Promise<void>;
   memory(): { workspace: number; scratch: number; prepared: number };
-  /** Nanoseconds of each step of the plan in the last finished run. */
+  /** Nanoseconds of each step of the plan in the last finished run, on a GPU the last finished timed run. */
   stepTimes(): Float64Array;
   release(): void;
 }
@@ -37,12 +43,23 @@ export interface NativeAddon {
   readonly abiVersion: number;
   /** Physical cores that this process may use. */
   readonly availableCores: number;
+  /** Where a plug-in is looked for, whether or not it is there. */
+  pluginPath(name: string): string;
+  /** What a plug-in found on this machine, as JSON that `parseCudaReport` reads. Throws ERR_KW_UNSUPPORTED when there is none that fits. */
+  pluginReport(name: string): string;
   /** `threads` 0: the default. */
   readonly Device: new (
     name: string,
     threads: number,
+    index: number,
+    tf32: boolean,
   ) => NativeDevice;
-  readonly Buffer: new (device: NativeDevice, bytes: number) => NativeBuffer;
+  /** With an `address`, memory of the caller's. */
+  readonly Buffer: new (
+    device: NativeDevice,
+    bytes: number,
+    address?: bigint,
+  ) => NativeBuffer;
   readonly Program: new (device: NativeDevice, plan: string) => NativeProgram;
   /** Cancels all queued work of this environment and waits for the steps that are running. */
   close(): void;

@@ -60,7 +60,15 @@ export class Program implements Disposable {
     return callNativeAsync(() => this.#live().run());
   }
 
-  /** How long each step of the last finished run took, in the plan's order; zeros before. */
+  /**
+   * A run whose steps are timed one by one, for `stepTimes`. A CPU times every run; a GPU, which otherwise runs the steps as one recorded
+   * graph, is slower this way.
+   */
+  runTimed(): Promise<void> {
+    return callNativeAsync(() => this.#live().runTimed());
+  }
+
+  /** How long each step of the last finished run took (of the last timed run on a GPU), in the plan's order; zeros before. */
   stepTimes(): StepTime[] {
     const native = this.#live();
     const nanoseconds = callNative(() => native.stepTimes());

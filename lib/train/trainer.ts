@@ -39,9 +39,13 @@ export interface StepResult {
   readonly logits: Float32Array;
 }
 
+type Inputs = Readonly<Record<'images' | 'targets', DeviceBuffer>>;
+
 interface Prepared extends Disposable {
   readonly program: Program;
-  readonly places: Readonly<Record<'images' | 'targets' | 'loss' | 'logits' | 'gradientSquares', DeviceBuffer>>;
+  /** They take turns: a GPU copies a batch into one while it computes with another. */
+  readonly inputs: Inputs[];
+  readonly outputs: Readonly<Record<'loss' | 'logits' | 'gradientSquares', DeviceBuffer>>;
 }
 
 export class Trainer implements Disposable {
@@ -59,11 +63,17 @@ export class Trainer implements Disposable {
     this.#arenas = Object.fromEntries(names.map((name) => [name, instance.device.allocate(bytes)]));
   }
 
-  /** One optimizer step. Batches of any size; a program is prepared at a size's first use. */
+  /**
+   * One optimizer step. Batches of any size; a program is prepared at a size's first use. The next step may be queued before this one's
+   * result is there.
+   */
   async step({ images, targets, imageSize, controls }: StepInput): Promise<StepResult> {
-    const { program, places } = this.#program(targets.length, imageSize);
-    const queued = [this.instance.setControls(controls), places.images.write(images), places.targets.write(targets), program.run()];
-    const reads = [places.loss.read(), places.gradientSquares.read(), places.logits.read()] as const;
+    const { program, inputs, outputs } = this.#program(targets.length, imageSize);
+    const places = inputs.shift() as Inputs;
+    inputs.push(places);
+    program.bind(places);
+    const queued = [places.images.write(images), places.targets.write(targets), this.instance.setControls(controls), program.run()];
+    const reads = [outputs.loss.read(), outputs.gradientSquares.read(), outputs.logits.read()] as const;
     const [loss, squares, logits] = (await Promise.all([Promise.all(reads), ...queued]))[0];
     return {
       loss: new Float32Array(loss)[0] as number,
@@ -105,15 +115,18 @@ export class Trainer implements Disposable {
     if (!prepared) {
       const { device, model, precision, parameters, state, control } = this.instance;
       const program = device.prepare(trainingPlan(model, { batch, imageSize, ...this.options, precision }));
-      const places = {
+      const inputs = Array.from({ length: device.name === 'cpu' ? 1 : 2 }, () => ({
         images: device.allocate(4 * batch * imageSize * imageSize * 3),
         targets: device.allocate(4 * batch),
+      }));
+      const outputs = {
         loss: device.allocate(4),
         logits: device.allocate(4 * batch * model.options.classes),
         gradientSquares: device.allocate(4),
       };
-      bindAll(program, { ...places, ...this.#arenas, parameters, state, control });
-      prepared = { program, places, [Symbol.dispose]: () => disposeAll([program, ...Object.values(places)]) };
+      bindAll(program, { ...(inputs[0] as Inputs), ...outputs, ...this.#arenas, parameters, state, control });
+      const owned = [program, ...inputs.flatMap((places) => Object.values(places)), ...Object.values(outputs)];
+      prepared = { program, inputs, outputs, [Symbol.dispose]: () => disposeAll(owned) };
       this.#prepared.set(key, prepared);
     }
     return prepared;

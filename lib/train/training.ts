@@ -141,12 +141,20 @@ class Run {
     const begun = performance.now() - 1000 * progress.seconds;
     const batches = this.#loader.batchesPerEpoch;
     if (progress.batch < batches) {
-      for await (const batch of this.#loader.batches(progress.epoch, { firstBatch: progress.batch })) {
-        const report = await this.#step(batch);
+      const finish = (report: StepReport) => {
         progress.seconds = (performance.now() - begun) / 1000;
         this.#run.onStep?.(report);
+      };
+      // A step is queued before the one ahead of it has ended, so that the device need not wait for this thread.
+      let ahead: Promise<StepReport> | undefined;
+      for await (const batch of this.#loader.batches(progress.epoch, { firstBatch: progress.batch })) {
+        const queued = this.#step(batch);
+        queued.catch(() => {}); // where the step ahead fails too, that failure is the one to tell
+        if (ahead) finish(await ahead);
+        ahead = queued;
         if (signal?.aborted) break;
       }
+      if (ahead) finish(await ahead);
     }
     if (!signal?.aborted) return true;
     await this.#save(this.#run.checkpointPath);

@@ -130,6 +130,16 @@ const char* kw_status_name(kw_status status) {
   return "unknown status";
 }
 
+const char* kw_plugin_path(const char* name) {
+  thread_local std::string path;
+  guarded([&] {
+    path.clear();
+    require(name, "name");
+    path = kw::plugin_path(name);
+  });
+  return path.c_str();
+}
+
 kw_status kw_plugin_report(const char* name, kw_report_callback callback, void* user_data) {
   return guarded([&] {
     require(name, "name");
@@ -170,6 +180,8 @@ const char* kw_device_name(const kw_device* device) { return device == nullptr ?
 
 const char* kw_device_description(const kw_device* device) { return device == nullptr ? "" : device->device->description().c_str(); }
 
+void* kw_device_stream(const kw_device* device) { return device == nullptr ? nullptr : device->device->backend().stream(); }
+
 int32_t kw_device_threads(const kw_device* device) { return device == nullptr ? 0 : device->device->threads(); }
 
 kw_status kw_device_memory(const kw_device* device, kw_device_memory_info* info) {
@@ -177,7 +189,8 @@ kw_status kw_device_memory(const kw_device* device, kw_device_memory_info* info)
     require(device, "device");
     require(info, "info");
     const kw::DeviceCounters& counters = device->device->counters();
-    *info = {counters.buffers, counters.bytes, counters.programs};
+    const kw::MemoryUse memory = device->device->backend().memory_use();
+    *info = {counters.buffers, counters.bytes, counters.programs, memory.used, memory.total};
   });
 }
 

@@ -19,9 +19,9 @@ if(KW_CUDA AND CMAKE_CUDA_COMPILER)
   target_include_directories(kw_cuda SYSTEM PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES} ${KW_JSON_INCLUDE})
   target_include_directories(kw_cuda PRIVATE native native/include)
   target_compile_definitions(kw_cuda PRIVATE KW_VERSION="${PROJECT_VERSION}")
-  target_compile_options(kw_cuda PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra>
+  target_compile_options(kw_cuda PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wno-restrict>
                                          $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-Werror=all-warnings;-Xcompiler=-Wall>)
-  target_link_libraries(kw_cuda PRIVATE $<LINK_ONLY:kw_runtime>)
+  target_link_libraries(kw_cuda PRIVATE $<LINK_ONLY:kw_runtime> $<LINK_ONLY:kw_cuda_libraries>)
   if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
     # Its own copies of the runtime's names stay its own.
     target_link_options(kw_cuda PRIVATE -Wl,--exclude-libs,ALL -Wl,-z,nodelete)

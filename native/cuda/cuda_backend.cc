@@ -61,6 +61,13 @@ class CudaBackend final : public Backend {
   const KernelRegistry& registry() const override { return registry_; }
   int threads() const override { return 1; }
   std::string description() const override { return device_.name; }
+  MemoryUse memory_use() const override {
+    choose_device();
+    size_t free = 0, total = 0;
+    check(cudaMemGetInfo(&free, &total), "asking for the GPU's free memory");
+    return {total - free, total};
+  }
+  void* stream() const override { return device_.stream; }
   void enter_thread() override { choose_device(); }
 
   std::byte* allocate(size_t bytes) override {
@@ -108,7 +115,7 @@ class CudaBackend final : public Backend {
     return device;
   }
   // CUDA keeps the choice for each thread.
-  void choose_device() { check(cudaSetDevice(device_.index), "choosing GPU " + std::to_string(device_.index)); }
+  void choose_device() const { check(cudaSetDevice(device_.index), "choosing GPU " + std::to_string(device_.index)); }
 
   Streams streams_;
   const Device device_;

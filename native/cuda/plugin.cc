@@ -2,18 +2,9 @@
 #include "runtime/plugin.h"
 
 #include "cuda/cuda_backend.h"
-
-namespace kw::cuda {
-
-namespace {
-
-std::string report() { return "{}"; }
-
-}  // namespace
-
-}  // namespace kw::cuda
+#include "cuda/libraries/describe.h"
 
 extern "C" __attribute__((visibility("default"))) const kw::Plugin* kw_plugin() {
-  static const kw::Plugin plugin{kw::kPluginVersion, kw::cuda::open_backend, kw::cuda::report};
+  static const kw::Plugin plugin{kw::kPluginVersion, kw::cuda::open_backend, [] { return kw::cuda::describe_libraries(); }};
   return &plugin;
 }

@@ -66,6 +66,8 @@ KW_API const char* kw_status_name(kw_status status);
 /* The physical cores that this process may use, at least 1: a device that computes with more threads is slower, not faster. */
 KW_API int32_t kw_available_cores(void);
 
+/* Where the plug-in `name` ("cuda") is looked for, whether or not it is there. Valid until this thread's next call. */
+KW_API const char* kw_plugin_path(const char* name);
 /* What the plug-in `name` ("cuda") found on this machine, as JSON, handed to `callback` during the call: devices, driver, libraries,
  * and every place where it looked. KW_UNSUPPORTED, with the reasons, when there is no plug-in that fits. */
 KW_API kw_status kw_plugin_report(const char* name, kw_report_callback callback, void* user_data);
@@ -83,6 +85,8 @@ typedef struct kw_device_memory_info {
   size_t buffers;  /* live buffers, wrapped ones too */
   size_t bytes;    /* of the device's own memory: buffers, workspaces, scratch */
   size_t programs; /* live programs */
+  size_t used;     /* of a GPU's memory, by whichever process; 0 for "cpu" */
+  size_t total;    /* of a GPU's memory; 0 for "cpu" */
 } kw_device_memory_info;
 
 /* `name`: "cpu"; "cuda", which opens the plug-in libkw_cuda.so beside this library, or where the environment variable
@@ -98,6 +102,9 @@ KW_API kw_status kw_device_close(kw_device* device);
 KW_API const char* kw_device_name(const kw_device* device);
 /* What the device is, such as "NVIDIA H100 80GB HBM3"; valid until the device is released. */
 KW_API const char* kw_device_description(const kw_device* device);
+/* The cudaStream_t on which a "cuda" device queues its work; NULL for "cpu". The device's thread hands work to it later than the call
+ * that queued it: call kw_device_synchronize before queueing work of your own there. */
+KW_API void* kw_device_stream(const kw_device* device);
 KW_API int32_t kw_device_threads(const kw_device* device);
 KW_API kw_status kw_device_memory(const kw_device* device, kw_device_memory_info* info);
 /* Waits until everything queued so far is done. Not from a callback of the device: that is KW_INVALID_ARGUMENT. */

@@ -41,20 +41,32 @@ Wrapped& wrapped_argument(const Napi::CallbackInfo& info, size_t position, const
   return *Wrapped::Unwrap(info[position].As<Napi::Object>());
 }
 
+void* address_argument(const Napi::CallbackInfo& info, size_t position, const char* name) {
+  if (!info[position].IsBigInt()) refuse(info.Env(), std::string(name) + " must be a bigint");
+  bool lossless = false;
+  const uint64_t address = info[position].As<Napi::BigInt>().Uint64Value(&lossless);
+  if (!lossless) refuse(info.Env(), std::string(name) + " is outside the range of addresses");
+  return reinterpret_cast<void*>(static_cast<uintptr_t>(address));
+}
+
 class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
  public:
   static Napi::Function define(Napi::Env env) {
     return DefineClass(env, "NativeDevice",
                        {InstanceAccessor<&DeviceObject::name>("name"), InstanceAccessor<&DeviceObject::threads>("threads"),
+                        InstanceAccessor<&DeviceObject::description>("description"), InstanceAccessor<&DeviceObject::stream>("stream"),
                         InstanceMethod<&DeviceObject::memory>("memory"), InstanceMethod<&DeviceObject::synchronize>("synchronize"),
                         InstanceMethod<&DeviceObject::release>("release")});
   }
 
-  // (name: string, threads: number)
+  // (name: string, threads: number, index: number, tf32: boolean)
   explicit DeviceObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {
     const std::string name = string_argument(info, 0, "name");
     if (!info[1].IsNumber()) refuse(info.Env(), "threads must be a number");
-    const kw_device_options options{sizeof(kw_device_options), info[1].As<Napi::Number>().Int32Value()};
+    if (!info[2].IsNumber()) refuse(info.Env(), "index must be a number");
+    if (!info[3].IsBoolean()) refuse(info.Env(), "tf32 must be a boolean");
+    const kw_device_options options{sizeof(kw_device_options), info[1].As<Napi::Number>().Int32Value(),
+                                    info[2].As<Napi::Number>().Int32Value(), info[3].As<Napi::Boolean>().Value() ? 1 : 0};
     check(info.Env(), kw_device_open(name.c_str(), &options, &device_));
     info.This().As<Napi::Object>().TypeTag(&kDeviceTag);
   }
@@ -67,6 +79,12 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
 
   Napi::Value threads(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), kw_device_threads(device_)); }
 
+  Napi::Value description(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), kw_device_description(device_)); }
+
+  Napi::Value stream(const Napi::CallbackInfo& info) {
+    return Napi::BigInt::New(info.Env(), static_cast<uint64_t>(reinterpret_cast<uintptr_t>(kw_device_stream(device_))));
+  }
+
   Napi::Value memory(const Napi::CallbackInfo& info) {
     kw_device_memory_info memory{};
     check(info.Env(), kw_device_memory(device_, &memory));
@@ -74,6 +92,8 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
     result.Set("buffers", static_cast<double>(memory.buffers));
     result.Set("bytes", static_cast<double>(memory.bytes));
     result.Set("programs", static_cast<double>(memory.programs));
+    result.Set("used", static_cast<double>(memory.used));
+    result.Set("total", static_cast<double>(memory.total));
     return result;
   }
 
@@ -111,16 +131,23 @@ class BufferObject : public Napi::ObjectWrap<BufferObject> {
     return DefineClass(env, "NativeBuffer",
                        {InstanceAccessor<&BufferObject::address>("address"), InstanceMethod<&BufferObject::write>("write"),
                         InstanceMethod<&BufferObject::read>("read"), InstanceMethod<&BufferObject::fill_zero>("fillZero"),
+                        InstanceMethod<&BufferObject::changed>("changed"),
                         InstanceMethod<&BufferObject::release>("release")});
   }
 
-  // (device: NativeDevice, bytes: number)
+  // (device: NativeDevice, bytes: number, address?: bigint): memory of the device's own or, with an address, of the caller's
   explicit BufferObject(const Napi::CallbackInfo& info) : ObjectWrap(info), external_(info.Env()) {
     kw_device* device = wrapped_argument<DeviceObject>(info, 0, kDeviceTag, "device").handle();
-    check(info.Env(), kw_buffer_create(device, size_argument(info, 1, "bytes"), &buffer_));
+    const size_t bytes = size_argument(info, 1, "bytes");
+    const bool is_wrapped = !info[2].IsUndefined();
+    if (is_wrapped) {
+      check(info.Env(), kw_buffer_wrap(device, address_argument(info, 2, "address"), bytes, nullptr, nullptr, &buffer_));
+    } else {
+      check(info.Env(), kw_buffer_create(device, bytes, &buffer_));
+    }
     device_ = device;
     kw_device_retain(device_);
-    external_.set(kw_buffer_bytes(buffer_));
+    if (!is_wrapped) external_.set(bytes);
     info.This().As<Napi::Object>().TypeTag(&kBufferTag);
   }
   ~BufferObject() override { release_handles(); }
@@ -166,6 +193,8 @@ class BufferObject : public Napi::ObjectWrap<BufferObject> {
     });
   }
 
+  void changed(const Napi::CallbackInfo&) { kw_buffer_changed(buffer_); }
+
   void release(const Napi::CallbackInfo&) { release_handles(); }
 
   void release_handles() {
@@ -186,6 +215,7 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
   static Napi::Function define(Napi::Env env) {
     return DefineClass(env, "NativeProgram",
                        {InstanceMethod<&ProgramObject::bind>("bind"), InstanceMethod<&ProgramObject::run>("run"),
+                        InstanceMethod<&ProgramObject::run_timed>("runTimed"),
                         InstanceMethod<&ProgramObject::memory>("memory"), InstanceMethod<&ProgramObject::step_times>("stepTimes"),
                         InstanceMethod<&ProgramObject::release>("release")});
   }
@@ -214,6 +244,12 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
   Napi::Value run(const Napi::CallbackInfo& info) {
     return Environment::of(info.Env()).promise(info.Env(), device_, {}, [this](kw_callback callback, void* user_data) {
       return kw_program_run(program_, callback, user_data);
+    });
+  }
+
+  Napi::Value run_timed(const Napi::CallbackInfo& info) {
+    return Environment::of(info.Env()).promise(info.Env(), device_, {}, [this](kw_callback callback, void* user_data) {
+      return kw_program_run_timed(program_, callback, user_data);
     });
   }
 
@@ -258,6 +294,15 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new Environment(env));
   exports.Set("abiVersion", Napi::Number::New(env, kw_abi_version()));
   exports.Set("availableCores", Napi::Number::New(env, kw_available_cores()));
+  exports.Set("pluginPath", Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
+                return Napi::String::New(info.Env(), kw_plugin_path(string_argument(info, 0, "name").c_str()));
+              }));
+  exports.Set("pluginReport", Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
+                std::string report;
+                const auto keep = [](void* user_data, const char* text) { *static_cast<std::string*>(user_data) = text; };
+                check(info.Env(), kw_plugin_report(string_argument(info, 0, "name").c_str(), keep, &report));
+                return Napi::String::New(info.Env(), report);
+              }));
   exports.Set("Device", DeviceObject::define(env));
   exports.Set("Buffer", BufferObject::define(env));
   exports.Set("Program", ProgramObject::define(env));

@@ -134,6 +134,12 @@ class Fence {
   virtual void wait() = 0;
 };
 
+// Of a device with memory of its own, in bytes, whoever uses it.
+struct MemoryUse {
+  size_t used = 0;
+  size_t total = 0;
+};
+
 // One opened device of a kind. Its functions are called from the stream's thread, allocate and release from any.
 class Backend {
  public:
@@ -143,6 +149,9 @@ class Backend {
   virtual int threads() const = 0;
   // The device by name, such as "NVIDIA H100 80GB HBM3".
   virtual std::string description() const = 0;
+  // The cudaStream_t that work is queued on; null where there is none.
+  virtual void* stream() const { return nullptr; }
+  virtual MemoryUse memory_use() const { return {}; }
   // Called first on each thread that the stream starts.
   virtual void enter_thread() {}
 

@@ -21,6 +21,7 @@ class Device {
 
   const std::string& name() const { return name_; }
   int threads() const { return backend_->threads(); }
+  const Backend& backend() const { return *backend_; }
   const std::string& description() const { return description_; }
   const DeviceCounters& counters() const { return *counters_; }
 

@@ -13,20 +13,6 @@ namespace kw {
 
 namespace {
 
-std::string path_of(const std::string& name) {
-  std::string variable = "KW_" + name + "_PLUGIN";
-  std::transform(variable.begin(), variable.end(), variable.begin(), [](unsigned char letter) { return std::toupper(letter); });
-  if (const char* path = std::getenv(variable.c_str()); path != nullptr && *path != '\0') return path;
-  Dl_info self{};
-  static const char here = 0;
-  std::string folder = ".";
-  if (dladdr(&here, &self) != 0 && self.dli_fname != nullptr) {
-    const std::string file = self.dli_fname;
-    if (const size_t slash = file.rfind('/'); slash != std::string::npos) folder = file.substr(0, slash);
-  }
-  return folder + "/libkw_" + name + ".so";
-}
-
 const Plugin* open(const std::string& path) {
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) throw Error(ErrorCode::unsupported, "The plug-in " + path + " does not load: " + dlerror());
@@ -42,10 +28,24 @@ const Plugin* open(const std::string& path) {
 
 }  // namespace
 
+std::string plugin_path(const std::string& name) {
+  std::string variable = "KW_" + name + "_PLUGIN";
+  std::transform(variable.begin(), variable.end(), variable.begin(), [](unsigned char letter) { return std::toupper(letter); });
+  if (const char* path = std::getenv(variable.c_str()); path != nullptr && *path != '\0') return path;
+  Dl_info self{};
+  static const char here = 0;
+  std::string folder = ".";
+  if (dladdr(&here, &self) != 0 && self.dli_fname != nullptr) {
+    const std::string file = self.dli_fname;
+    if (const size_t slash = file.rfind('/'); slash != std::string::npos) folder = file.substr(0, slash);
+  }
+  return folder + "/libkw_" + name + ".so";
+}
+
 const Plugin& load_plugin(const std::string& name) {
   static std::mutex mutex;
   static std::map<std::string, const Plugin*> loaded;  // by path
-  const std::string path = path_of(name);
+  const std::string path = plugin_path(name);
   const std::lock_guard lock(mutex);
   const Plugin*& plugin = loaded[path];
   if (plugin == nullptr) plugin = open(path);

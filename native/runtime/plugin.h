@@ -28,8 +28,11 @@ struct Plugin {
   std::string (*report)();
 };
 
-// The plug-in libkw_NAME.so: beside the binary that this function is in, or at the path that the environment variable KW_NAME_PLUGIN
-// holds. Loaded once and never unloaded. Throws unsupported: it is missing, does not load, or is of another version.
+// Where the plug-in is looked for: libkw_NAME.so beside the binary that this function is in, or what the environment variable
+// KW_NAME_PLUGIN says.
+std::string plugin_path(const std::string& name);
+
+// Loaded once and never unloaded. Throws unsupported: it is missing, does not load, or is of another build.
 const Plugin& load_plugin(const std::string& name);
 
 }  // namespace kw

@@ -40,6 +40,9 @@ export function fake({ name, times, images = 1, flops = 1e9, bytes = 1e6, onRun 
     images,
     steps: [step('first', 'conv2d'), step('second', 'relu')],
     bytes: 1000,
+    runsInFlight: 1,
+    timesEveryRun: true,
+    runTimed: async () => {},
     run: async () => {
       last = times[Math.min(runs++, times.length - 1)] ?? 0;
       now += last;

@@ -95,7 +95,7 @@ test('a network that cannot be prepared leaves nothing behind', async (t) => {
 
 test('a process of its own tells how much a network takes', async (t) => {
   const network: NetworkCase = { ...small, name: 'resnet18', model: { network: 'resnet18' }, batch: 16, imageSize: 64 };
-  const question = { network, device: 'cpu', threads: 1 } as const;
+  const question = { network, device: 'cpu', options: { threads: 1 } } as const;
   const { planned, measured } = await measureMemory(question);
   t.true(planned >= leastBytes(network));
   // What the process itself needs more is some tens of MB.
@@ -103,7 +103,7 @@ test('a process of its own tells how much a network takes', async (t) => {
 });
 
 test('what keeps that process from measuring is told', async (t) => {
-  const of = (network: Partial<NetworkCase>) => measureMemory({ network: { ...tiny, ...network }, device: 'cpu', threads: 1 });
+  const of = (network: Partial<NetworkCase>) => measureMemory({ network: { ...tiny, ...network }, device: 'cpu', options: { threads: 1 } });
   await t.throwsAsync(of({ batch: 2 ** 22, imageSize: 224 }), {
     code: 'ERR_KW_OUT_OF_MEMORY',
     message: /kw_mobilenetv2_050, batch 4194304: .*Cannot allocate/s,
@@ -113,7 +113,10 @@ test('what keeps that process from measuring is told', async (t) => {
     message: /ended with exit status 1: .*resnet99/s,
   });
   const controller = new AbortController();
-  const stopped = measureMemory({ network: { ...tiny, batch: 256, imageSize: 64 }, device: 'cpu', threads: 1 }, controller.signal);
+  const stopped = measureMemory(
+    { network: { ...tiny, batch: 256, imageSize: 64 }, device: 'cpu', options: { threads: 1 } },
+    controller.signal,
+  );
   controller.abort(new Error('stopped'));
   await t.throwsAsync(stopped, { message: 'stopped' });
 });

@@ -16,7 +16,7 @@ test('doctor finds a working CPU backend and says what it is made of', async (t)
   };
   t.is(report.node, process.version);
   t.regex(report.native.path, /\.node$/);
-  t.is(report.native.abiVersion, 1);
+  t.is(report.native.abiVersion, 2);
   t.like(report.cpu, { works: true, threads: 1 });
   t.is(report.environment.KW_NUM_THREADS, '1');
 });
@@ -34,7 +34,7 @@ test('for people: one fact a line', async (t) => {
   t.is(code, 0);
   t.regex(stdout, /^CPU backend +works, \d+ threads$/m);
   t.regex(stdout, /^bfloat16 +(native, (amx|avx512)_bf16|computed in float32, which saves memory but no time)$/m);
-  t.regex(stdout, /^CUDA backend +no plug-in in this version/m);
+  t.regex(stdout, /^CUDA plug-in +\S*libkw_cuda\.so/m);
 });
 
 test('without the native part: every place tried, what to do, and exit status 1', async (t) => {

@@ -249,7 +249,7 @@ test('eval and predict say what is wrong with their files', async (t) => {
   t.regex(await failure('eval', data, '--weights', join(folder, 'missing')), /missing: cannot be read: ENOENT/);
   const image = join(data, 'val', 'dark', '0.png');
   t.regex(await failure('eval', data, '--weights', image), /0\.png: neither a safetensors file nor one that torch\.save wrote/);
-  t.regex(await failure('eval', data, '--weights', best, '--device', 'cuda'), /has no CUDA plug-in/);
+  t.regex(await failure('eval', data, '--weights', best, '--device', 'cuda'), /device .cuda. is not available/);
 
   const trainOnly = join(folder, 'train-only');
   await makeImages(trainOnly, { train: 1 });

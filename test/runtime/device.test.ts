@@ -55,7 +55,7 @@ test('wrong arguments of a device', (t) => {
   using device = Device.open('cpu', { threads: 1 });
   for (const bytes of [-1, 0.5, Number.NaN, 2 ** 60]) t.throws(() => device.allocate(bytes), refused('ERR_KW_INVALID_ARGUMENT'));
   t.throws(() => device.allocate(2 ** 52), refused('ERR_KW_OUT_OF_MEMORY', /4503599627370496 bytes/));
-  t.deepEqual(device.memory(), { buffers: 0, bytes: 0, programs: 0 });
+  t.deepEqual(device.memory(), { buffers: 0, bytes: 0, programs: 0, used: 0, total: 0 });
 });
 
 test.serial('auto honours KW_DEVICE', (t) => {
@@ -238,7 +238,7 @@ test('preparing, running and disposing a thousand programs keeps memory flat', a
   const grown = process.memoryUsage().rss - before;
   t.log(`${(grown / 2 ** 20).toFixed(1)} MiB`);
   t.true(grown < 30 * 2 ** 20, `grew by ${grown} bytes`); // leaking one buffer each would be 120 MiB
-  t.deepEqual(device.memory(), { buffers: 0, bytes: 0, programs: 0 });
+  t.deepEqual(device.memory(), { buffers: 0, bytes: 0, programs: 0, used: 0, total: 0 });
 });
 
 test('opening and disposing many devices leaves no threads behind', async (t) => {

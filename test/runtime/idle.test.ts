@@ -60,6 +60,7 @@ test('the programs of a device share its threads; preparing starts none, disposi
     2,
     `
     const count = () => readdirSync('/proc/self/task').filter((task) => readFileSync('/proc/self/task/' + task + '/comm', 'utf8') === 'kw-device\\n').length;
+    for (let wait = 0; count() < 2 && wait < 100; wait++) await sleep(20); // a thread takes its name once it runs
     const counts = [count()];
     for (const program of programs.slice(0, 2)) { await program.run(); counts.push(count()); }
     await Promise.all(programs.map((program) => program.run()));

@@ -14,7 +14,7 @@ function temporaryFolder(t: { teardown(body: () => void): void }): string {
 
 test('the add-on is loaded once', (t) => {
   t.is(loadNative(), loadNative());
-  t.is(loadNative().abiVersion, 1);
+  t.is(loadNative().abiVersion, 2);
 });
 
 test("loading leaves the process's environment as it was", (t) => {
@@ -41,12 +41,12 @@ test('a broken build is named and not papered over; without a build the prebuilt
   copyFileSync(working, join(prebuilds, 'kernel-warehouse.node'));
   t.throws(() => loadFrom(root), { code: 'ERR_KW_NATIVE_MISSING', message: /kernel_warehouse\.node: .*(invalid|short|header)/i });
   rmSync(build, { recursive: true });
-  t.is(loadFrom(root).abiVersion, 1);
+  t.is(loadFrom(root).abiVersion, 2);
 });
 
 test('arguments of the native classes cannot be confused', (t) => {
   const { Device, Buffer, Program } = loadNative();
-  const device = new Device('cpu', 1);
+  const device = new Device('cpu', 1, 0, false);
   const buffer = new Buffer(device, 8);
   const wrong = { code: 'ERR_KW_INVALID_ARGUMENT' };
   for (const value of [undefined, null, 1, {}, buffer, Object.create(device)]) {

@@ -14,7 +14,7 @@
 #include "cuda/kernels/primitives.cuh"
 #include "cuda/launch.h"
 #ifdef KW_EMULATOR
-#include "options.h"
+#include "emulator/options.h"
 #endif
 
 namespace kw::cuda::test {

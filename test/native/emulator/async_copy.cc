@@ -1,4 +1,4 @@
-#include "async_copy.h"
+#include "emulator/async_copy.h"
 
 #include <cstring>
 

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <vector>
 
-#include "fault.h"
+#include "emulator/fault.h"
 
 namespace kw::emulator {
 

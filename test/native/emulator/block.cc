@@ -1,4 +1,4 @@
-#include "block.h"
+#include "emulator/block.h"
 
 #include <bit>
 #include <cstdlib>
@@ -15,7 +15,9 @@ constexpr int kWholeBlock = 0;  // the barrier of synchronize
 
 std::uint32_t bit(int lane) { return std::uint32_t{1} << lane; }
 
-bool is_same(Location a, Location b) { return a.line() == b.line() && std::strcmp(a.file_name(), b.file_name()) == 0; }
+bool is_same(Location a, Location b) {
+  return a.line() == b.line() && (a.file_name() == b.file_name() || std::strcmp(a.file_name(), b.file_name()) == 0);
+}
 
 std::string describe(uint3 index) {
   return "(" + std::to_string(index.x) + "," + std::to_string(index.y) + "," + std::to_string(index.z) + ")";
@@ -38,7 +40,7 @@ std::string ranges(const std::vector<int>& numbers) {
 
 }  // namespace
 
-Block::Block() = default;
+Block::Block() : threads_(std::make_unique<Thread[]>(kMostThreads)) {}
 Block::~Block() = default;
 
 void Block::prepare(const Launch& launch, uint3 index) {
@@ -54,19 +56,16 @@ void Block::prepare(const Launch& launch, uint3 index) {
   shared_.prepare(launch.shared_bytes);
   for (Barrier& barrier : barriers_) barrier = {};
   warps_.assign(static_cast<std::size_t>(warp_count_), Warp());
-  while (threads_.size() < static_cast<std::size_t>(size_)) {
-    stacks_.push_back(std::make_unique<Stack>());
-    threads_.push_back(std::make_unique<Thread>());
-  }
+  while (stacks_.size() < static_cast<std::size_t>(size_)) stacks_.push_back(std::make_unique<Stack>(stacks_.size()));
   for (int number = 0; number < size_; ++number) {
-    Thread& thread = *threads_[static_cast<std::size_t>(number)];
+    Thread& thread = threads_[static_cast<std::size_t>(number)];
     const unsigned n = static_cast<unsigned>(number);
     thread.index = {n % launch.block.x, n / launch.block.x % launch.block.y, n / (launch.block.x * launch.block.y)};
     thread.number = number;
     thread.lane = number % kWarpSize;
     thread.warp = number / kWarpSize;
     thread.has_returned = false;
-    thread.barrier = -1;
+    thread.barrier = kNoBarrier;
     thread.activity = nullptr;
     thread.copies.clear();
     thread.fiber.prepare(*stacks_[static_cast<std::size_t>(number)], thread_main);
@@ -106,7 +105,7 @@ void Block::end_thread() {
   // Those who wait may have waited only for this thread.
   if (warp.arrived != 0 && warp.arrived == warp.living) execute(warp);
   Barrier& barrier = barriers_[kWholeBlock];
-  if (barrier.arrived > 0 && barrier.arrived == living_) release(kWholeBlock);
+  if (barrier.arrived > 0 && barrier.arrived == living_) release_all();
   if (living_ == 0) {
     thread.fiber.switch_to(origin_, true);
   } else if (Thread* next = next_ready(thread.warp, thread.lane)) {
@@ -136,7 +135,7 @@ Thread* Block::next_random(int warp) {
     if (ready == 0) continue;
     const int turn = static_cast<int>(random() % kWarpSize);
     const int lane = (std::countr_zero(std::rotr(ready, turn)) + turn) % kWarpSize;
-    return threads_[static_cast<std::size_t>(candidate * kWarpSize + lane)].get();
+    return &threads_[static_cast<std::size_t>(candidate * kWarpSize + lane)];
   }
   return nullptr;
 }
@@ -144,9 +143,16 @@ Thread* Block::next_random(int warp) {
 Thread* Block::next_ready(int warp, int lane) {
   if (schedule_ == Schedule::random) return next_random(warp);
   const bool is_forward = schedule_ == Schedule::forward;
-  const int start = warp >= 0 ? warp : (is_forward ? 0 : warp_count_ - 1);
-  for (int i = 0; i < warp_count_; ++i) {
-    const int candidate = is_forward ? (start + i) % warp_count_ : (start + warp_count_ - i) % warp_count_;
+  const int last_warp = warp_count_ - 1;
+  int candidate = warp >= 0 ? warp : (is_forward ? 0 : last_warp);
+  const auto step = [&] {
+    if (is_forward) {
+      candidate = candidate == last_warp ? 0 : candidate + 1;
+    } else {
+      candidate = candidate == 0 ? last_warp : candidate - 1;
+    }
+  };
+  for (int i = 0; i < warp_count_; ++i, step()) {
     const std::uint32_t ready = warps_[static_cast<std::size_t>(candidate)].ready;
     if (ready == 0) continue;
     int next = 0;
@@ -157,7 +163,7 @@ Thread* Block::next_ready(int warp, int lane) {
       const std::uint32_t earlier = candidate == warp && lane > 0 ? ready & (bit(lane) - 1) : ready;
       next = kWarpSize - 1 - std::countl_zero(earlier != 0 ? earlier : ready);
     }
-    return threads_[static_cast<std::size_t>(candidate * kWarpSize + next)].get();
+    return &threads_[static_cast<std::size_t>(candidate * kWarpSize + next)];
   }
   return nullptr;
 }
@@ -171,12 +177,17 @@ void Block::wait() {
   thread.fiber.switch_to(next->fiber);
 }
 
+void Block::release_all() {
+  barriers_[kWholeBlock].arrived = 0;
+  for (Warp& warp : warps_) warp.ready = warp.living;
+}
+
 void Block::release(int id) {
   barriers_[id].arrived = 0;
   for (int number = 0; number < size_; ++number) {
-    Thread& thread = *threads_[static_cast<std::size_t>(number)];
-    if (thread.barrier != id || thread.has_returned) continue;
-    thread.barrier = -1;
+    Thread& thread = threads_[static_cast<std::size_t>(number)];
+    if (thread.barrier != id) continue;
+    thread.barrier = kNoBarrier;
     warp_of(thread).ready |= bit(thread.lane);
   }
 }
@@ -185,16 +196,17 @@ void Block::synchronize(Location location) {
   enter("syncthreads", location);
   Barrier& barrier = barriers_[kWholeBlock];
   if (barrier.arrived == 0) barrier.location = location;
-  if (!is_same(barrier.location, location)) {
-    fail(FaultKind::launch_failure, "divergent barrier: this thread is at " + describe("syncthreads", location) +
-                                        ", while others of the block wait at " + emulator::describe(barrier.location));
-  }
-  current_->barrier = kWholeBlock;
+  if (!is_same(barrier.location, location)) fail_divergent(barrier.location);
   if (++barrier.arrived == living_) {
-    release(kWholeBlock);
+    release_all();
   } else {
     wait();
   }
+}
+
+void Block::fail_divergent(Location others) {
+  fail(FaultKind::launch_failure, "divergent barrier: this thread is at " + describe("syncthreads", current_->location) +
+                                      ", while others of the block wait at " + emulator::describe(others));
 }
 
 void Block::synchronize_some(int id, int expected, Location location) {
@@ -221,9 +233,7 @@ void Block::synchronize_some(int id, int expected, Location location) {
 
 void Block::execute(Warp& warp) {
   const std::uint32_t lanes = warp.arrived;
-  if (warp.needs_all_lanes && lanes != ~std::uint32_t{0}) {
-    fail(FaultKind::launch_failure, describe(warp.activity, warp.location) + " needs all 32 lanes of the warp");
-  }
+  if (warp.needs_all_lanes && lanes != ~std::uint32_t{0}) fail_incomplete(warp);
   warp.arrived = 0;
   warp.execute(warp.operands, lanes);
   warp.ready |= lanes;
@@ -240,8 +250,7 @@ void Block::meet(const char* activity, Location location, void* operand, Warp::E
     warp.activity = activity;
     warp.location = location;
   } else if (warp.execute != execute || !is_same(warp.location, location)) {
-    fail(FaultKind::launch_failure, "lanes of a warp meet in different operations: this one is in " + describe(activity, location) +
-                                        ", others are in " + describe(warp.activity, warp.location));
+    fail_different(warp);
   }
   warp.operands[thread.lane] = operand;
   warp.arrived |= bit(thread.lane);
@@ -250,6 +259,16 @@ void Block::meet(const char* activity, Location location, void* operand, Warp::E
   } else {
     wait();
   }
+}
+
+void Block::fail_incomplete(const Warp& warp) {
+  fail(FaultKind::launch_failure, describe(warp.activity, warp.location) + " needs all 32 lanes of the warp");
+}
+
+void Block::fail_different(const Warp& warp) {
+  fail(FaultKind::launch_failure, "lanes of a warp meet in different operations: this one is in " +
+                                      describe(current_->activity, current_->location) + ", others are in " +
+                                      describe(warp.activity, warp.location));
 }
 
 std::string Block::whereabouts() const {
@@ -267,7 +286,7 @@ void Block::fail(FaultKind kind, const std::string& problem) {
 std::string Block::describe_waiting() const {
   std::map<std::string, std::vector<int>> groups;
   for (int number = 0; number < size_; ++number) {
-    const Thread& thread = *threads_[static_cast<std::size_t>(number)];
+    const Thread& thread = threads_[static_cast<std::size_t>(number)];
     groups[thread.has_returned ? "returned" : "wait in " + describe(thread.activity, thread.location)].push_back(number);
   }
   std::string text;

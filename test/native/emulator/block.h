@@ -8,12 +8,12 @@
 #include <string>
 #include <vector>
 
-#include "async_copy.h"
-#include "dimensions.h"
-#include "fault.h"
-#include "fiber.h"
-#include "options.h"
-#include "shared_memory.h"
+#include "emulator/async_copy.h"
+#include "emulator/dimensions.h"
+#include "emulator/fault.h"
+#include "emulator/fiber.h"
+#include "emulator/options.h"
+#include "emulator/shared_memory.h"
 
 namespace kw::emulator {
 
@@ -27,7 +27,9 @@ struct Launch {
 };
 
 constexpr int kWarpSize = 32;
+constexpr int kMostThreads = 1024;
 constexpr int kBarriers = 16;
+constexpr int kNoBarrier = -1;
 
 struct Thread {
   Fiber fiber;
@@ -36,7 +38,7 @@ struct Thread {
   int lane = 0;
   int warp = 0;
   bool has_returned = false;
-  int barrier = -1;  // at which it waits
+  int barrier = kNoBarrier;  // the named one at which it waits
   const char* activity = nullptr;
   Location location;  // of the activity
   CopyQueue copies;
@@ -108,9 +110,14 @@ class Block {
   Thread* next_random(int warp);
   std::uint32_t random();
   void wait();
+  void release_all();
   void release(int barrier);
   void execute(Warp& warp);
+  // The messages are made outside of the functions that every operation goes through, which are shorter for it.
   [[noreturn]] void fail_stuck();
+  [[noreturn]] void fail_divergent(Location others);
+  [[noreturn]] void fail_different(const Warp& warp);
+  [[noreturn]] void fail_incomplete(const Warp& warp);
   std::string describe_waiting() const;
   Warp& warp_of(const Thread& thread) { return warps_[static_cast<std::size_t>(thread.warp)]; }
 
@@ -120,7 +127,7 @@ class Block {
   int warp_count_ = 0;
   int living_ = 0;
   std::vector<std::unique_ptr<Stack>> stacks_;
-  std::vector<std::unique_ptr<Thread>> threads_;
+  std::unique_ptr<Thread[]> threads_;
   std::vector<Warp> warps_;
   Barrier barriers_[kBarriers];
   Thread* current_ = nullptr;

@@ -1,12 +1,12 @@
-#include "fault.h"
+#include "emulator/fault.h"
 
 #include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <memory>
 
-#include "block.h"
-#include "heap.h"
+#include "emulator/block.h"
+#include "emulator/heap.h"
 
 namespace kw::emulator {
 namespace {

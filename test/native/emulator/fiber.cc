@@ -1,4 +1,4 @@
-#include "fiber.h"
+#include "emulator/fiber.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -12,24 +12,25 @@ namespace {
 
 const std::size_t kPage = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
 
-}  // namespace
-
-// AddressSanitizer's frames are several times as large.
 #if defined(__SANITIZE_ADDRESS__)
-std::size_t Stack::size() { return 512 * 1024; }
+constexpr std::size_t kStackBytes = 512 * 1024;  // its frames are several times as large
 #else
-std::size_t Stack::size() { return 128 * 1024; }
+constexpr std::size_t kStackBytes = 128 * 1024;
 #endif
 
-Stack::Stack() {
-  void* memory = mmap(nullptr, size() + kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+}  // namespace
+
+Stack::Stack(std::size_t number) {
+  constexpr std::size_t kStep = 320;
+  size_ = kStackBytes - number * kStep % kPage / 64 * 64;
+  void* memory = mmap(nullptr, kStackBytes + kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
   mprotect(memory, kPage, PROT_NONE);
   memory_ = static_cast<char*>(memory);
   bottom_ = memory_ + kPage;
 }
 
-Stack::~Stack() { munmap(memory_, size() + kPage); }
+Stack::~Stack() { munmap(memory_, kStackBytes + kPage); }
 
 bool Stack::guards(const void* address) const { return address >= memory_ && address < bottom_; }
 
@@ -38,7 +39,7 @@ bool Stack::guards(const void* address) const { return address >= memory_ && add
 void Fiber::prepare(Stack& stack, void (*entry)()) {
   getcontext(&context_);
   context_.uc_stack.ss_sp = stack.bottom();
-  context_.uc_stack.ss_size = Stack::size();
+  context_.uc_stack.ss_size = stack.size();
   context_.uc_link = nullptr;
   makecontext(&context_, entry, 0);
 #else
@@ -79,7 +80,7 @@ __asm__(
 #endif
 
 void Fiber::prepare(Stack& stack, void (*entry)()) {
-  char* top = stack.bottom() + Stack::size();
+  char* top = stack.bottom() + stack.size();
 #if defined(__x86_64__)
   // As if the fiber had been left before its first instruction: six registers and the address to return to; above them an end for who walks
   // the stack.
@@ -97,7 +98,7 @@ void Fiber::prepare(Stack& stack, void (*entry)()) {
 #if defined(__SANITIZE_ADDRESS__)
   fake_stack_ = nullptr;
   stack_bottom_ = stack.bottom();
-  stack_size_ = Stack::size();
+  stack_size_ = stack.size();
 #endif
 }
 

@@ -16,19 +16,22 @@ namespace kw::emulator {
 /** Memory for a fiber's stack, with a guard page below it: an overflow faults instead of writing elsewhere. */
 class Stack {
  public:
-  Stack();
+  /** Stacks with different numbers begin at different distances from a page's end: the processor's cache could not hold many that begin at
+   * the same one. */
+  explicit Stack(std::size_t number);
   ~Stack();
   Stack(const Stack&) = delete;
   Stack& operator=(const Stack&) = delete;
 
   char* bottom() const { return bottom_; }
-  static std::size_t size();
+  std::size_t size() const { return size_; }
   /** Whether `address` is in the guard page. */
   bool guards(const void* address) const;
 
  private:
   char* memory_;
   char* bottom_;
+  std::size_t size_;
 };
 
 #ifndef KW_EMULATOR_USES_UCONTEXT

@@ -9,7 +9,7 @@
 #include <iterator>
 #include <memory>
 
-#include "fault.h"
+#include "emulator/fault.h"
 
 namespace kw::emulator {
 namespace {

@@ -1,4 +1,4 @@
-#include "grid.h"
+#include "emulator/grid.h"
 
 #include <algorithm>
 #include <atomic>

@@ -3,7 +3,7 @@
 
 #include <optional>
 
-#include "block.h"
+#include "emulator/block.h"
 
 namespace kw::emulator {
 

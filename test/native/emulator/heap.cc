@@ -1,4 +1,4 @@
-#include "heap.h"
+#include "emulator/heap.h"
 
 #include <cstdint>
 #include <new>

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "guarded_memory.h"
+#include "emulator/guarded_memory.h"
 
 namespace kw::emulator {
 

@@ -1,4 +1,4 @@
-#include "matrix_tile.h"
+#include "emulator/matrix_tile.h"
 
 namespace kw::emulator {
 namespace {

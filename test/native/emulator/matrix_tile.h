@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "block.h"
+#include "emulator/block.h"
 
 namespace kw::emulator {
 

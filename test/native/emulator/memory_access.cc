@@ -1,4 +1,4 @@
-#include "memory_access.h"
+#include "emulator/memory_access.h"
 
 #include <string>
 

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "block.h"
+#include "emulator/block.h"
 
 namespace kw::emulator {
 

@@ -1,4 +1,4 @@
-#include "shared_memory.h"
+#include "emulator/shared_memory.h"
 
 #include <algorithm>
 

@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "guarded_memory.h"
+#include "emulator/guarded_memory.h"
 
 namespace kw::emulator {
 

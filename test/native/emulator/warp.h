@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "block.h"
+#include "emulator/block.h"
 
 namespace kw::emulator {
 

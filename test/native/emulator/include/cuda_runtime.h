@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "../block.h"
+#include "emulator/block.h"
 #include "cuda_runtime_api.h"
 
 #define __global__

@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <functional>
 
-#include "../dimensions.h"
+#include "emulator/dimensions.h"
 
 #define KW_EMULATOR 1
 #define CUDART_VERSION 13000

@@ -6,10 +6,10 @@
 #include <cstring>
 #include <string>
 
-#include "../block.h"
-#include "../matrix_tile.h"
-#include "../memory_access.h"
-#include "../warp.h"
+#include "emulator/block.h"
+#include "emulator/matrix_tile.h"
+#include "emulator/memory_access.h"
+#include "emulator/warp.h"
 
 namespace kw::cuda::device {
 

@@ -3,10 +3,10 @@
 
 #include <cstring>
 
-#include "heap.h"
-#include "options.h"
-#include "runtime/status.h"
-#include "runtime/stream.h"
+#include "emulator/heap.h"
+#include "emulator/options.h"
+#include "emulator/runtime/status.h"
+#include "emulator/runtime/stream.h"
 
 using namespace kw::emulator;
 

@@ -1,11 +1,11 @@
-#include "runtime/graph.h"
+#include "emulator/runtime/graph.h"
 
 #include <algorithm>
 #include <memory>
 
-#include "options.h"
-#include "runtime/status.h"
-#include "runtime/stream.h"
+#include "emulator/options.h"
+#include "emulator/runtime/status.h"
+#include "emulator/runtime/stream.h"
 
 namespace kw::emulator {
 

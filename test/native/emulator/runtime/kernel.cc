@@ -6,11 +6,11 @@
 #include <mutex>
 #include <string>
 
-#include "grid.h"
-#include "heap.h"
-#include "options.h"
-#include "runtime/status.h"
-#include "runtime/stream.h"
+#include "emulator/grid.h"
+#include "emulator/heap.h"
+#include "emulator/options.h"
+#include "emulator/runtime/status.h"
+#include "emulator/runtime/stream.h"
 
 namespace kw::emulator {
 namespace {

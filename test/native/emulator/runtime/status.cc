@@ -1,9 +1,9 @@
-#include "runtime/status.h"
+#include "emulator/runtime/status.h"
 
 #include <deque>
 #include <mutex>
 
-#include "options.h"
+#include "emulator/options.h"
 
 namespace kw::emulator {
 namespace {

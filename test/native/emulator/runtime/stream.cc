@@ -1,9 +1,9 @@
-#include "runtime/stream.h"
+#include "emulator/runtime/stream.h"
 
 #include <algorithm>
 
-#include "options.h"
-#include "runtime/status.h"
+#include "emulator/options.h"
+#include "emulator/runtime/status.h"
 
 namespace kw::emulator {
 namespace {
@@ -57,7 +57,8 @@ std::uint64_t Streams::push(CUstream_st* stream, std::function<void()> perform, 
   stream->pending.push_back(std::move(operation));
   stream->host_functions += is_host_function ? 1 : 0;
   start_progress();
-  queued_.notify_all();
+  // The thread that makes progress looks again by itself when what it knows of is due.
+  if (is_idle_ || is_host_function || options().streams == Moment::early) queued_.notify_all();
   return ++stream->queued;
 }
 
@@ -120,6 +121,7 @@ void Streams::make_progress() {
     };
     consider(&default_stream_);
     for (CUstream_st* stream : streams_) consider(stream);
+    is_idle_ = !next;
     if (!next) {
       queued_.wait(lock);
     } else if (due > Clock::now()) {

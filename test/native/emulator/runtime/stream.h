@@ -14,7 +14,7 @@
 #include <thread>
 #include <vector>
 
-#include "runtime/graph.h"
+#include "emulator/runtime/graph.h"
 
 namespace kw::emulator {
 
@@ -106,6 +106,7 @@ class Streams {
   std::condition_variable queued_;
   bool is_performing_ = false;
   bool makes_progress_ = false;
+  bool is_idle_ = true;
   CUstream_st default_stream_;
   std::set<CUstream_st*> streams_;
   std::set<CUevent_st*> events_;

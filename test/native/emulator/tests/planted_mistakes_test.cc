@@ -1,8 +1,8 @@
 // Kernels with one mistake each, and what the emulator says of them.
 #include <atomic>
 
-#include "../../cuda/kernel_test.h"
-#include "../../cuda/sample_mixing.cuh"
+#include "cuda/kernel_test.h"
+#include "cuda/sample_mixing.cuh"
 
 namespace kw::cuda::test {
 namespace {

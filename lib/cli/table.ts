@@ -1,0 +1,43 @@
+/** Tables and paragraphs that fit a terminal. */
+import Table from 'cli-table3';
+
+/**
+ * Without lines, so that it is narrow; numbers on the right. Where the terminal is narrower still, long names in the first column go on in
+ * a second line, from their first space or, having none, where they have to.
+ */
+export function table(head: readonly string[], rows: readonly (readonly string[])[], columns: number): string {
+  const width = (column: number) =>
+    Math.max(...[head, ...rows].flatMap((row) => (row[column] ?? '').split('\n').map(({ length }) => length)));
+  const gap = 2;
+  const others = head.slice(1).reduce((sum, _, index) => sum + gap + width(index + 1), 0);
+  const first = Math.max(12, Math.min(width(0), columns - others));
+  const folded = rows.map(([name = '', ...cells]) => [name.length > first ? name.replace(' ', '\n') : name, ...cells]);
+  const edges = ['top', 'bottom'].flatMap((edge) => [edge, `${edge}-mid`, `${edge}-left`, `${edge}-right`]);
+  const lines = ['left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid'];
+  const drawn = new Table({
+    head: [...head],
+    chars: { ...Object.fromEntries([...edges, ...lines].map((name) => [name, ''])), middle: ' '.repeat(gap) },
+    style: { head: [], border: [], compact: true, 'padding-left': 0, 'padding-right': 0 },
+    colAligns: head.map((_, column) => (column === 0 ? 'left' : 'right')),
+    colWidths: [first],
+    wordWrap: true,
+    wrapOnWordBoundary: false,
+  });
+  drawn.push(...folded);
+  return drawn
+    .toString()
+    .split('\n')
+    .map((line) => line.trimEnd())
+    .join('\n');
+}
+
+/** A paragraph in lines of at most `columns`. */
+export function wrapped(paragraph: string, columns: number): string[] {
+  const lines: string[] = [];
+  for (const word of paragraph.split(' ')) {
+    const line = lines.at(-1);
+    if (line === undefined || line.length + 1 + word.length > columns) lines.push(word);
+    else lines[lines.length - 1] = `${line} ${word}`;
+  }
+  return lines;
+}

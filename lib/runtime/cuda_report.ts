@@ -1,0 +1,67 @@
+/** What the CUDA plug-in tells of the GPU and of NVIDIA's libraries; `native/cuda/libraries/describe.cc` writes the text. */
+import { existsSync } from 'node:fs';
+import { z } from 'zod';
+import { KernelWarehouseError } from '../errors.js';
+import type { NativeAddon } from './native.js';
+
+/** Texts that do not apply are empty. */
+const library = z.object({
+  name: z.string(),
+  soname: z.string(),
+  path: z.string(),
+  version: z.string(),
+  /** False when the plug-in was built without this library's headers. */
+  isUsed: z.boolean(),
+  /** Why it is not open. */
+  problem: z.string(),
+  /** Every place tried, in order: what led there, the file or the pattern of files, and why it did not serve. */
+  attempts: z.array(z.object({ origin: z.string(), path: z.string(), problem: z.string() })),
+});
+
+const report = z.object({
+  /** `version` is the newest CUDA that it serves, `release` its own, such as 580.95.05. */
+  driver: library.extend({ release: z.string() }),
+  /** `memory` in bytes; `computeCapability` such as 9.0. */
+  devices: z.array(z.object({ name: z.string(), memory: z.number(), computeCapability: z.string() })),
+  /** Why no device can be used. */
+  problem: z.string(),
+  libraries: z.array(library),
+});
+
+export type CudaLibrary = Readonly<z.infer<typeof library>>;
+export type CudaReport = Readonly<z.infer<typeof report>>;
+
+/** @throws {KernelWarehouseError} ERR_KW_INTERNAL when the text is not what this version of the package reads. */
+export function parseCudaReport(text: string): CudaReport {
+  try {
+    return report.parse(JSON.parse(text));
+  } catch (error) {
+    const problem = error instanceof z.ZodError ? z.prettifyError(error).replace(/\s+/g, ' ') : (error as Error).message;
+    throw new KernelWarehouseError('ERR_KW_INTERNAL', `The CUDA plug-in's report is not of this version: ${problem}`, { cause: error });
+  }
+}
+
+/** The plug-in, where there is one, and what it tells. */
+export interface CudaExamination {
+  /** Where it is, or should be; undefined when the add-on itself is not loaded. */
+  readonly path: string | undefined;
+  /** Why there is no report. */
+  readonly problem: string | undefined;
+  readonly report: CudaReport | undefined;
+}
+
+/** Opens the plug-in and asks for its report; undefined: the add-on is not loaded. Throws nothing. */
+export function examineCuda(addon: Pick<NativeAddon, 'pluginPath' | 'pluginReport'> | undefined): CudaExamination {
+  if (addon === undefined)
+    return { path: undefined, problem: 'the native library, beside which it lies, is not loaded', report: undefined };
+  const path = addon.pluginPath('cuda');
+  if (!existsSync(path)) {
+    const problem = 'does not exist; it is built from a checkout with `npm run build` where nvcc 13 is found';
+    return { path, problem, report: undefined };
+  }
+  try {
+    return { path, problem: undefined, report: parseCudaReport(addon.pluginReport('cuda')) };
+  } catch (error) {
+    return { path, problem: (error as Error).message, report: undefined };
+  }
+}
