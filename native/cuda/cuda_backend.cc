@@ -63,6 +63,13 @@ class CudaBackend final : public Backend {
     add_pooling(registry_, device_);
     add_reductions(registry_, device_);
     add_samplewise_convolution(registry_, device_);
+    add_attention_function(registry_, device_);
+    add_attention_module(registry_, device_);
+    add_batch_norm(registry_, device_);
+    add_elementwise(registry_, device_);
+    add_layer_norm(registry_, device_);
+    add_matmul(registry_, device_);
+    add_self_attention(registry_, device_);
   }
 
   const KernelRegistry& registry() const override { return registry_; }

@@ -1,0 +1,89 @@
+// c = op(a) op(b) (+ bias on each row), two-dimensional.
+#include "cuda/kernels/matmul.cuh"
+
+#include <algorithm>
+
+#include "cuda/grid.h"
+#include "cuda/kernel.h"
+#include "cuda/launch.h"
+#include "cuda/pass.h"
+
+namespace kw::cuda {
+namespace {
+
+// Blocks that fill a GPU, and depths that are worth a block, or too much for one float sum. Not a GPU's own numbers: sums are to have the
+// same bits on all of them.
+constexpr int64_t kFillingBlocks = 132;
+constexpr int64_t kLeastDepth = 128;
+constexpr int64_t kMostDepth = 4096;
+constexpr int64_t kMostParts = 65535;  // of a grid
+
+int64_t tiles_of(int64_t size, int64_t tile) { return (size + tile - 1) / tile; }
+
+struct Division {
+  int tile;
+  int64_t parts;  // of the inner axis
+};
+
+// Large tiles where there are enough of them; small ones otherwise, and where these are too few, several parts of the inner axis.
+Division divide(int64_t rows, int64_t columns, int64_t inner) {
+  const int64_t deep = tiles_of(inner, kMostDepth);
+  if (tiles_of(rows, 128) * tiles_of(columns, 128) >= kFillingBlocks) return {128, deep};
+  const int64_t missing = tiles_of(2 * kFillingBlocks, tiles_of(rows, 64) * tiles_of(columns, 64));
+  return {64, std::min(kMostParts, std::max(deep, std::min(missing, inner / kLeastDepth)))};
+}
+
+device::MatmulOperand operand(const float* data, int64_t rows, int64_t inner, bool transposed) {
+  const int64_t contiguous = transposed ? rows : inner;
+  return {data, static_cast<int>(rows), transposed ? 1 : inner, transposed ? rows : 1, contiguous % 4 == 0 && starts_packs({data})};
+}
+
+template <int kTile>
+void multiply(const Device& gpu, const device::Matmul& matmul, int64_t parts) {
+  const dim3 grid(static_cast<unsigned>(tiles_of(matmul.a.rows, kTile)), static_cast<unsigned>(tiles_of(matmul.b.rows, kTile)),
+                  static_cast<unsigned>(parts));
+  const auto kernel = gpu.tf32 ? device::multiply_matrices<kTile, true> : device::multiply_matrices<kTile, false>;
+  const int shared = gpu.tf32 ? device::kMatmulSharedBytes<kTile, true> : device::kMatmulSharedBytes<kTile, false>;
+  launch(kernel, grid, device::kMatmulThreads, static_cast<size_t>(shared), gpu.stream, matmul);
+}
+
+std::unique_ptr<Kernel> prepare_matmul(const Device& gpu, const StepContext& context) {
+  const Tensor& a = context.input(0);
+  const Tensor& b = context.input(1);
+  const Tensor& c = context.output(0);
+  const Tensor* bias = context.has_input(2) ? &context.input(2) : nullptr;
+  const bool transpose_a = context.boolean("transposeA"), transpose_b = context.boolean("transposeB");
+  expect_rank(context, "a", a, 2);
+  expect_rank(context, "b", b, 2);
+  const int64_t rows = a.shape[transpose_a ? 1 : 0];
+  const int64_t inner = a.shape[transpose_a ? 0 : 1];
+  const int64_t columns = b.shape[transpose_b ? 0 : 1];
+  expect_shape(context, "b", b, transpose_b ? std::vector{columns, inner} : std::vector{inner, columns});
+  expect_shape(context, "c", c, {rows, columns});
+  if (bias) expect_shape(context, "bias", *bias, {columns});
+  if (rows < 1 || inner < 1 || columns < 1) context.fail("expected matrices that are not empty");
+
+  const Division division = divide(rows, columns, inner);
+  if (division.parts > 1) context.reserve_scratch(static_cast<size_t>(division.parts * rows * columns) * sizeof(float));
+  return make_kernel([&gpu, &a, &b, &c, bias, transpose_a, transpose_b, rows, inner, columns, division](const Memory& memory) {
+    const float* added = bias ? memory.data<float>(*bias) : nullptr;
+    float *to = memory.data<float>(c), *parts = reinterpret_cast<float*>(memory.scratch());
+    const device::Matmul matmul = {operand(memory.data<float>(a), rows, inner, transpose_a),
+                                   operand(memory.data<float>(b), columns, inner, !transpose_b), static_cast<int>(inner), added,
+                                   division.parts > 1 ? parts : to};
+    const auto run = division.tile == 128 ? multiply<128> : multiply<64>;
+    run(gpu, matmul, division.parts);
+    if (division.parts > 1) {
+      launch(device::add_matmul_parts, pass_grid(gpu, rows * columns), kPassThreads, 0, gpu.stream, parts, division.parts, rows * columns,
+             columns, added, to);
+    }
+  });
+}
+
+}  // namespace
+
+void add_matmul(KernelRegistry& ops, const Device& gpu) {
+  ops.add("matmul", [&gpu](const StepContext& context) { return prepare_matmul(gpu, context); });
+}
+
+}  // namespace kw::cuda
