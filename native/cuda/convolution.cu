@@ -43,28 +43,6 @@ void fill_in_axes(const ConvolutionGeometry& geometry, device::ConvolutionAxis (
 
 int64_t positions_of(const ConvolutionGeometry& geometry) { return product(geometry.out_size); }
 
-device::GatherProblem gather_problem(const ConvolutionGeometry& geometry, bool backward) {
-  device::GatherProblem problem{};
-  fill_in_axes(geometry, problem.axes);
-  problem.groups = static_cast<int>(geometry.groups);
-  problem.depth = static_cast<int>((backward ? geometry.out_channels : geometry.in_channels) / geometry.groups);
-  problem.width = static_cast<int>((backward ? geometry.in_channels : geometry.out_channels) / geometry.groups);
-  problem.taps = static_cast<int>(product(geometry.kernel));
-  return problem;
-}
-
-device::WeightGradientProblem gradient_problem(const ConvolutionGeometry& geometry, int64_t images, int64_t weights) {
-  device::WeightGradientProblem problem{};
-  fill_in_axes(geometry, problem.axes);
-  problem.groups = static_cast<int>(geometry.groups);
-  problem.in_width = static_cast<int>(geometry.in_channels / geometry.groups);
-  problem.out_width = static_cast<int>(geometry.out_channels / geometry.groups);
-  problem.taps = static_cast<int>(product(geometry.kernel));
-  problem.images = images;
-  problem.weights = weights;
-  return problem;
-}
-
 }  // namespace
 
 Convolution::Convolution(const Device& gpu, const ConvolutionGeometry& geometry, ConvolutionPass pass, const ConvolutionOptions& options)
@@ -80,31 +58,50 @@ Convolution::Convolution(const Device& gpu, const ConvolutionGeometry& geometry,
     }
   }
   const int64_t in_width = geometry.in_channels / geometry.groups, out_width = geometry.out_channels / geometry.groups;
-  by_tiles_ = geometry.groups == 1 || std::min(in_width, out_width) >= kLeastGroupWidth;
+  by_tiles_ =
+      (geometry.groups == 1 || std::min(in_width, out_width) >= kLeastGroupWidth) && has_room_for_taps(gpu, product(geometry.kernel));
   // Positions of the samples that share a weight are counted in 31 bits there.
   const int64_t images = options.shares_weight ? geometry.batch : 1;
   if (pass == ConvolutionPass::backward_weight && images * positions_of(geometry) >= kMostElements / 2) by_tiles_ = false;
-  const int64_t times = weights_in(geometry.batch) * geometry.groups;
   if (pass == ConvolutionPass::backward_weight) {
-    parts_ = 1;
-    const int64_t columns = product(geometry.kernel) * in_width;
     // The positions can be divided, so that even one tile fills the GPU.
-    large_tiles_ = takes_large_tiles(gpu, options.activations, out_width, columns, kMostElements);
-    parts_ = choose_parts();
+    tiles_.large = takes_large_tiles(gpu, options.activations, out_width, product(geometry.kernel) * in_width, kMostElements);
+    tiles_.parts = choose_parts();
   } else {
     const bool backward = pass == ConvolutionPass::backward_input;
-    const int64_t rows = images * product(backward ? geometry.size : geometry.out_size);
-    large_tiles_ = takes_large_tiles(gpu, options.activations, rows, backward ? in_width : out_width, times);
+    tiles_ = plan_tiles(gpu, gather_problem(geometry.batch, backward), options.activations, backward);
   }
+}
+
+device::GatherProblem Convolution::gather_problem(int64_t samples, bool backward) const {
+  device::GatherProblem problem{};
+  fill_in_axes(geometry_, problem.axes);
+  problem.groups = static_cast<int>(geometry_.groups);
+  problem.depth = static_cast<int>((backward ? geometry_.out_channels : geometry_.in_channels) / geometry_.groups);
+  problem.width = static_cast<int>((backward ? geometry_.in_channels : geometry_.out_channels) / geometry_.groups);
+  problem.taps = static_cast<int>(product(geometry_.kernel));
+  problem.weights = weights_in(samples);
+  problem.images = samples / problem.weights;
+  return problem;
+}
+
+device::WeightGradientProblem Convolution::gradient_problem(int64_t samples) const {
+  device::WeightGradientProblem problem{};
+  fill_in_axes(geometry_, problem.axes);
+  problem.groups = static_cast<int>(geometry_.groups);
+  problem.in_width = static_cast<int>(geometry_.in_channels / geometry_.groups);
+  problem.out_width = static_cast<int>(geometry_.out_channels / geometry_.groups);
+  problem.taps = static_cast<int>(product(geometry_.kernel));
+  problem.weights = weights_in(samples);
+  problem.images = samples / problem.weights;
+  return problem;
 }
 
 // How many parts the positions are divided into, so that their sums keep the GPU busy and yet are few beside what they are sums of.
 // Depends on the batch, not on a run's samples.
 int64_t Convolution::choose_parts() const {
-  const int64_t weights = weights_in(geometry_.batch);
-  const int64_t images = options_.shares_weight ? geometry_.batch : 1;
-  const device::WeightGradientProblem problem = gradient_problem(geometry_, images, weights);
-  const int64_t positions = images * positions_of(geometry_);
+  const device::WeightGradientProblem problem = gradient_problem(geometry_.batch);
+  const int64_t positions = problem.images * positions_of(geometry_);
   const auto parts = [](int64_t wanted, int64_t there, int64_t most) {
     return std::clamp<int64_t>(whole_parts(wanted, there), 1, std::max<int64_t>(most, 1));
   };
@@ -112,10 +109,10 @@ int64_t Convolution::choose_parts() const {
     return parts(int64_t{8} * gpu_.multiprocessors, depthwise_gradient_blocks(problem, options_.activations),
                  depthwise_gradient_strips(problem) / 128);
   }
-  if (!by_tiles_) return parts(int64_t{1024} * gpu_.multiprocessors, weights * geometry_.weight_elements(), positions / 64);
-  const int64_t tile = large_tiles_ ? 128 : 64, blocks_at_once = large_tiles_ ? 2 : 5;
+  if (!by_tiles_) return parts(int64_t{1024} * gpu_.multiprocessors, problem.weights * geometry_.weight_elements(), positions / 64);
+  const int64_t tile = tiles_.large ? 128 : 64, blocks_at_once = tiles_.large ? 2 : 5;
   const int64_t tiles = whole_parts(problem.out_width, tile) * whole_parts(int64_t{problem.taps} * problem.in_width, tile);
-  return parts(blocks_at_once * gpu_.multiprocessors, tiles * geometry_.groups * weights, positions / 256);
+  return parts(blocks_at_once * gpu_.multiprocessors, tiles * geometry_.groups * problem.weights, positions / 256);
 }
 
 int64_t Convolution::portion() const {
@@ -124,16 +121,17 @@ int64_t Convolution::portion() const {
 }
 
 size_t Convolution::gradient_bytes(int64_t samples) const {
-  return parts_ > 1 ? static_cast<size_t>(parts_ * weights_in(samples) * geometry_.weight_elements()) * sizeof(float) : 0;
+  return tiles_.parts > 1 ? static_cast<size_t>(tiles_.parts * weights_in(samples) * geometry_.weight_elements()) * sizeof(float) : 0;
 }
 
 size_t Convolution::scratch_bytes(int64_t samples) const {
   if (pass_ == ConvolutionPass::backward_weight) return gradient_bytes(samples);
-  size_t bytes = 0;
-  if (options_.gives_means) {
-    device::GatherProblem problem = gather_problem(geometry_, false);
-    problem.weights = samples;
-    bytes = aligned(tiled_means_bytes(problem, positions_of(geometry_)));
+  const bool backward = pass_ == ConvolutionPass::backward_input;
+  const device::GatherProblem problem = gather_problem(samples, backward);
+  size_t bytes = by_tiles_ ? aligned(tiled_scratch_bytes(tiles_, problem, backward, options_.gives_means)) : 0;
+  // Which of the methods is taken depends on the addresses, too.
+  if (options_.gives_means && is_depthwise(problem, gpu_, options_.activations)) {
+    bytes = std::max(bytes, aligned(depthwise_scratch_bytes(problem, options_.activations)));
   }
   if (rounds_weights_) {
     const int64_t weights = std::min(weights_in(samples), portion());
@@ -165,49 +163,46 @@ void Convolution::run(const ConvolutionRun& run, std::byte* scratch) const {
 void Convolution::gather(const ConvolutionRun& run, const void* weight, int64_t weight_stride, std::byte* scratch) const {
   const bool backward = pass_ == ConvolutionPass::backward_input;
   const DataType type = options_.activations;
-  device::GatherProblem problem = gather_problem(geometry_, backward);
+  device::GatherProblem problem = gather_problem(run.samples, backward);
   problem.source = backward ? run.y : run.x;
   problem.weight = weight;
   problem.result = writable(backward ? run.x : run.y);
-  problem.weights = weights_in(run.samples);
-  problem.images = run.samples / problem.weights;
   problem.weight_stride = options_.shares_weight ? 0 : weight_stride;
   const ConvolutionNormalization& normalization = run.normalization;
   const Bounds bounds = bounds_of(options_.activation);
   problem.epilogue = {run.bias,           normalization.scale,    normalization.shift,
                       normalization.mean, normalization.variance, normalization.epsilon,
                       run.residual,       bounds.least,           bounds.most};
-  const int64_t positions = positions_of(geometry_);
-  const bool depthwise = is_depthwise(problem, gpu_, type);
-  if (!depthwise && by_tiles_) {
-    gather_by_tiles(gpu_, problem, type, backward, large_tiles_, run.means, scratch);
-    return;
+  if (is_depthwise(problem, gpu_, type)) {
+    gather_depthwise(gpu_, problem, type, backward, run.means, scratch);
+  } else if (by_tiles_) {
+    gather_by_tiles(gpu_, tiles_, problem, type, backward, run.means, scratch);
+  } else {
+    gather_directly(gpu_, problem, type, backward);
+    if (run.means) average_positions(gpu_, type, run.y, run.samples, positions_of(geometry_), geometry_.out_channels, run.means);
   }
-  depthwise ? gather_depthwise(gpu_, problem, type, backward) : gather_directly(gpu_, problem, type, backward);
-  if (run.means) average_positions(gpu_, type, run.y, run.samples, positions, geometry_.out_channels, run.means);
 }
 
 void Convolution::sum_gradient(const ConvolutionRun& run, std::byte* scratch) const {
   const DataType type = options_.activations;
-  const int64_t weights = weights_in(run.samples);
-  device::WeightGradientProblem problem = gradient_problem(geometry_, run.samples / weights, weights);
+  device::WeightGradientProblem problem = gradient_problem(run.samples);
   problem.x = run.x;
   problem.dy = run.y;
-  problem.result = parts_ > 1 ? static_cast<void*>(scratch) : writable(run.weight);
+  problem.result = tiles_.parts > 1 ? static_cast<void*>(scratch) : writable(run.weight);
   problem.rounds = options_.weights == DataType::bfloat16;
   problem.weight_stride = run.weight_stride;
-  problem.parts = static_cast<int>(parts_);
+  problem.parts = static_cast<int>(tiles_.parts);
   const bool depthwise = has_depthwise_gradient(problem, type) && is_aligned(run.x) && is_aligned(run.y);
   const int64_t items = depthwise ? depthwise_gradient_strips(problem) : problem.images * positions_of(geometry_);
-  problem.part_positions = whole_parts(items, parts_);
+  problem.part_positions = whole_parts(items, tiles_.parts);
   if (depthwise) {
     weight_gradient_depthwise(gpu_, problem, type);
   } else if (by_tiles_) {
-    weight_gradient_by_tiles(gpu_, problem, type, large_tiles_);
+    weight_gradient_by_tiles(gpu_, problem, type, tiles_.large);
   } else {
     weight_gradient_directly(gpu_, problem, type);
   }
-  if (parts_ > 1) sum_parts(gpu_, problem, reinterpret_cast<const float*>(scratch), writable(run.weight));
+  if (tiles_.parts > 1) sum_parts(gpu_, problem, reinterpret_cast<const float*>(scratch), writable(run.weight));
 }
 
 NormalizedEpilogue::NormalizedEpilogue(const StepContext& context, size_t first, const Tensor& y)

@@ -6,11 +6,17 @@
 #include <cstdint>
 
 #include "cuda/device.h"
+#include "cuda/tile_plan.h"
 #include "runtime/activation.h"
 #include "runtime/backend.h"
 #include "runtime/convolution_geometry.h"
 
 namespace kw::cuda {
+
+namespace device {
+struct GatherProblem;
+struct WeightGradientProblem;
+}  // namespace device
 
 struct ConvolutionOptions {
   DataType activations = DataType::float32;  // x, y and residual
@@ -62,6 +68,8 @@ class Convolution {
  private:
   int64_t weights_in(int64_t samples) const { return options_.shares_weight ? 1 : samples; }
   size_t gradient_bytes(int64_t samples) const;
+  device::GatherProblem gather_problem(int64_t samples, bool backward) const;
+  device::WeightGradientProblem gradient_problem(int64_t samples) const;
   // Of samples whose weights are rounded together.
   int64_t portion() const;
   void gather(const ConvolutionRun& run, const void* weight, int64_t weight_stride, std::byte* scratch) const;
@@ -74,8 +82,7 @@ class Convolution {
   const ConvolutionOptions options_;
   const bool rounds_weights_;  // to bfloat16, into scratch
   bool by_tiles_ = true;       // where not depth-wise
-  bool large_tiles_ = false;
-  int64_t parts_ = 1;  // of the positions, for the weight's gradient
+  TilePlan tiles_;             // for the weight's gradient, parts of the positions
 };
 
 // The inputs of a normalized convolution step as its epilogue wants them: scale, shift, mean and variance, each [O], and residual? (like y)

@@ -35,6 +35,9 @@ int square_kernel(const device::ConvolutionAxis (&axes)[3]) {
   return plane && square && (kernel == 3 || kernel == 5 || kernel == 7) ? kernel : 0;
 }
 
+// Of the kernels for strips, or 0.
+int strip_kernel(const device::ConvolutionAxis (&axes)[3]) { return axes[1].stride == 1 ? square_kernel(axes) : 0; }
+
 template <class Start>
 void for_kernel(int kernel, const Start& start) {
   if (kernel == 3) start(std::integral_constant<int, 3>());
@@ -42,23 +45,31 @@ void for_kernel(int kernel, const Start& start) {
   if (kernel == 7) start(std::integral_constant<int, 7>());
 }
 
-template <class T>
-void gather(const Device& gpu, const device::GatherProblem& problem, DataType type, bool backward) {
+// All but the means.
+device::DepthwiseProblem divide(const device::GatherProblem& problem, DataType type, bool backward) {
   device::DepthwiseProblem depthwise;
   depthwise.gather = problem;
   depthwise.block_vectors = block_vectors(problem.groups, type, kMostVectors);
   depthwise.channel_blocks = static_cast<int>(whole_parts(problem.groups, int64_t{depthwise.block_vectors} * vector_size(type)));
   depthwise.block_items = device::kDepthwiseThreads / depthwise.block_vectors;
-  const int kernel = problem.axes[1].stride == 1 ? square_kernel(problem.axes) : 0;
-  int64_t items = problem.images;
-  for (int axis = 0; axis < 3; ++axis) {
-    const int64_t size = backward ? problem.axes[axis].in : problem.axes[axis].out;
-    items *= kernel > 0 && axis == 2 ? whole_parts(size, device::kStrip) : size;
+  int64_t items = problem.images * result_positions(problem, backward);
+  if (strip_kernel(problem.axes) > 0) {
+    const int64_t row = backward ? problem.axes[2].in : problem.axes[2].out;
+    items = items / row * whole_parts(row, device::kStrip);
   }
   depthwise.item_blocks = whole_parts(items, depthwise.block_items);
+  depthwise.means = nullptr;
+  return depthwise;
+}
+
+template <class T>
+void gather(const Device& gpu, const device::GatherProblem& problem, DataType type, bool backward, float* means, std::byte* scratch) {
+  device::DepthwiseProblem depthwise = divide(problem, type, backward);
+  const bool shares = means && depthwise.item_blocks > 1;
+  depthwise.means = shares ? reinterpret_cast<float*>(scratch) : means;
   const dim3 grid = row_of_blocks(problem.weights * depthwise.item_blocks * depthwise.channel_blocks);
-  const size_t shared = device::depthwise_bytes<T>(problem.taps, depthwise.block_vectors);
-  if (kernel > 0) {
+  const size_t shared = device::depthwise_bytes<T>(problem.taps, depthwise.block_vectors, depthwise.block_items);
+  if (const int kernel = strip_kernel(problem.axes); kernel > 0) {
     for_kernel(kernel, [&](auto size) {
       launch(device::depthwise_strips<T, size>, grid, device::kDepthwiseThreads, shared, gpu.stream, depthwise, backward);
     });
@@ -66,6 +77,7 @@ void gather(const Device& gpu, const device::GatherProblem& problem, DataType ty
     const auto function = backward ? device::depthwise_convolution<T, true> : device::depthwise_convolution<T, false>;
     launch(function, grid, device::kDepthwiseThreads, shared, gpu.stream, depthwise);
   }
+  if (shares) sum_means(gpu, depthwise.means, problem.weights, depthwise.item_blocks, problem.groups, means);
 }
 
 // The kernel's blocks, and its lanes: as many as shared memory has room for.
@@ -101,8 +113,15 @@ bool is_depthwise(const device::GatherProblem& problem, const Device& gpu, DataT
   return problem.depth == 1 && problem.width == 1 && vectors && (problem.taps + 2) * row <= static_cast<int64_t>(gpu.shared_memory);
 }
 
-void gather_depthwise(const Device& gpu, const device::GatherProblem& problem, DataType type, bool backward) {
-  type == DataType::bfloat16 ? gather<bfloat16>(gpu, problem, type, backward) : gather<float>(gpu, problem, type, backward);
+size_t depthwise_scratch_bytes(const device::GatherProblem& problem, DataType type) {
+  const int64_t blocks = divide(problem, type, false).item_blocks;
+  return blocks > 1 ? static_cast<size_t>(problem.weights * blocks * problem.groups) * sizeof(float) : 0;
+}
+
+void gather_depthwise(const Device& gpu, const device::GatherProblem& problem, DataType type, bool backward, float* means,
+                      std::byte* scratch) {
+  type == DataType::bfloat16 ? gather<bfloat16>(gpu, problem, type, backward, means, scratch)
+                             : gather<float>(gpu, problem, type, backward, means, scratch);
 }
 
 bool has_depthwise_gradient(const device::WeightGradientProblem& problem, DataType type) {

@@ -4,6 +4,7 @@
 #include "cuda/convolution_methods.h"
 #include "cuda/element.h"
 #include "cuda/grid.h"
+#include "cuda/kernels/position_means.cuh"
 #include "cuda/kernels/rounded_weights.cuh"
 #include "cuda/launch.h"
 #include "runtime/error.h"
@@ -19,9 +20,14 @@ dim3 row_of_blocks(int64_t blocks) {
   return dim3(static_cast<unsigned>(blocks));
 }
 
+int64_t result_positions(const device::GatherProblem& problem, bool backward) {
+  int64_t positions = 1;
+  for (const device::ConvolutionAxis& axis : problem.axes) positions *= backward ? axis.in : axis.out;
+  return positions;
+}
+
 void gather_directly(const Device& gpu, const device::GatherProblem& problem, DataType type, bool backward) {
-  int64_t count = problem.weights * problem.images * problem.groups * problem.width;
-  for (const device::ConvolutionAxis& axis : problem.axes) count *= backward ? axis.in : axis.out;
+  const int64_t count = problem.weights * problem.images * problem.groups * problem.width * result_positions(problem, backward);
   const auto start = [&](auto kernel) { launch(kernel, pass_grid(gpu, count), kPassThreads, 0, gpu.stream, problem, count); };
   if (type == DataType::bfloat16) {
     backward ? start(device::gather_directly<bfloat16, true>) : start(device::gather_directly<bfloat16, false>);
@@ -42,6 +48,12 @@ void average_positions(const Device& gpu, DataType type, const void* y, int64_t 
     launch(device::average_positions<T>, grid, kPassThreads, 0, gpu.stream, values, positions, static_cast<int>(channels), means);
   };
   type == DataType::bfloat16 ? start(static_cast<const bfloat16*>(y)) : start(static_cast<const float*>(y));
+}
+
+void sum_means(const Device& gpu, const float* shares, int64_t images, int64_t count, int64_t channels, float* means) {
+  const int64_t elements = images * channels;
+  launch(device::sum_means, row_of_blocks(whole_parts(elements, kPassThreads)), kPassThreads, 0, gpu.stream, shares, count,
+         static_cast<int>(channels), elements, means);
 }
 
 void sum_parts(const Device& gpu, const device::WeightGradientProblem& problem, const float* sums, void* dweight) {

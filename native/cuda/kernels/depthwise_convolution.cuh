@@ -15,20 +15,22 @@ struct DepthwiseProblem {
   int channel_blocks;
   int block_items;        // positions, or strips, in a block
   long long item_blocks;  // for each weight
+  float* means;           // [weights,item_blocks,O], each block's share of the mean over y's positions; null: none
 };
 
-/** Bytes of shared memory: the block's weights and its channels of the epilogue. */
+/** Bytes of shared memory: the block's weights and its channels of the epilogue, and then what its items add to the means. */
 template <class T>
-constexpr int depthwise_bytes(int taps, int block_vectors) {
-  return (taps + 2) * block_vectors * ChannelVector<T>::kSize * static_cast<int>(sizeof(float));
+constexpr int depthwise_bytes(int taps, int block_vectors, int block_items) {
+  return max(taps + 2, block_items) * block_vectors * ChannelVector<T>::kSize * static_cast<int>(sizeof(float));
 }
 
 /** Where a block and a thread of it are. */
 struct DepthwisePlace {
   int vector;         // of the block's, this thread's
+  int block_item;     // the same
   int first_channel;  // of the block
   int channel;        // this thread's first
-  long long weight, item;
+  long long weight, item_block, item;
   bool active;  // whether there is something for this thread
 };
 
@@ -39,11 +41,13 @@ __device__ __forceinline__ DepthwisePlace depthwise_place(const DepthwiseProblem
   long long block = blockIdx.x;
   place.first_channel = static_cast<int>(block % problem.channel_blocks) * problem.block_vectors * ChannelVector<T>::kSize;
   block /= problem.channel_blocks;
-  place.item = block % problem.item_blocks * problem.block_items + thread / problem.block_vectors;
+  place.block_item = thread / problem.block_vectors;
+  place.item_block = block % problem.item_blocks;
+  place.item = place.item_block * problem.block_items + place.block_item;
   place.weight = block / problem.item_blocks;
   place.vector = thread % problem.block_vectors;
   place.channel = place.first_channel + place.vector * ChannelVector<T>::kSize;
-  place.active = thread / problem.block_vectors < problem.block_items && place.item < items && place.channel < problem.gather.groups;
+  place.active = place.block_item < problem.block_items && place.item < items && place.channel < problem.gather.groups;
   return place;
 }
 
@@ -82,10 +86,34 @@ __device__ __forceinline__ ChannelVector<T> shared_vector(const float* from) {
   return result;
 }
 
-/** Finishes a thread's channels at one position. `factors` is where the epilogue's are in shared memory, of this thread. */
+/** Writes the block's share of the means. `finished`: the sum over this thread's positions; `shared`: room for the block's items, which may
+ * be in use until now. */
+template <class T>
+__device__ __forceinline__ void share_depthwise_means(const DepthwiseProblem& problem, const DepthwisePlace& place,
+                                                      const ChannelVector<T>& finished, long long positions, float* shared) {
+  const int channels = problem.block_vectors * ChannelVector<T>::kSize;
+  syncthreads();
+  if (place.block_item < problem.block_items) {
+#pragma unroll
+    for (int c = 0; c < ChannelVector<T>::kSize; ++c) {
+      shared[place.block_item * channels + place.vector * ChannelVector<T>::kSize + c] = finished.value[c];
+    }
+  }
+  syncthreads();
+  for (int i = static_cast<int>(threadIdx.x); i < channels; i += static_cast<int>(blockDim.x)) {
+    if (place.first_channel + i >= problem.gather.groups) continue;
+    float sum = 0.0f;
+    for (int item = 0; item < problem.block_items; ++item) sum += shared[item * channels + i];
+    problem.means[(place.weight * problem.item_blocks + place.item_block) * problem.gather.groups + place.first_channel + i] =
+        sum / static_cast<float>(positions);
+  }
+}
+
+/** Finishes a thread's channels at one position, and adds them to `finished`. `factors` is where the epilogue's are in shared memory, of
+ * this thread. */
 template <class T>
 __device__ __forceinline__ void store_depthwise(const GatherProblem& p, const ChannelVector<T>& sums, const float* factors, int channels,
-                                                long long offset) {
+                                                ChannelVector<T>& finished, long long offset) {
   ChannelVector<T> values = sums, residual;
   const ChannelVector<T> factor = shared_vector<T>(factors), shift = shared_vector<T>(factors + channels);
   residual.clear();
@@ -93,6 +121,7 @@ __device__ __forceinline__ void store_depthwise(const GatherProblem& p, const Ch
 #pragma unroll
   for (int c = 0; c < ChannelVector<T>::kSize; ++c) {
     values.value[c] = p.epilogue.limited(values.value[c] * factor.value[c] + shift.value[c] + residual.value[c]);
+    finished.value[c] += values.value[c];
   }
   values.store(static_cast<T*>(p.result) + offset);
 }
@@ -109,24 +138,28 @@ __global__ void __launch_bounds__(kDepthwiseThreads) depthwise_convolution(Depth
   float* weights = reinterpret_cast<float*>(dynamic_shared());
   const DepthwisePlace place = depthwise_place<T>(problem, p.images * positions);
   load_depthwise_weights<T>(problem, place, false, weights);
-  if (!place.active) return;
   const int channels = problem.block_vectors * ChannelVector<T>::kSize;
-  weights += place.vector * ChannelVector<T>::kSize;
-  long long image = place.item;
-  int index[3];
-  take_position(image, sizes, index);
-  const T* source = static_cast<const T*>(p.source) + (place.weight * p.images + image) * source_positions * p.groups + place.channel;
-  ChannelVector<T> sums;
-  sums.clear();
-  for_each_tap<kBackward>(p.axes, index, [&](int tap, long long position) {
-    ChannelVector<T> from;
-    from.load(source + position * p.groups);
-    const ChannelVector<T> factor = shared_vector<T>(weights + tap * channels);
+  ChannelVector<T> finished;
+  finished.clear();
+  if (place.active) {
+    const float* factors = weights + place.vector * ChannelVector<T>::kSize;
+    long long image = place.item;
+    int index[3];
+    take_position(image, sizes, index);
+    const T* source = static_cast<const T*>(p.source) + (place.weight * p.images + image) * source_positions * p.groups + place.channel;
+    ChannelVector<T> sums;
+    sums.clear();
+    for_each_tap<kBackward>(p.axes, index, [&](int tap, long long position) {
+      ChannelVector<T> from;
+      from.load(source + position * p.groups);
+      const ChannelVector<T> factor = shared_vector<T>(factors + tap * channels);
 #pragma unroll
-    for (int c = 0; c < ChannelVector<T>::kSize; ++c) sums.value[c] += from.value[c] * factor.value[c];
-  });
-  store_depthwise(p, sums, weights + p.taps * channels, channels,
-                  (place.weight * p.images * positions + place.item) * p.groups + place.channel);
+      for (int c = 0; c < ChannelVector<T>::kSize; ++c) sums.value[c] += from.value[c] * factor.value[c];
+    });
+    const long long offset = (place.weight * p.images * positions + place.item) * p.groups + place.channel;
+    store_depthwise(p, sums, factors + p.taps * channels, channels, finished, offset);
+  }
+  if (problem.means) share_depthwise_means(problem, place, finished, positions, weights);
 }
 
 /**
@@ -134,7 +167,7 @@ __global__ void __launch_bounds__(kDepthwiseThreads) depthwise_convolution(Depth
  * windows once. Backward is forward with the taps in reverse order and the padding that is left.
  */
 template <class T, int kKernel>
-__global__ void __launch_bounds__(kDepthwiseThreads) depthwise_strips(DepthwiseProblem problem, bool backward) {
+__global__ void __launch_bounds__(kDepthwiseThreads, 2) depthwise_strips(DepthwiseProblem problem, bool backward) {
   const GatherProblem& p = problem.gather;
   const int height = backward ? p.axes[1].in : p.axes[1].out, width = backward ? p.axes[2].in : p.axes[2].out;
   const int source_height = backward ? p.axes[1].out : p.axes[1].in, source_width = backward ? p.axes[2].out : p.axes[2].in;
@@ -144,23 +177,23 @@ __global__ void __launch_bounds__(kDepthwiseThreads) depthwise_strips(DepthwiseP
   float* weights = reinterpret_cast<float*>(dynamic_shared());
   const DepthwisePlace place = depthwise_place<T>(problem, p.images * height * strips);
   load_depthwise_weights<T>(problem, place, backward, weights);
-  if (!place.active) return;
   const int channels = problem.block_vectors * ChannelVector<T>::kSize;
-  weights += place.vector * ChannelVector<T>::kSize;
+  const float* own_weights = weights + place.vector * ChannelVector<T>::kSize;
   const int first = static_cast<int>(place.item % strips) * kStrip;
   const int row = static_cast<int>(place.item / strips % height);
   const long long image = place.weight * p.images + place.item / strips / height;
   const T* source = static_cast<const T*>(p.source) + image * source_height * source_width * p.groups + place.channel;
-  ChannelVector<T> sums[kStrip];
+  ChannelVector<T> sums[kStrip], finished;
+  finished.clear();
 #pragma unroll
   for (int s = 0; s < kStrip; ++s) sums[s].clear();
 #pragma unroll 1
   for (int i = 0; i < kKernel; ++i) {
     const int h = row + i - top;
-    if (h < 0 || h >= source_height) continue;
+    if (!place.active || h < 0 || h >= source_height) continue;
     ChannelVector<T> factors[kKernel];
 #pragma unroll
-    for (int j = 0; j < kKernel; ++j) factors[j] = shared_vector<T>(weights + (i * kKernel + j) * channels);
+    for (int j = 0; j < kKernel; ++j) factors[j] = shared_vector<T>(own_weights + (i * kKernel + j) * channels);
 #pragma unroll
     for (int column = 0; column < kStrip + kKernel - 1; ++column) {
       const int w = first + column - left;
@@ -177,10 +210,11 @@ __global__ void __launch_bounds__(kDepthwiseThreads) depthwise_strips(DepthwiseP
   }
 #pragma unroll
   for (int s = 0; s < kStrip; ++s) {
-    if (first + s >= width) break;
+    if (!place.active || first + s >= width) break;
     const long long position = (image * height + row) * width + first + s;
-    store_depthwise(p, sums[s], weights + p.taps * channels, channels, position * p.groups + place.channel);
+    store_depthwise(p, sums[s], own_weights + p.taps * channels, channels, finished, position * p.groups + place.channel);
   }
+  if (problem.means) share_depthwise_means(problem, place, finished, static_cast<long long>(height) * width, weights);
 }
 
 struct DepthwiseGradientProblem {

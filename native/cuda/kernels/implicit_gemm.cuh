@@ -12,6 +12,8 @@ struct ImplicitGemmProblem {
   Divider by_depth;          // of gather.depth
   long long row_tiles;       // of the largest phase
   int column_tiles, phases;  // phases: the product of the axes'
+  int parts, part_steps;     // of depth, each in blocks of its own; as many steps as there are, or fewer, in each
+  float* part_sums;          // [parts, elements of the result], for finish_parts; null with one part, which is finished at once
   bool stores_vectors;       // y and residual allow accesses of 16 bytes
   float* means;              // [weights,row_tiles,O], each tile's share of the mean over y's positions; null: none
 };
@@ -29,8 +31,8 @@ constexpr int implicit_gemm_bytes(int taps) {
 }
 
 /**
- * One block computes kTile positions by kTile channels of one phase, one group and one weight. Operands are read kVector elements at a
- * time: as many as 16 bytes have, or 1, which takes any number of channels and any address.
+ * One block computes kTile positions by kTile channels of one phase, one group, one part of depth and one weight. Operands are read kVector
+ * elements at a time: as many as 16 bytes have, or 1, which takes any number of channels and any address.
  */
 template <class Product, int kTile, int kVector, bool kBackward>
 __global__ void __launch_bounds__(TileSizes<typename Product::Element, kTile>::kThreads) implicit_gemm(ImplicitGemmProblem problem) {
@@ -53,6 +55,7 @@ __global__ void __launch_bounds__(TileSizes<typename Product::Element, kTile>::k
   const long long row_tile = next(problem.row_tiles);
   const int group = static_cast<int>(next(p.groups));
   int phase_number = static_cast<int>(next(problem.phases));
+  const int part = static_cast<int>(next(problem.parts));
   const long long weight_number = block;
 
   AxisPhase phases[3];
@@ -125,9 +128,7 @@ __global__ void __launch_bounds__(TileSizes<typename Product::Element, kTile>::k
   const T* weight =
       static_cast<const T*>(p.weight) + weight_number * p.weight_stride + static_cast<long long>(group) * p.width * p.taps * p.depth;
 
-  const auto load = [&](int step) {
-    T* a = stages + step % Sizes::kStages * Sizes::kStageElements;
-    T* b = a + Sizes::kOperandElements;
+  const auto load = [&](int step, T* a, T* b) {
     const int at = thread % kRowCopies * kVector;
     const int k = step * Sizes::kDepth + at;
     const bool within = k < depth;
@@ -170,25 +171,23 @@ __global__ void __launch_bounds__(TileSizes<typename Product::Element, kTile>::k
   };
 
   TileSums<Product, kTile, true, !kBackward> sums;
-  for (int step = 0; step < Sizes::kStages - 1; ++step) {
-    if (step < steps) load(step);
-    commit_copies();
-  }
-  for (int step = 0; step < steps; ++step) {
-    wait_copies<Sizes::kStages - 2>();
-    syncthreads();
-    if (step + Sizes::kStages - 1 < steps) load(step + Sizes::kStages - 1);
-    commit_copies();
-    const T* a = stages + step % Sizes::kStages * Sizes::kStageElements;
-    sums.multiply(a, a + Sizes::kOperandElements);
-  }
-  wait_copies<0>();
-  syncthreads();
+  const int first_step = part * problem.part_steps;
+  multiply_steps<Sizes>(first_step, min(steps, first_step + problem.part_steps), stages, load, sums);
   sums.store(tile);
   syncthreads();
 
   const int columns = min(kTile, p.width - first_column);
   const int first_channel = group * p.width + first_column;
+  if (problem.part_sums) {
+    const long long result_positions = p.weights * p.images * result_sizes[0] * result_sizes[1] * result_sizes[2];
+    for (int item = thread; item < kTile * kTile; item += kThreads) {
+      const int row = item / kTile, column = item % kTile;
+      if (results[row] < 0 || column >= columns) continue;
+      problem.part_sums[(part * result_positions + results[row]) * p.result_channels() + first_channel + column] =
+          tile[row * Sizes::kResultStride + column];
+    }
+    return;
+  }
   T* result = static_cast<T*>(p.result);
   using Vector = ChannelVector<T>;
   const bool in_vectors = problem.stores_vectors;
@@ -226,14 +225,16 @@ __global__ void __launch_bounds__(TileSizes<typename Product::Element, kTile>::k
   }
 }
 
-/** means [weights,channels] = the sum of the tiles' shares [weights,tiles,channels], in order. */
-static __global__ void sum_tile_means(const float* shares, long long tiles, int channels, long long count, float* means) {
-  const long long index = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (index >= count) return;
-  const float* share = shares + index / channels * tiles * channels + index % channels;
-  float sum = 0.0f;
-  for (long long tile = 0; tile < tiles; ++tile) sum += share[tile * channels];
-  means[index] = sum;
+/** Finishes what was computed in parts: y or dx, `count` elements, of their sums [parts,count], added in order. */
+template <class T>
+__global__ void finish_parts(GatherProblem p, const float* sums, int parts, long long count) {
+  const long long step = static_cast<long long>(gridDim.x) * blockDim.x;
+  for (long long element = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; element < count; element += step) {
+    float sum = 0.0f;
+    for (int part = 0; part < parts; ++part) sum += sums[part * count + element];
+    const int channel = static_cast<int>(element % p.result_channels());
+    store_as(static_cast<T*>(p.result) + element, p.epilogue.finish<T>(sum, p.epilogue.channel(channel), element));
+  }
 }
 
 }  // namespace kw::cuda::device

@@ -216,4 +216,27 @@ class TileSums<FloatProduct, kTile, kRowMajorA, kRowMajorB> {
   float sums_[kRows][kColumns] = {};
 };
 
+/**
+ * sums += the products of the steps from `first` to before `end`, each of which load(step, a, b) starts to copy to shared memory at
+ * `stages`, some steps ahead. The block's threads are together at the end, and the stages are free.
+ */
+template <class Sizes, class T, class Load, class Sums>
+__device__ __forceinline__ void multiply_steps(int first, int end, T* stages, const Load& load, Sums& sums) {
+  const auto start = [&](int step) {
+    T* a = stages + step % Sizes::kStages * Sizes::kStageElements;
+    if (step < end) load(step, a, a + Sizes::kOperandElements);
+    commit_copies();
+  };
+  for (int step = first; step < first + Sizes::kStages - 1; ++step) start(step);
+  for (int step = first; step < end; ++step) {
+    wait_copies<Sizes::kStages - 2>();
+    syncthreads();
+    start(step + Sizes::kStages - 1);
+    const T* a = stages + step % Sizes::kStages * Sizes::kStageElements;
+    sums.multiply(a, a + Sizes::kOperandElements);
+  }
+  wait_copies<0>();
+  syncthreads();
+}
+
 }  // namespace kw::cuda::device

@@ -72,9 +72,7 @@ __global__ void __launch_bounds__(TileSizes<typename Product::Element, kTile>::k
             offset_w = tap_w * width_axis.dilation - width_axis.padding;
 
   T* stages = reinterpret_cast<T*>(dynamic_shared());
-  const auto load = [&](int step) {
-    T* a = stages + step % Sizes::kStages * Sizes::kStageElements;
-    T* b = a + Sizes::kOperandElements;
+  const auto load = [&](int step, T* a, T* b) {
 #pragma unroll
     for (int i = 0; i < kCopiesOfThread; ++i) {
       const int row = thread / kCopies + i * (kThreads / kCopies);
@@ -103,20 +101,7 @@ __global__ void __launch_bounds__(TileSizes<typename Product::Element, kTile>::k
 
   const int steps = ceil_divide(max(0, end_position - first_position), Sizes::kDepth);
   TileSums<Product, kTile, false, false> sums;
-  for (int step = 0; step < Sizes::kStages - 1; ++step) {
-    if (step < steps) load(step);
-    commit_copies();
-  }
-  for (int step = 0; step < steps; ++step) {
-    wait_copies<Sizes::kStages - 2>();
-    syncthreads();
-    if (step + Sizes::kStages - 1 < steps) load(step + Sizes::kStages - 1);
-    commit_copies();
-    const T* a = stages + step % Sizes::kStages * Sizes::kStageElements;
-    sums.multiply(a, a + Sizes::kOperandElements);
-  }
-  wait_copies<0>();
-  syncthreads();
+  multiply_steps<Sizes>(0, steps, stages, load, sums);
   float* tile = reinterpret_cast<float*>(stages);
   sums.store(tile);
   syncthreads();
