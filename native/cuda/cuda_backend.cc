@@ -66,7 +66,6 @@ class CudaBackend final : public Backend {
     add_attention_function(registry_, device_);
     add_attention_module(registry_, device_);
     add_batch_norm(registry_, device_);
-    add_elementwise(registry_, device_);
     add_layer_norm(registry_, device_);
     add_matmul(registry_, device_);
     add_self_attention(registry_, device_);

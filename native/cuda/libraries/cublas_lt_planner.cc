@@ -36,12 +36,14 @@ class Descriptors {
   Descriptors(const CublasLtFunctions& cublas_lt, const ProductRequest& request, bool tf32)
       : cublas_lt_(cublas_lt),
         product_(cublas_lt.cublasLtMatmulDescDestroy, make_product(request, tf32)),
-        a_(layout(request.operands, request.transpose_a ? request.rows : request.inner, request.transpose_a ? request.inner : request.rows)),
+        a_(layout(request.operands, request.transpose_a ? request.rows : request.inner,
+                  request.transpose_a ? request.inner : request.rows)),
         b_(layout(request.operands, request.transpose_b ? request.inner : request.columns,
                   request.transpose_b ? request.columns : request.inner)),
         c_(layout(request.result, request.columns, request.rows)) {
     if (!product_.get() || !a_.get() || !b_.get() || !c_.get()) return;
-    const cublasOperation_t first = request.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N, second = request.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
+    const cublasOperation_t first = request.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N,
+                            second = request.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
     is_complete_ = set(CUBLASLT_MATMUL_DESC_TRANSA, first) && set(CUBLASLT_MATMUL_DESC_TRANSB, second);
     if (request.adds_bias) {
       is_complete_ = is_complete_ && set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS) &&
@@ -80,8 +82,8 @@ class Descriptors {
   // Of a matrix whose rows, in our order, have `length` elements.
   Owned<cublasLtMatrixLayout_t> layout(DataType type, int64_t length, int64_t count) const {
     cublasLtMatrixLayout_t layout = nullptr;
-    const cublasStatus_t status = cublas_lt_.cublasLtMatrixLayoutCreate(&layout, type_of(type), static_cast<uint64_t>(length),
-                                                                        static_cast<uint64_t>(count), length);
+    const cublasStatus_t status =
+        cublas_lt_.cublasLtMatrixLayoutCreate(&layout, type_of(type), static_cast<uint64_t>(length), static_cast<uint64_t>(count), length);
     return {cublas_lt_.cublasLtMatrixLayoutDestroy, status == CUBLAS_STATUS_SUCCESS ? layout : nullptr};
   }
   template <class T>
@@ -117,10 +119,10 @@ class CublasLtPlan final : public ProductPlan {
     if (refused_) return false;
     const float one = 1, zero = 0;
     const bool is_set = (!bias || descriptors_->set_bias(bias)) && (!is_batched_ || descriptors_->set_batches(batches));
-    refused_ = !is_set || cublas_lt_.cublasLtMatmul(handle_, descriptors_->product(), &one, b, descriptors_->b(), a, descriptors_->a(), &zero,
-                                                    c, descriptors_->c(), c, descriptors_->c(), &algorithm_,
-                                                    workspace_bytes_ > 0 ? workspace : nullptr, workspace_bytes_,
-                                                    stream_) != CUBLAS_STATUS_SUCCESS;
+    refused_ = !is_set ||
+               cublas_lt_.cublasLtMatmul(handle_, descriptors_->product(), &one, b, descriptors_->b(), a, descriptors_->a(), &zero, c,
+                                         descriptors_->c(), c, descriptors_->c(), &algorithm_, workspace_bytes_ > 0 ? workspace : nullptr,
+                                         workspace_bytes_, stream_) != CUBLAS_STATUS_SUCCESS;
     return !refused_;
   }
 

@@ -52,7 +52,9 @@ class CudnnDescriptor {
   void set(cudnnBackendAttributeName_t name, cudnnConvolutionMode_t value) { set_one(name, CUDNN_TYPE_CONVOLUTION_MODE, value); }
   void set(cudnnBackendAttributeName_t name, cudnnPointwiseMode_t value) { set_one(name, CUDNN_TYPE_POINTWISE_MODE, value); }
   void set(cudnnBackendAttributeName_t name, cudnnBackendHeurMode_t value) { set_one(name, CUDNN_TYPE_HEUR_MODE, value); }
-  void set(cudnnBackendAttributeName_t name, const CudnnDescriptor& value) { set_one(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, value.descriptor_); }
+  void set(cudnnBackendAttributeName_t name, const CudnnDescriptor& value) {
+    set_one(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, value.descriptor_);
+  }
 
   // No attribute can be set after this.
   void finish() { check(*cudnn_, cudnn_->cudnnBackendFinalize(descriptor_)); }

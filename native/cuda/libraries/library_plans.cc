@@ -36,7 +36,8 @@ std::string ConvolutionRequest::key() const {
 }
 
 std::string ProductRequest::key() const {
-  return nlohmann::json({rows, columns, inner, transpose_a, transpose_b, operands, result, adds_bias, batches, stride_a, stride_b, stride_c})
+  return nlohmann::json(
+             {rows, columns, inner, transpose_a, transpose_b, operands, result, adds_bias, batches, stride_a, stride_b, stride_c})
       .dump();
 }
 

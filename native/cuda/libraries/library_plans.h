@@ -40,20 +40,20 @@ struct ConvolutionOperands {
   const void* x;
   const void* weight;
   const void* y;
-  const float* scale = nullptr;     // [O]
-  const float* shift = nullptr;     // [O]
+  const float* scale = nullptr;    // [O]
+  const float* shift = nullptr;    // [O]
   const void* residual = nullptr;  // as y, and may be y's memory
 };
 
 // `batches` products of row-major matrices: c = op(a) op(b), with bias [columns] on each row.
 struct ProductRequest {
-  int64_t rows = 0, columns = 0, inner = 0;  // of c, and op(a)'s columns
-  bool transpose_a = false;                  // a is [inner,rows] instead of [rows,inner]
-  bool transpose_b = false;                  // b is [columns,inner] instead of [inner,columns]
-  DataType operands = DataType::float32;     // a and b
-  DataType result = DataType::float32;       // c
-  bool adds_bias = false;                    // float32
-  int64_t batches = 1;                       // at most, in one run
+  int64_t rows = 0, columns = 0, inner = 0;          // of c, and op(a)'s columns
+  bool transpose_a = false;                          // a is [inner,rows] instead of [rows,inner]
+  bool transpose_b = false;                          // b is [columns,inner] instead of [inner,columns]
+  DataType operands = DataType::float32;             // a and b
+  DataType result = DataType::float32;               // c
+  bool adds_bias = false;                            // float32
+  int64_t batches = 1;                               // at most, in one run
   int64_t stride_a = 0, stride_b = 0, stride_c = 0;  // elements from one matrix to the next; of no meaning where there is one
 
   // Differs where anything else does.
@@ -75,7 +75,8 @@ class ProductPlan {
  public:
   virtual ~ProductPlan() = default;
   virtual size_t workspace_bytes() const = 0;
-  // As ConvolutionPlan::run, for the first `batches` products. Their bits do not depend on `batches`. `bias` exactly where it was requested.
+  // As ConvolutionPlan::run, for the first `batches` products. Their bits do not depend on `batches`. `bias` exactly where it was
+  // requested.
   virtual bool run(const void* a, const void* b, void* c, const float* bias, int64_t batches, void* workspace) const = 0;
 };
 
@@ -93,8 +94,8 @@ class ProductPlanner {
   virtual std::unique_ptr<ProductPlan> plan(const ProductRequest& request) = 0;
 };
 
-// The plans for one GPU and stream. Planners are made when they are first asked for something, since a library's handle takes device memory.
-// Not for several threads at once.
+// The plans for one GPU and stream. Planners are made when they are first asked for something, since a library's handle takes device
+// memory. Not for several threads at once.
 class LibraryPlans {
  public:
   // `stream`: a cudaStream_t of the current GPU. `tf32`: float32 products may be rounded to TF32.
