@@ -4,4 +4,6 @@ export default {
   workerThreads: false,
   concurrency: 2,
   timeout: '5m',
+  // 'auto' is the CPU: a GPU is tested where a test asks for it.
+  environmentVariables: { KW_DEVICE: 'cpu' },
 };

@@ -10,9 +10,9 @@
 
 #include "cpu/cpu_backend.h"
 #include "cpu/exponential.h"
-#include "runtime/kernel_checks.h"
 #include "cpu/parallel.h"
 #include "cpu/wide.h"
+#include "runtime/kernel_checks.h"
 
 namespace kw::cpu {
 namespace {

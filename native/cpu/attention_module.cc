@@ -5,9 +5,9 @@
 
 #include "cpu/attention_function.h"
 #include "cpu/cpu_backend.h"
-#include "runtime/kernel_checks.h"
 #include "cpu/parallel.h"
 #include "cpu/wide.h"
+#include "runtime/kernel_checks.h"
 
 namespace kw::cpu {
 namespace {

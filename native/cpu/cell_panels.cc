@@ -77,7 +77,11 @@ void CellMixing::fill_part(const float* cells, Format format, void* panels) cons
     const float* from = cells + j * whole_cell();
     if (format == Format::floats) {
       float* to = static_cast<float*>(panels) + (p * grid_.cells + j) * panel;
-      for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = from[order[lane]];
+      if (in_order_[static_cast<size_t>(p)]) {
+        std::memcpy(to, from + order[0], static_cast<size_t>(lanes) * sizeof(float));
+      } else {
+        for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = from[order[lane]];
+      }
       for (int64_t lane = lanes; lane < panel; ++lane) to[lane] = 0;
     } else if (format == Format::term_pairs) {
       auto* to = static_cast<bfloat16*>(panels) + (p * cell_blocks(32) + j / 32) * 1024 + j % 32 / 2 * 32 + j % 2;
@@ -101,7 +105,11 @@ void CellMixing::unpack_part(const float* panels, bool accumulate, float* cells)
     const int32_t* order = order_.data() + p * panel;
     const float* from = panels + (p * dcell_rows() + j) * panel;
     float* to = cells + j * whole_cell();
-    if (accumulate) {
+    if (in_order_[static_cast<size_t>(p)]) {
+      to += order[0];
+#pragma omp simd
+      for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = accumulate ? to[lane] + from[lane] : from[lane];
+    } else if (accumulate) {
       for (int64_t lane = 0; lane < lanes; ++lane) to[order[lane]] += from[lane];
     } else {
       for (int64_t lane = 0; lane < lanes; ++lane) to[order[lane]] = from[lane];

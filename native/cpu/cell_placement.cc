@@ -1,35 +1,25 @@
 #include "cpu/cell_placement.h"
 
 #include "cpu/convolution.h"
-#include "runtime/kernel_checks.h"
 
 namespace kw::cpu {
 
-CellGrid cell_grid(const StepContext& context, const std::vector<int64_t>& cell_shape, const std::vector<int64_t>& weight_shape) {
-  if (cell_shape.size() != 5 || product(cell_shape) < 1)
-    context.fail("expected cells [n,fe,keh,kew,ce] but received " + describe(cell_shape));
-  for (size_t axis = 0; axis < 4; ++axis) {
-    if (weight_shape[axis] < 1 || weight_shape[axis] % cell_shape[axis + 1] != 0) {
-      context.fail("cells " + describe(cell_shape) + " do not divide the weight " + describe(weight_shape));
-    }
-  }
-  return {cell_shape[0],   cell_shape[1],   cell_shape[2],   cell_shape[3],  cell_shape[4],
-          weight_shape[0], weight_shape[1], weight_shape[2], weight_shape[3]};
-}
-
-CellSlices cell_slices(const CellGrid& grid, CellSlices::Axis axis, int64_t parts) {
-  if (axis == CellSlices::Axis::out) return {axis, grid.out_channels / grid.cell_out, parts};
-  return {axis, grid.in_channels / grid.cell_in, parts};
-}
-
 CellGrid slice_grid(const CellGrid& grid, const CellSlices& slices) {
   CellGrid slice = grid;
-  if (slices.axis == CellSlices::Axis::out) {
-    slice.cell_out = slice.out_channels = grid.cell_out / slices.parts;
-  } else {
-    slice.cell_in = slice.in_channels = grid.cell_in / slices.parts;
-  }
+  const bool out = slices.axis == CellSlices::Axis::out;
+  (out ? slice.cell_out : slice.cell_in) /= slices.parts;
+  (out ? slice.out_channels : slice.in_channels) /= slices.parts;
   return slice;
+}
+
+CellGrid band_grid(const CellGrid& grid, const CellSlices& slices) {
+  CellGrid band = slice_grid(grid, slices);
+  if (slices.axis == CellSlices::Axis::out) {
+    band.out_channels = band.cell_out;
+  } else {
+    band.in_channels = band.cell_in;
+  }
+  return band;
 }
 
 std::optional<CellPlacement> place_cells(const CellGrid& g, const WeightOffsets& offsets) {

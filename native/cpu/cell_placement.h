@@ -1,47 +1,27 @@
-// Where the cells of a warehouse stand in a layer's weight, and where that puts their elements in a weight layout.
+// Where a layer's cells put their elements in a weight layout.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <vector>
 
-#include "runtime/backend.h"
+#include "runtime/cell_grid.h"
 
 namespace kw::cpu {
 
 struct WeightOffsets;
 
-// The cells of a warehouse, [n,fe,keh,kew,ce], in one layer's weight [O,kh,kw,I].
-struct CellGrid {
-  int64_t cells, cell_out, cell_height, cell_width, cell_in;
-  int64_t out_channels, kernel_height, kernel_width, in_channels;
-
-  int64_t cell_elements() const { return cell_out * cell_height * cell_width * cell_in; }
-  int64_t mixtures() const {
-    return out_channels / cell_out * (kernel_height / cell_height) * (kernel_width / cell_width) * (in_channels / cell_in);
-  }
-};
-
-// Refuses cells that do not divide the weight (invalid_plan).
-CellGrid cell_grid(const StepContext& context, const std::vector<int64_t>& cell_shape, const std::vector<int64_t>& weight_shape);
-
-// How a layer's weight is cut into slices, each the weight of a convolution of its own that has fewer channels on one side: those of one
-// position of cells, and of every cell's channels there one of `parts` equal ranges. A slice of all samples may stay in a cache where the
-// weights of all samples would not, and then no cell is read twice.
+// How a layer's weight is cut into slices: of every cell's channels along an axis a slice has one of `parts` equal ranges. A slice of all
+// samples may stay in a cache where the weights of all samples would not, and no cell's element is in two slices. Where several cells lie
+// along the axis, a slice's channels are in as many bands, and each band is the weight of a convolution of its own.
 struct CellSlices {
   enum class Axis { out, in };
   Axis axis = Axis::out;
-  int64_t positions = 1;  // of cells along the axis: O / fe, or I / ce
-  int64_t parts = 1;      // of a cell's channels
+  int64_t parts = 1;
 };
-// The slice that begins at channel (position * parts + part) * (channels of a cell / parts) of the axis.
-struct CellSlice {
-  int64_t position = 0, part = 0;
-};
-// All of `grid` cut along the axis; `parts` divides the cells' channels.
-CellSlices cell_slices(const CellGrid& grid, CellSlices::Axis axis, int64_t parts);
-// The grid of one slice.
+// The grid of a slice, with its bands side by side, and that of a band; `parts` divides the cells' channels.
 CellGrid slice_grid(const CellGrid& grid, const CellSlices& slices);
+CellGrid band_grid(const CellGrid& grid, const CellSlices& slices);
 
 // A cell's place in a weight layout: element e of mixture i lies at mixtures[i] + elements[e], e row-major in [fe,keh,kew,ce].
 struct CellPlacement {

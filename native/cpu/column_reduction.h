@@ -6,8 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "runtime/kernel_checks.h"
 #include "cpu/parallel.h"
+#include "runtime/kernel_checks.h"
 
 namespace kw::cpu {
 

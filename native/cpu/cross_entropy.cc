@@ -3,8 +3,8 @@
 #include <cmath>
 
 #include "cpu/cpu_backend.h"
-#include "runtime/kernel_checks.h"
 #include "cpu/parallel.h"
+#include "runtime/kernel_checks.h"
 
 namespace kw::cpu {
 namespace {

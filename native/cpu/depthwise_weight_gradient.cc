@@ -4,9 +4,9 @@
 #include <utility>
 #include <vector>
 
-#include "runtime/kernel_checks.h"
 #include "cpu/parallel.h"
 #include "cpu/simd/depthwise_kernels.h"
+#include "runtime/kernel_checks.h"
 
 namespace kw::cpu {
 

@@ -25,6 +25,10 @@ const DirectConvolutionKernels& kernels() {
 #endif
 }
 
+std::array<int64_t, 2> pair(const std::vector<int64_t>& values) { return {values[0], values[1]}; }
+
+}  // namespace
+
 bool onednn_is_slow() {
 #ifdef KW_SIMD_X86
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && !__builtin_cpu_supports("avx512f");
@@ -32,10 +36,6 @@ bool onednn_is_slow() {
   return false;
 #endif
 }
-
-std::array<int64_t, 2> pair(const std::vector<int64_t>& values) { return {values[0], values[1]}; }
-
-}  // namespace
 
 bool DirectConvolution::serves(const ConvolutionGeometry& g, ConvolutionPass pass, const ConvolutionOptions& options) {
   const ConvolutionTypes& types = options.types;

@@ -10,6 +10,9 @@
 
 namespace kw::cpu {
 
+// Whether this processor is one on which that was measured.
+bool onednn_is_slow();
+
 // Forward, or backward_input, which is the same loop: output channels in panels of 16, a few positions at a time, over all kernel positions
 // (taps) and channels of the other side. Weight layout: [panels, kernel, channels, 16].
 class DirectConvolution {

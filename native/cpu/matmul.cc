@@ -3,8 +3,8 @@
 #include <memory>
 
 #include "cpu/cpu_backend.h"
-#include "runtime/kernel_checks.h"
 #include "cpu/onednn.h"
+#include "runtime/kernel_checks.h"
 
 namespace kw::cpu {
 

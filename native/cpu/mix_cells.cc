@@ -5,8 +5,8 @@
 
 #include "cpu/convolution.h"
 #include "cpu/cpu_backend.h"
-#include "runtime/kernel_checks.h"
 #include "cpu/mixing.h"
+#include "runtime/kernel_checks.h"
 
 namespace kw::cpu {
 

@@ -1,86 +1,27 @@
 // The convolution of KernelWarehouse: each sample's weight is mixed from cells and used at once. The samples go in chunks, so that no more
 // weights exist than a chunk has; a chunk is first mixed, all samples together, because every cell is then read once for all of them, and
 // then convolved, one sample for each thread. Weights that would leave the cores' caches between the two are cut into slices of channels:
-// a thread mixes and convolves a slice for all samples. The mixing writes the layout that oneDNN wants wherever that keeps cells in shape.
+// a thread mixes and convolves a slice of its own. The mixing writes the layout that oneDNN wants wherever that keeps cells in shape.
 #include <algorithm>
-#include <cstring>
 #include <exception>
 #include <memory>
 #include <optional>
 #include <vector>
 
-#include <unistd.h>
-
 #include "cpu/convolution.h"
 #include "cpu/cpu_backend.h"
 #include "cpu/depthwise_weight_gradient.h"
+#include "cpu/direct_weight_gradient.h"
 #include "cpu/folded_normalization.h"
-#include "runtime/kernel_checks.h"
 #include "cpu/mixed_input_conv2d.h"
 #include "cpu/mixing.h"
-#include "cpu/parallel.h"
 #include "cpu/sample_convolution.h"
+#include "cpu/weight_slices.h"
+#include "runtime/kernel_checks.h"
 
 namespace kw::cpu {
 
 namespace {
-
-// Room for the weights of a chunk: what it holds should be found in a cache by the convolution.
-constexpr int64_t kChunkBytes = int64_t{32} << 20;
-
-// A multiple of the threads where there are enough samples, and chunks of nearly equal size.
-int64_t samples_of_chunk(int64_t samples, int64_t weight_bytes, int64_t threads, int64_t bytes) {
-  const int64_t most = std::clamp(bytes / weight_bytes, std::min(threads, samples), samples);
-  const int64_t rounded = std::max(most / threads * threads, std::min(threads, samples));
-  if (most == samples) return samples;
-  const int64_t chunks = (samples + rounded - 1) / rounded;
-  const int64_t even = (samples + chunks - 1) / chunks;
-  return std::min(rounded, (even + threads - 1) / threads * threads);
-}
-
-// Weights that do not stay in the cores' own caches are cut into slices of this many channels (or half, to give every thread one).
-constexpr int64_t kSliceChannels = 64;
-
-int64_t core_cache_bytes() {
-#ifdef _SC_LEVEL2_CACHE_SIZE
-  static const int64_t bytes = std::clamp<int64_t>(sysconf(_SC_LEVEL2_CACHE_SIZE), int64_t{256} << 10, int64_t{4} << 20);
-  return bytes;
-#else
-  return int64_t{1} << 20;
-#endif
-}
-
-// How a pass cuts its weights into slices along the channels that it does not sum over.
-struct Slicing {
-  CellSlices slices;
-  bool parallel = false;  // a slice for each thread, which mixes and convolves it for all samples: its weights never leave that core
-};
-
-Slicing slicing_of(const ConvolutionGeometry& geometry, const CellGrid& grid, ConvolutionPass pass, DataType weights, int threads) {
-  if (geometry.groups != 1) return {};
-  const auto axis = pass == ConvolutionPass::backward_input ? CellSlices::Axis::in : CellSlices::Axis::out;
-  const int64_t channels = axis == CellSlices::Axis::in ? grid.cell_in : grid.cell_out;
-  const int64_t bytes = geometry.batch * geometry.weight_elements() * element_bytes(weights);
-  CellSlices slices = cell_slices(grid, axis, 1);
-  const auto count = [&] { return slices.positions * slices.parts; };
-  if (pass != ConvolutionPass::backward_weight && bytes > threads * core_cache_bytes()) {
-    const int64_t width = channels % kSliceChannels == 0 ? kSliceChannels : channels;
-    slices.parts = channels / width;
-    if (count() % threads != 0 && width == kSliceChannels) slices.parts *= 2;
-    if (count() >= threads && channels / slices.parts >= kSliceChannels / 2) return {slices, true};
-    slices.parts = 1;
-  }
-  if (bytes <= kChunkBytes || channels % kSliceChannels != 0) return {};
-  // One after the other, so that no cell is read twice.
-  while (bytes / count() > kChunkBytes / 2 && channels % (2 * slices.parts * kSliceChannels) == 0) slices.parts *= 2;
-  return {slices, false};
-}
-
-ConvolutionGeometry slice_geometry(ConvolutionGeometry geometry, const CellGrid& slice) {
-  geometry.in_channels = slice.in_channels * geometry.groups;
-  geometry.out_channels = slice.out_channels;
-  return geometry;
-}
 
 // What the three passes share: how attention and cells become weights, and how these meet the samples.
 class MixedConvolution : public Kernel {
@@ -104,21 +45,29 @@ class MixedConvolution : public Kernel {
     expect_shape(context, "attention", attention_, {geometry.batch, grid_.mixtures(), grid_.cells});
     expect_type(context, "cells", context.input(tensors.cells));
     const bool backward = pass == ConvolutionPass::backward_weight;
-    const Slicing slicing = slicing_of(geometry, grid_, pass, backward ? DataType::float32 : x_.type, context.threads);
+    const WeightSlicing slicing = weight_slicing(geometry, grid_, pass, backward ? DataType::float32 : x_.type, context.threads);
     slices_ = slicing.slices;
     const int lanes = slicing.parallel ? context.threads : 1;
     const StepContext alone(context.plan, context.step, 1, context.resources);
     const StepContext& of_lane = slicing.parallel ? alone : context;
-    const CellGrid slice = sliced() ? slice_grid(grid_, slices_) : grid_;
-    const ConvolutionGeometry convolved = slice_geometry(geometry, slice);
+    const CellGrid slice = slice_grid(grid_, slices_);
+    const CellGrid band = sliced() ? band_grid(grid_, slices_) : grid_;
+    bands_ = slice.out_channels / band.out_channels * (slice.in_channels / band.in_channels);
+    const ConvolutionGeometry convolved = band_geometry(geometry, band);
     const auto convolution = [&] {
-      return backward && has_large_depthwise_kernel(convolved) ? depthwise_weight_gradient(convolved, of_lane.threads, x_.type)
-                                                               : samplewise_convolution(convolved, pass, of_lane.threads, options);
+      if (backward && has_large_depthwise_kernel(convolved)) return depthwise_weight_gradient(convolved, of_lane.threads, x_.type);
+      if (backward && has_direct_weight_gradient(convolved)) return direct_weight_gradient(convolved, of_lane.threads, x_.type);
+      return samplewise_convolution(convolved, pass, of_lane.threads, options);
     };
     convolutions_.push_back(convolution());
+    const auto band_bytes = [&] { return static_cast<int64_t>((convolutions_.front()->weight_bytes() + 63) / 64 * 64); };
+    const auto place = [&](const WeightOffsets& of_band) {
+      const int64_t distance = band_bytes() / element_bytes(convolutions_.front()->weight_type());
+      return place_cells(slice, slice_offsets(of_band, slices_.axis, bands_, distance));
+    };
     const auto placed = [&] {
       const auto& offsets = convolutions_.front()->offsets();
-      return offsets ? place_cells(slice, *offsets) : std::nullopt;
+      return offsets ? place(*offsets) : std::nullopt;
     };
     auto placement = placed();
     if (!placement && pass == ConvolutionPass::forward && convolutions_.front()->weight_type() == DataType::float32) {
@@ -134,17 +83,18 @@ class MixedConvolution : public Kernel {
     if (!placement) {
       options.weights = Options::Weights::plain;
       convolutions_.front() = convolution();
-      placement = place_cells(slice, plain_weight_offsets(slice.out_channels, slice.kernel_height, slice.kernel_width, slice.in_channels));
+      placement = place(plain_weight_offsets(band.out_channels, band.kernel_height, band.kernel_width, band.in_channels));
     }
     while (convolutions_.size() < static_cast<size_t>(lanes)) convolutions_.push_back(convolution());
-    const auto weight_bytes = static_cast<int64_t>((convolutions_.front()->weight_bytes() + 63) / 64 * 64);
+    const int64_t weight_bytes = bands_ * band_bytes();
     const DataType weight_type = convolutions_.front()->weight_type();
     weight_stride_ = weight_bytes / element_bytes(weight_type);
-    chunk_ = samples_of_chunk(geometry.batch, weight_bytes, of_lane.threads, slicing.parallel ? core_cache_bytes() / 2 : kChunkBytes);
+    const int64_t room = slicing.parallel ? slice_bytes(slice, weight_bytes, context.threads) : kChunkBytes;
+    chunk_ = samples_of_chunk(geometry.batch, weight_bytes, of_lane.threads, room);
     mixing_.emplace(of_lane, slice, *placement, chunk_, backward ? x_.type : weight_type, slices_);
     if (sliced()) {
       const bool out = slices_.axis == CellSlices::Axis::out;
-      slice_ = {out ? &y_ : &x_, out ? slice.out_channels : slice.in_channels, of_lane.threads};
+      band_ = {out ? y_ : x_, out ? band.out_channels : band.in_channels, of_lane.threads};
     }
     mixing_->keep_cells(context, tensors.cells, backward ? CellMixing::Use::backward : CellMixing::Use::mix);
   }
@@ -160,21 +110,17 @@ class MixedConvolution : public Kernel {
     for (int64_t first = 0; first < geometry_.batch; first += chunk_) body(first, std::min(chunk_, geometry_.batch - first));
   }
 
-  bool sliced() const { return slices_.positions * slices_.parts > 1; }
+  bool sliced() const { return slices_.parts > 1; }
 
-  // Calls body(slice, its first channel, lane) for each slice; those of different lanes at the same time.
+  // Calls body(slice, lane) for each slice; those of different lanes at the same time.
   template <class Body>
   void for_each_slice(const Body& body) const {
-    const int64_t count = slices_.positions * slices_.parts;
     const auto run_lane = [&](int64_t lane) {
-      for (int64_t index = lane; index < count; index += static_cast<int64_t>(lanes())) {
-        const CellSlice slice{index % slices_.positions, index / slices_.positions};
-        body(slice, (slice.position * slices_.parts + slice.part) * slice_.channels, static_cast<size_t>(lane));
-      }
+      for (int64_t slice = lane; slice < slices_.parts; slice += static_cast<int64_t>(lanes())) body(slice, static_cast<size_t>(lane));
     };
     if (lanes() == 1) return run_lane(0);
     std::exception_ptr failure;  // none may leave the parallel region
-#pragma omp parallel for schedule(static, 1) num_threads(static_cast<int>(lanes()))
+#pragma omp parallel for schedule(static, 1) num_threads(static_cast <int>(lanes()))
     for (int64_t lane = 0; lane < static_cast<int64_t>(lanes()); ++lane) {
       try {
         run_lane(lane);
@@ -186,29 +132,20 @@ class MixedConvolution : public Kernel {
     if (failure) std::rethrow_exception(failure);
   }
 
-  int64_t slice_channels() const { return slice_.channels; }
+  // Calls body(the offset of its weights in a slice's, its first channel) for each band of a slice.
+  template <class Body>
+  void for_each_band(int64_t slice, const Body& body) const {
+    for (int64_t band = 0; band < bands_; ++band) {
+      body(weight_stride_ / bands_ * band, (band * slices_.parts + slice) * band_.channels());
+    }
+  }
 
-  // A slice's channels of the activation that is cut, on its own: [samples, positions, channels].
-  size_t slice_bytes() const { return sliced() ? static_cast<size_t>(chunk_ * rows_of_sample() * slice_row_bytes() + 63) / 64 * 64 : 0; }
-  // From `whole`, which has the shape of that activation.
-  void gather_slice(const Memory& memory, const Tensor& whole, int64_t first, int64_t samples, int64_t channel, std::byte* slice) const {
-    for_each_slice_row(samples, [&](int64_t row) {
-      std::memcpy(slice + row * slice_row_bytes(), whole_row(memory, whole, first, row, channel), static_cast<size_t>(slice_row_bytes()));
-    });
-  }
-  void spread_slice(const Memory& memory, int64_t first, int64_t samples, int64_t channel, const std::byte* slice) const {
-    if (!sliced()) return;
-    for_each_slice_row(samples, [&](int64_t row) {
-      std::byte* to = whole_row(memory, *slice_.activation, first, row, channel);
-      std::memcpy(to, slice + row * slice_row_bytes(), static_cast<size_t>(slice_row_bytes()));
-    });
-  }
   // The activations that the convolution sees.
-  const std::byte* x_or_slice(const Memory& memory, int64_t sample, const std::byte* slice) const {
-    return slice_.activation == &x_ ? slice : x_at(memory, sample);
+  const std::byte* x_or_band(const Memory& memory, int64_t sample, const std::byte* band) const {
+    return band_.of(x_) ? band : x_at(memory, sample);
   }
-  const std::byte* y_or_slice(const Memory& memory, int64_t sample, const std::byte* slice) const {
-    return slice_.activation == &y_ ? slice : y_at(memory, sample);
+  const std::byte* y_or_band(const Memory& memory, int64_t sample, const std::byte* band) const {
+    return band_.of(y_) ? band : y_at(memory, sample);
   }
 
   const std::byte* x_at(const Memory& memory, int64_t sample) const { return sample_at(memory, x_, sample); }
@@ -227,31 +164,11 @@ class MixedConvolution : public Kernel {
   const Tensor& attention_;
   std::vector<std::unique_ptr<SampleConvolution>> convolutions_;  // one for each lane: slices that are made at the same time
   std::optional<CellMixing> mixing_;
-  int64_t weight_stride_ = 0;
+  int64_t weight_stride_ = 0;  // from a sample's weight, or all bands of its slice, to the next
   int64_t chunk_ = 0;
   CellSlices slices_;
-
- private:
-  struct Slice {
-    const Tensor* activation = nullptr;  // the one that is cut
-    int64_t channels = 0;
-    int threads = 1;
-  };
-
-  int64_t rows_of_sample() const { return slice_.activation->elements() / slice_.activation->shape.back() / geometry_.batch; }
-  int64_t slice_row_bytes() const { return slice_.channels * element_bytes(x_.type); }
-  std::byte* whole_row(const Memory& memory, const Tensor& whole, int64_t first, int64_t row, int64_t channel) const {
-    const int64_t element = (first * rows_of_sample() + row) * whole.shape.back() + channel;
-    return memory.data<std::byte>(whole) + element * element_bytes(x_.type);
-  }
-  template <class Visit>
-  void for_each_slice_row(int64_t samples, const Visit& visit) const {
-    parallel_for(slice_.threads, samples * rows_of_sample(), rows_per_thread(slice_.channels), [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) visit(row);
-    });
-  }
-
-  Slice slice_;
+  int64_t bands_ = 1;    // of a slice
+  ActivationBand band_;  // of the activation that is cut
 };
 
 // mixed_conv2d, normalized_mixed_conv2d and mixed_conv2d_backward_input: mix, then convolve.
@@ -273,39 +190,26 @@ class MixThenConvolve final : public MixedConvolution {
       epilogue = epilogue_->prepare(memory, first_lane);
       first_lane += epilogue_->scratch_bytes();
     }
-    for_each_slice([&](const CellSlice& part, int64_t channel, size_t lane) {
+    for_each_slice([&](int64_t slice, size_t lane) {
       std::byte* weights = first_lane + lane * lane_bytes();
-      std::byte* slice = weights + weight_bytes();
-      std::byte* residual = slice + slice_bytes();
+      std::byte* band = weights + weight_bytes();
+      std::byte* residual = band + band_.bytes(chunk_);
       std::byte* scratch = residual + residual_bytes();
-      SampleConvolution::Finish finish{.epilogue = epilogue};
-      if (sliced() && epilogue_) {
-        finish.epilogue.channels = slice_channels();
-        finish.epilogue.factor += channel;
-        finish.epilogue.shift += channel;
-      }
       for_each_chunk([&](int64_t first, int64_t samples) {
-        mixing_->mix(attention_at(memory, first), samples, cells, weights, weight_stride_, scratch, part);
-        if (epilogue_ && epilogue_->residual()) {
-          finish.residual = sample_at(memory, *epilogue_->residual(), first);
-          if (sliced()) {
-            gather_slice(memory, *epilogue_->residual(), first, samples, channel, residual);
-            finish.residual = residual;
-          }
-        }
-        if (epilogue_ && epilogue_->means()) {
-          finish.means = memory.data<float>(*epilogue_->means()) + first * geometry_.out_channels + channel;
-          finish.means_stride = geometry_.out_channels;
-        }
-        convolution(lane).run({.count = samples,
-                               .x = x_or_slice(memory, first, slice),
-                               .weights = weights,
-                               .weight_stride = weight_stride_,
-                               .y = y_or_slice(memory, first, slice),
-                               .bias = bias_ ? memory.data<float>(*bias_) + channel : nullptr,
-                               .finish = epilogue_ ? &finish : nullptr},
-                              scratch);
-        spread_slice(memory, first, samples, channel, slice);
+        mixing_->mix(attention_at(memory, first), samples, cells, weights, weight_stride_, scratch, slice);
+        for_each_band(slice, [&](int64_t offset, int64_t channel) {
+          SampleConvolution::Finish finish{.epilogue = epilogue};
+          if (epilogue_) prepare_finish(memory, first, samples, channel, residual, finish);
+          convolution(lane).run({.count = samples,
+                                 .x = x_or_band(memory, first, band),
+                                 .weights = weights + offset * element_bytes(convolution().weight_type()),
+                                 .weight_stride = weight_stride_,
+                                 .y = y_or_band(memory, first, band),
+                                 .bias = bias_ ? memory.data<float>(*bias_) + channel : nullptr,
+                                 .finish = epilogue_ ? &finish : nullptr},
+                                scratch);
+          if (sliced()) band_.spread(memory, first, samples, channel, band);
+        });
       });
     });
   }
@@ -330,11 +234,32 @@ class MixThenConvolve final : public MixedConvolution {
   }
 
  private:
-  size_t residual_bytes() const { return epilogue_ && epilogue_->residual() ? slice_bytes() : 0; }
-  // Weights, the slices of y (or x) and of the residual, and scratch.
+  // Of the channels from `channel` on, for a chunk.
+  void prepare_finish(const Memory& memory, int64_t first, int64_t samples, int64_t channel, std::byte* residual,
+                      SampleConvolution::Finish& finish) const {
+    if (sliced()) {
+      finish.epilogue.channels = band_.channels();
+      finish.epilogue.factor += channel;
+      finish.epilogue.shift += channel;
+    }
+    if (epilogue_->residual()) {
+      finish.residual = sample_at(memory, *epilogue_->residual(), first);
+      if (sliced()) {
+        band_.gather(memory, *epilogue_->residual(), first, samples, channel, residual);
+        finish.residual = residual;
+      }
+    }
+    if (epilogue_->means()) {
+      finish.means = memory.data<float>(*epilogue_->means()) + first * geometry_.out_channels + channel;
+      finish.means_stride = geometry_.out_channels;
+    }
+  }
+
+  size_t residual_bytes() const { return epilogue_ && epilogue_->residual() ? band_.bytes(chunk_) : 0; }
+  // Weights, the bands of y (or x) and of the residual, and scratch.
   size_t lane_bytes() const {
     const size_t scratch = std::max(mixing_->mix_scratch_bytes(), convolution().scratch_bytes());
-    return weight_bytes() + slice_bytes() + residual_bytes() + (scratch + 63) / 64 * 64;
+    return weight_bytes() + band_.bytes(chunk_) + residual_bytes() + (scratch + 63) / 64 * 64;
   }
 
   static std::optional<SampleConvolution::Finishing> finishing(const NormalizedEpilogue* epilogue) {
@@ -376,7 +301,7 @@ class MixedBackwardMixing final : public MixedConvolution {
         context.fail("expected dcells in the accumulator's memory");
       }
     }
-    context.reserve_scratch(weight_bytes() + mixing_->dcell_panel_bytes() + slice_bytes() +
+    context.reserve_scratch(weight_bytes() + mixing_->dcell_panel_bytes() + band_.bytes(chunk_) +
                             std::max(mixing_->backward_scratch_bytes(), convolution().scratch_bytes()));
   }
 
@@ -384,24 +309,26 @@ class MixedBackwardMixing final : public MixedConvolution {
     const std::byte* cells = mixing_->cell_panels(memory);
     auto* dweights = reinterpret_cast<float*>(memory.scratch());
     auto* dcell_panels = reinterpret_cast<float*>(memory.scratch() + weight_bytes());
-    std::byte* slice = memory.scratch() + weight_bytes() + mixing_->dcell_panel_bytes();
-    std::byte* scratch = slice + slice_bytes();
+    std::byte* band = memory.scratch() + weight_bytes() + mixing_->dcell_panel_bytes();
+    std::byte* scratch = band + band_.bytes(chunk_);
     const int64_t attention_stride = grid_.mixtures() * grid_.cells;
-    for_each_slice([&](const CellSlice& part, int64_t channel, size_t) {
+    for_each_slice([&](int64_t slice, size_t) {
       for_each_chunk([&](int64_t first, int64_t samples) {
-        if (sliced()) gather_slice(memory, y_, first, samples, channel, slice);
-        convolution().run({.count = samples,
-                           .x = x_or_slice(memory, first, slice),
-                           .weights = dweights,
-                           .weight_stride = weight_stride_,
-                           .y = y_or_slice(memory, first, slice)},
-                          scratch);
+        for_each_band(slice, [&](int64_t offset, int64_t channel) {
+          if (sliced()) band_.gather(memory, y_, first, samples, channel, band);
+          convolution().run({.count = samples,
+                             .x = x_or_band(memory, first, band),
+                             .weights = dweights + offset,
+                             .weight_stride = weight_stride_,
+                             .y = y_or_band(memory, first, band)},
+                            scratch);
+        });
         mixing_->backward(attention_at(memory, first), samples, cells, dweights, weight_stride_,
                           {.dattention = memory.data<float>(dattention_) + first * attention_stride,
                            .dcell_panels = dcell_panels,
-                           .accumulate_cells = first > 0 || part.position > 0,
-                           .accumulate_attention = part.part > 0},
-                          scratch, part);
+                           .accumulate_cells = first > 0,
+                           .accumulate_attention = slice > 0},
+                          scratch, slice);
       });
     });
     mixing_->unpack(dcell_panels, accumulator_ != nullptr, memory.data<float>(dcells_));

@@ -5,10 +5,10 @@
 #include <cstring>
 #include <optional>
 
-#include "runtime/kernel_checks.h"
 #include "cpu/onednn.h"
 #include "cpu/parallel.h"
 #include "cpu/wide.h"
+#include "runtime/kernel_checks.h"
 
 namespace kw::cpu {
 

@@ -60,6 +60,12 @@ CellMixing::CellMixing(const StepContext& context, const CellGrid& grid, const C
       element = static_cast<int32_t>(element / grid.cell_in * grid.cell_in * slices_.parts + element % grid.cell_in);
     }
   }
+  for (int64_t begin = 0; begin < elements; begin += kernels_.panel) {
+    const auto columns =
+        std::span(order_).subspan(static_cast<size_t>(begin), static_cast<size_t>(std::min<int64_t>(kernels_.panel, elements - begin)));
+    in_order_.push_back(std::adjacent_find(columns.begin(), columns.end(), [](int32_t a, int32_t b) { return b != a + 1; }) ==
+                        columns.end());
+  }
 }
 
 void CellMixing::cut_into_pieces(const std::vector<int64_t>& offsets) {
@@ -98,12 +104,6 @@ int CellMixing::threads_for(int64_t samples) const {
   return static_cast<int>(std::clamp<int64_t>(work >> 18, 1, threads_));
 }
 
-// Of a row of a slice: attention counts the mixtures of all positions of cells.
-int64_t CellMixing::attention_row(int64_t row, const CellSlice& slice) const {
-  const int64_t inner = slices_.axis == CellSlices::Axis::out ? grid_.in_channels / grid_.cell_in : 1;
-  return (row / inner * slices_.positions + slice.position) * inner + row % inner;
-}
-
 size_t CellMixing::mix_scratch_bytes() const {
   const int64_t rows = samples_ * mixtures_;
   if (tiles_) return tile_bytes(2 * blocks(rows, 32) * cell_blocks(32));
@@ -111,17 +111,17 @@ size_t CellMixing::mix_scratch_bytes() const {
 }
 
 void CellMixing::mix(const float* attention, int64_t samples, const std::byte* cell_panels, void* weights, int64_t weight_stride,
-                     std::byte* scratch, const CellSlice& slice) const {
+                     std::byte* scratch, int64_t slice) const {
   const int64_t rows = samples * mixtures_;
   const int64_t n = grid_.cells;
   const int64_t panel = kernels_.panel;
-  cell_panels += static_cast<size_t>(slice.part) * part_bytes(format_);
+  cell_panels += static_cast<size_t>(slice) * part_bytes(format_);
   if (tiles_) {
     auto* coefficients = reinterpret_cast<uint16_t*>(scratch);
     const auto* panels = reinterpret_cast<const uint16_t*>(cell_panels);
     const int64_t term_blocks = cell_blocks(32);
     std::memset(coefficients, 0, tile_bytes(2 * blocks(rows, 32) * term_blocks));
-    for_each_attention(attention, rows, slice,
+    for_each_attention(attention, rows,
                        [&](int64_t row, int64_t j, float value) { coefficients[tile_place(row, j, term_blocks)] = bfloat16(value).bits; });
     mix_pieces(samples, 32, static_cast<uint16_t*>(weights), weight_stride,
                [&](int64_t first, int64_t count, const Piece& piece, uint16_t* const* rows_of_block) {
@@ -132,13 +132,15 @@ void CellMixing::mix(const float* attention, int64_t samples, const std::byte* c
   }
   auto* coefficients = reinterpret_cast<float*>(scratch);
   const auto* panels = reinterpret_cast<const float*>(cell_panels);
-  for_each_attention(attention, rows, slice,
-                     [&](int64_t row, int64_t j, float value) { coefficients[coefficient_place(row, j, n, kernels_.row_block)] = value; });
+  // Blocks of nearly equal size: a block of two or three rows takes the time of one of four.
+  const int64_t row_block = kernels_.row_block, even = blocks(rows, blocks(rows, row_block));
+  for_each_attention(attention, rows, [&](int64_t row, int64_t j, float value) {
+    coefficients[coefficient_place(row / even * row_block + row % even, j, n, row_block)] = value;
+  });
   const auto mix_as = [&](auto* target, const auto& combine) {
-    mix_pieces(samples, kernels_.row_block, target, weight_stride,
-               [&](int64_t first, int64_t count, const Piece& piece, auto* const* rows_of_block) {
-                 combine(coefficients + first * n, count, panels + piece.first_panel * n * panel, piece.panels, rows_of_block);
-               });
+    mix_pieces(samples, even, target, weight_stride, [&](int64_t first, int64_t count, const Piece& piece, auto* const* rows_of_block) {
+      combine(coefficients + first / even * row_block * n, count, panels + piece.first_panel * n * panel, piece.panels, rows_of_block);
+    });
   };
   if (precision_ == DataType::bfloat16) {
     mix_as(static_cast<uint16_t*>(weights), [&](const float* block, int64_t count, const float* from, int64_t panel_count, auto* targets) {

@@ -53,7 +53,7 @@ size_t CellMixing::backward_scratch_bytes() const {
 }
 
 void CellMixing::backward(const float* attention, int64_t samples, const std::byte* cell_panels, const float* dweights,
-                          int64_t weight_stride, const Gradients& gradients, std::byte* scratch, const CellSlice& slice) const {
+                          int64_t weight_stride, const Gradients& gradients, std::byte* scratch, int64_t slice) const {
   const int64_t rows = samples * mixtures_;
   const int64_t n = grid_.cells;
   const int threads = threads_for(samples);
@@ -61,18 +61,18 @@ void CellMixing::backward(const float* attention, int64_t samples, const std::by
   if (gradients.dcell_panels && tiles_) {
     auto* coefficients = reinterpret_cast<uint16_t*>(scratch);
     std::memset(coefficients, 0, sizes.coefficients);
-    for_each_attention(attention, rows, slice, [&](int64_t row, int64_t j, float value) {
+    for_each_attention(attention, rows, [&](int64_t row, int64_t j, float value) {
       coefficients[tile_place(j, row, blocks(rows, 32))] = bfloat16(value).bits;
     });
   } else if (gradients.dcell_panels) {
     auto* coefficients = reinterpret_cast<float*>(scratch);
-    for_each_attention(attention, rows, slice, [&](int64_t row, int64_t j, float value) {
+    for_each_attention(attention, rows, [&](int64_t row, int64_t j, float value) {
       coefficients[coefficient_place(j, row, rows, kernels_.row_block)] = value;
     });
   }
-  if (gradients.dattention) cell_panels += static_cast<size_t>(slice.part) * part_bytes(format_);
+  if (gradients.dattention) cell_panels += static_cast<size_t>(slice) * part_bytes(format_);
   Gradients gradients_of_part = gradients;
-  if (gradients.dcell_panels) gradients_of_part.dcell_panels += static_cast<size_t>(slice.part) * dcell_part_bytes() / sizeof(float);
+  if (gradients.dcell_panels) gradients_of_part.dcell_panels += static_cast<size_t>(slice) * dcell_part_bytes() / sizeof(float);
   const auto memory_of = [&](int64_t part) { return scratch + sizes.coefficients + sizes.of_thread() * static_cast<size_t>(part); };
   const Dweights from = {dweights, weight_stride, rows};
 #pragma omp parallel for schedule(static) num_threads(threads)
@@ -98,7 +98,7 @@ void CellMixing::backward(const float* attention, int64_t samples, const std::by
           const float* products = reinterpret_cast<const float*>(memory_of(part)) + (row * row_products + j) * lanes;
           for (int64_t lane = 0; lane < lanes; ++lane) sum += products[lane];
         }
-        float& dattention = gradients.dattention[attention_row(row, slice) * n + j];
+        float& dattention = gradients.dattention[row * n + j];
         dattention = gradients.accumulate_attention ? dattention + sum : sum;
       }
     }

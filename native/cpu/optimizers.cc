@@ -4,9 +4,9 @@
 #include <cmath>
 
 #include "cpu/cpu_backend.h"
-#include "runtime/kernel_checks.h"
 #include "cpu/parallel.h"
 #include "cpu/wide.h"
+#include "runtime/kernel_checks.h"
 
 namespace kw::cpu {
 namespace {

@@ -6,10 +6,10 @@
 
 #include "cpu/cpu_backend.h"
 #include "cpu/exponential.h"
-#include "runtime/kernel_checks.h"
 #include "cpu/onednn.h"
 #include "cpu/parallel.h"
 #include "cpu/wide.h"
+#include "runtime/kernel_checks.h"
 
 namespace kw::cpu {
 namespace {

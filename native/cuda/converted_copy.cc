@@ -10,8 +10,7 @@ ConvertedCopies& converted_copies(ProgramResources& resources) {
 
 std::shared_ptr<ConvertedCopy> converted_copy(const StepContext& context, const std::string& key, const Tensor& source, size_t bytes,
                                               Conversion convert) {
-  const std::string name =
-      "converted copy " + key + " of " + std::to_string(source.buffer) + " " + std::to_string(source.offset);
+  const std::string name = "converted copy " + key + " of " + std::to_string(source.buffer) + " " + std::to_string(source.offset);
   const auto copy = context.shared<ConvertedCopy>(name, [&] {
     auto made = std::make_shared<ConvertedCopy>(source, bytes, std::move(convert));
     converted_copies(context.resources).push_back(made);

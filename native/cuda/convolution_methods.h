@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "cuda/device.h"
+#include "cuda/grid.h"
 #include "cuda/kernels/convolution_problem.cuh"
 #include "cuda/tile_plan.h"
 #include "runtime/plan.h"
@@ -15,8 +16,6 @@ constexpr int64_t kLargestGrid = 2147483647;
 
 // Positions of the result in each of its images.
 int64_t result_positions(const device::GatherProblem& problem, bool backward);
-
-inline int64_t whole_parts(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
 // The grid for `blocks` blocks in a row. Throws unsupported where CUDA cannot start as many.
 dim3 row_of_blocks(int64_t blocks);

@@ -58,6 +58,8 @@ class CudaBackend final : public Backend {
     add_dropout(registry_, device_);
     add_elementwise(registry_, device_);
     add_convolution(registry_, device_);
+    add_mix_cells(registry_, device_);
+    add_mixed_convolution(registry_, device_);
     add_multiply(registry_, device_);
     add_optimizers(registry_, device_);
     add_pooling(registry_, device_);

@@ -25,8 +25,9 @@ Device describe_device(int index, bool tf32) {
                                           : "the NVIDIA driver supports CUDA " + std::to_string(driver / 1000) + "." +
                                                 std::to_string(driver % 1000 / 10) + " and this build needs " +
                                                 std::to_string(CUDART_VERSION / 1000) + "." + std::to_string(CUDART_VERSION % 1000 / 10);
-    throw Error(ErrorCode::unsupported, "There is no usable GPU: " +
-                                            std::string(status == cudaSuccess ? "none is visible" : cudaGetErrorString(status)) + "; " + found);
+    throw Error(
+        ErrorCode::unsupported,
+        "There is no usable GPU: " + std::string(status == cudaSuccess ? "none is visible" : cudaGetErrorString(status)) + "; " + found);
   }
   if (index < 0 || index >= count) {
     throw Error(ErrorCode::unsupported,

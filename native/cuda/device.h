@@ -12,13 +12,13 @@ namespace kw::cuda {
 struct Device {
   int index = 0;
   std::string name;
-  int capability = 0;                // 10 * major + minor: 80, 90, ...
+  int capability = 0;  // 10 * major + minor: 80, 90, ...
   int multiprocessors = 0;
-  size_t shared_memory = 0;          // bytes that a block may ask for
+  size_t shared_memory = 0;  // bytes that a block may ask for
   size_t l2_bytes = 0;
   size_t memory_bytes = 0;
-  bool tf32 = false;                 // float32 products may be rounded to TF32
-  cudaStream_t stream = nullptr;     // where kernels are queued, in order
+  bool tf32 = false;              // float32 products may be rounded to TF32
+  cudaStream_t stream = nullptr;  // where kernels are queued, in order
 };
 
 // Fills in all but the stream. Throws unsupported, naming what is there, when there is no GPU `index`.

@@ -21,9 +21,7 @@ size_t size_class(size_t bytes) {
 
 }  // namespace
 
-Event::Event() {
-  check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming | cudaEventBlockingSync), "making an event");
-}
+Event::Event() { check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming | cudaEventBlockingSync), "making an event"); }
 
 Event::~Event() { cudaEventDestroy(event_); }
 

@@ -74,7 +74,7 @@ class Transfers {
   PinnedMemory pinned_;
   Event copied_;
   std::vector<StagedRead> staged_;
-  std::mutex mutex_;  // guards the uses: buffers are released on any thread
+  std::mutex mutex_;                                         // guards the uses: buffers are released on any thread
   std::map<const std::byte*, std::shared_ptr<Event>> uses_;  // by base address
 };
 

@@ -28,9 +28,7 @@ std::shared_ptr<Buffer> Device::wrap_buffer(void* address, size_t bytes, std::fu
   return std::make_shared<Buffer>(address, bytes, std::move(release), counters_);
 }
 
-std::shared_ptr<Program> Device::create_program(Plan plan) {
-  return std::make_shared<Program>(std::move(plan), backend_, counters_);
-}
+std::shared_ptr<Program> Device::create_program(Plan plan) { return std::make_shared<Program>(std::move(plan), backend_, counters_); }
 
 void Device::write(std::shared_ptr<Buffer> buffer, size_t offset, const void* source, size_t bytes, Completion done) {
   check_range(*buffer, offset, bytes);
@@ -46,11 +44,9 @@ void Device::write(std::shared_ptr<Buffer> buffer, size_t offset, const void* so
 
 void Device::read(std::shared_ptr<Buffer> buffer, size_t offset, void* destination, size_t bytes, Completion done) {
   check_range(*buffer, offset, bytes);
-  stream_.enqueue(
-      [backend = backend_, buffer = std::move(buffer), offset, destination, bytes](const auto&) {
-        backend->read(static_cast<std::byte*>(destination), buffer->data() + offset, bytes);
-      },
-      std::move(done));
+  stream_.enqueue([backend = backend_, buffer = std::move(buffer), offset, destination,
+                   bytes](const auto&) { backend->read(static_cast<std::byte*>(destination), buffer->data() + offset, bytes); },
+                  std::move(done));
 }
 
 void Device::fill_zero(std::shared_ptr<Buffer> buffer, Completion done) {
@@ -64,11 +60,9 @@ void Device::fill_zero(std::shared_ptr<Buffer> buffer, Completion done) {
 
 void Device::run(std::shared_ptr<Program> program, bool timed, Completion done) {
   Bindings bindings = program->bindings();
-  stream_.enqueue(
-      [program = std::move(program), bindings = std::move(bindings), timed](const std::atomic<bool>& closing) {
-        program->run(bindings, closing, timed);
-      },
-      std::move(done));
+  stream_.enqueue([program = std::move(program), bindings = std::move(bindings),
+                   timed](const std::atomic<bool>& closing) { program->run(bindings, closing, timed); },
+                  std::move(done));
 }
 
 void Device::notify(Completion done) {

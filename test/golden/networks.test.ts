@@ -6,7 +6,7 @@ import { nativeMachine } from './native_session.js';
 import { describe, runCase } from './run_case.js';
 import { type Machine, referenceMachine } from './session.js';
 
-const natives = devicesPresent().map(nativeMachine);
+const natives = devicesPresent('heavy').map(nativeMachine);
 
 /** On a device the outcome may be `flipped`: whether a ReLU that is zero but for rounding flips depends on the machine's instructions. */
 function golden(name: string, machine: Machine, steps?: number): void {

@@ -46,22 +46,27 @@ async function logits(instance: ModelInstance, plan: Plan): Promise<Float64Array
 
 // The others have no BatchNorm after a convolution.
 for (const network of networkNames().filter((name) => /resnet|mobilenet/.test(name))) {
-  eachDevice(test, `${network} computes the same with and without BatchNorm folded`, async (t, name) => {
-    using device = Device.open(name);
-    const model = new Model({ network, classes: 10, ...imageSizeOption(network, size) });
-    using instance = new ModelInstance(model, device);
-    await instance.initialize(0);
-    await instance.state.write(uniform(model.states.size, 'state', 0.5, 1));
-    const graph = inferenceGraph(model);
-    const arenas = { parameters: model.parameters, states: model.states };
-    const folded = fuseInference(graph);
-    const left = folded.nodes.filter(({ op, inputs }) => op.name === 'batch_norm_inference' && inputs[0]?.shape.length === 4);
-    t.is(left.length, 0, 'a BatchNorm of an image was left');
-    const expected = await logits(instance, lower(fuseMixing(graph), { name: 'as it is', ...arenas }));
-    const actual = await logits(instance, lower(folded, { name: 'folded', ...arenas }));
-    const difference = l2(expected.map((value, i) => value - actual[i]!));
-    t.true(difference <= 2e-5 * l2(expected), `the logits are off by ${difference} of ${l2(expected)}`);
-  });
+  eachDevice(
+    test,
+    `${network} computes the same with and without BatchNorm folded`,
+    async (t, name) => {
+      using device = Device.open(name);
+      const model = new Model({ network, classes: 10, ...imageSizeOption(network, size) });
+      using instance = new ModelInstance(model, device);
+      await instance.initialize(0);
+      await instance.state.write(uniform(model.states.size, 'state', 0.5, 1));
+      const graph = inferenceGraph(model);
+      const arenas = { parameters: model.parameters, states: model.states };
+      const folded = fuseInference(graph);
+      const left = folded.nodes.filter(({ op, inputs }) => op.name === 'batch_norm_inference' && inputs[0]?.shape.length === 4);
+      t.is(left.length, 0, 'a BatchNorm of an image was left');
+      const expected = await logits(instance, lower(fuseMixing(graph), { name: 'as it is', ...arenas }));
+      const actual = await logits(instance, lower(folded, { name: 'folded', ...arenas }));
+      const difference = l2(expected.map((value, i) => value - actual[i]!));
+      t.true(difference <= 2e-5 * l2(expected), `the logits are off by ${difference} of ${l2(expected)}`);
+    },
+    'heavy',
+  );
 }
 
 function norms(build: (graph: Graph, x: Value, weight: Value) => void): string[] {

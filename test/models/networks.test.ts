@@ -109,42 +109,52 @@ test('a network of the user is known under its name and as a KernelWarehouse net
 const imageSize = 32;
 
 for (const network of paperNetworks) {
-  eachDevice(test.serial as typeof test, `${network} trains, with batches of three and one`, async (t, name) => {
-    t.timeout(120_000);
-    using device = Device.open(name);
-    const stem = suitableStem(network, imageSize);
-    const options = { network, classes: 3, stem, dropPath: 0.1, dropout: 0.1, ...imageSizeOption(network, imageSize) };
-    using instance = new ModelInstance(new Model(options), device);
-    await instance.initialize(0);
-    using trainer = new Trainer(instance, { optimizer: { kind: 'sgd', momentum: 0.9, nesterov: true }, labelSmoothing: 0 });
-    const images = Float32Array.from({ length: 3 * imageSize * imageSize * 3 }, (_, index) => Math.sin(index * index));
-    for (const [step, batch] of [3, 1].entries()) {
-      const { loss, gradientNorm } = await trainer.step({
-        images: images.subarray(0, batch * imageSize * imageSize * 3),
-        targets: Int32Array.from({ length: batch }, (_, index) => index),
-        imageSize,
-        controls: { temperature: 0.5, learningRate: 1e-3, step: step + 1 },
-      });
-      t.true(Number.isFinite(loss) && loss > 0 && loss < 20, `loss ${loss}`);
-      t.true(gradientNorm > 0 && Number.isFinite(gradientNorm), `gradient norm ${gradientNorm}`);
-    }
-  });
+  eachDevice(
+    test.serial as typeof test,
+    `${network} trains, with batches of three and one`,
+    async (t, name) => {
+      t.timeout(120_000);
+      using device = Device.open(name);
+      const stem = suitableStem(network, imageSize);
+      const options = { network, classes: 3, stem, dropPath: 0.1, dropout: 0.1, ...imageSizeOption(network, imageSize) };
+      using instance = new ModelInstance(new Model(options), device);
+      await instance.initialize(0);
+      using trainer = new Trainer(instance, { optimizer: { kind: 'sgd', momentum: 0.9, nesterov: true }, labelSmoothing: 0 });
+      const images = Float32Array.from({ length: 3 * imageSize * imageSize * 3 }, (_, index) => Math.sin(index * index));
+      for (const [step, batch] of [3, 1].entries()) {
+        const { loss, gradientNorm } = await trainer.step({
+          images: images.subarray(0, batch * imageSize * imageSize * 3),
+          targets: Int32Array.from({ length: batch }, (_, index) => index),
+          imageSize,
+          controls: { temperature: 0.5, learningRate: 1e-3, step: step + 1 },
+        });
+        t.true(Number.isFinite(loss) && loss > 0 && loss < 20, `loss ${loss}`);
+        t.true(gradientNorm > 0 && Number.isFinite(gradientNorm), `gradient norm ${gradientNorm}`);
+      }
+    },
+    'heavy',
+  );
 }
 
-eachDevice(test, 'feature maps come from a device', async (t, name) => {
-  using device = Device.open(name);
-  using instance = new ModelInstance(new Model({ network: 'kw_resnet18', stem: 'small' }), device);
-  await instance.initialize(0);
-  const images = Float32Array.from({ length: 2 * 16 * 16 * 3 }, (_, index) => Math.sin(index * index));
-  const maps = await instance.stages(images, 2, 16, 16, [3, 0]);
-  t.deepEqual(
-    maps.map(({ shape }) => shape),
-    [
-      [2, 2, 2, 512],
-      [2, 16, 16, 64],
-    ],
-  );
-  t.true(maps.every(({ shape, data }) => data.length === shape.reduce((a, b) => a * b, 1) && data.some((value) => value > 0)));
-  await t.throwsAsync(instance.stages(images, 2, 16, 16, [1, 1]), { code: 'ERR_KW_INVALID_ARGUMENT' });
-  await t.throwsAsync(instance.stages(images, 1, 16, 16, [1]), { code: 'ERR_KW_SHAPE' });
-});
+eachDevice(
+  test,
+  'feature maps come from a device',
+  async (t, name) => {
+    using device = Device.open(name);
+    using instance = new ModelInstance(new Model({ network: 'kw_resnet18', stem: 'small' }), device);
+    await instance.initialize(0);
+    const images = Float32Array.from({ length: 2 * 16 * 16 * 3 }, (_, index) => Math.sin(index * index));
+    const maps = await instance.stages(images, 2, 16, 16, [3, 0]);
+    t.deepEqual(
+      maps.map(({ shape }) => shape),
+      [
+        [2, 2, 2, 512],
+        [2, 16, 16, 64],
+      ],
+    );
+    t.true(maps.every(({ shape, data }) => data.length === shape.reduce((a, b) => a * b, 1) && data.some((value) => value > 0)));
+    await t.throwsAsync(instance.stages(images, 2, 16, 16, [1, 1]), { code: 'ERR_KW_INVALID_ARGUMENT' });
+    await t.throwsAsync(instance.stages(images, 1, 16, 16, [1]), { code: 'ERR_KW_SHAPE' });
+  },
+  'heavy',
+);

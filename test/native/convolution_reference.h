@@ -32,6 +32,8 @@ inline const Case kCases[] = {
     {32, 64, 3, 6, 1, 2, 2, 1, {3, 32, 1, 1, 16}},       // the same with dilation
     {32, 32, 3, 1, 1, 1, 1, 1, {5, 32, 1, 1, 32}},       // most positions of the kernel never meet the image
     {128, 256, 3, 6, 1, 1, 1, 1, {24, 128, 1, 1, 128}},  // weights that leave a core's cache: slices of channels
+    {64, 32, 1, 9, 2, 0, 1, 1, {5, 32, 1, 1, 32}},       // 1x1 with a stride
+    {16, 16, 3, 20, 1, 1, 1, 1, {2, 16, 1, 1, 16}},      // more positions than a block of the direct weight gradient
     {96, 576, 1, 3, 1, 0, 1, 1, {40, 32, 1, 1, 96}},     // cells that do not fit blocks of 48 channels
     {17, 3, 1, 4, 1, 0, 1, 1, {2, 1, 1, 1, 17}},        {1, 1, 3, 3, 1, 1, 1, 1, {1, 1, 1, 1, 1}},
 };

@@ -260,32 +260,28 @@ void check_slices(const Case& c, cpu::CellSlices::Axis axis, int64_t parts, Data
   const bool out = axis == cpu::CellSlices::Axis::out;
   Case slice_case = c;
   (out ? slice_case.fe : slice_case.ce) /= parts;
-  (out ? slice_case.out : slice_case.in) = out ? slice_case.fe : slice_case.ce;
+  (out ? slice_case.out : slice_case.in) /= parts;
   const Layout whole = lay_out(c), slice = lay_out(slice_case);
-  const cpu::CellSlices slices = cpu::cell_slices(whole.grid, axis, parts);
+  const cpu::CellSlices slices = {axis, parts};
   CHECK(cpu::slice_grid(whole.grid, slices).mixtures() == slice.grid.mixtures());
   const int64_t m = whole.grid.mixtures(), width = out ? slice_case.fe : slice_case.ce;
   const Floats cells = random_floats(c.cells * whole.grid.cell_elements(), 1), attention = random_floats(c.samples * m * c.cells, 2);
   const size_t element = precision == DataType::bfloat16 ? 2 : 4;
   using Use = cpu::CellMixing::Use;
 
-  // Element (o, p, q, i) of the plain layout in each of two buffers, of the layer and of a slice.
-  const auto for_each_place = [&](int64_t position, int64_t part, const auto& visit) {
-    const int64_t channel = (position * parts + part) * width;
+  // Element (o, p, q, i) of a slice: its place in each of two buffers of plain weights, of the layer and of the slice, where the channels
+  // of the slice in one position of cells after the other lie side by side.
+  const auto for_each_place = [&](int64_t part, const auto& visit) {
+    const auto channel = [&](int64_t index) { return (index / width * parts + part) * width + index % width; };
     for (int64_t b = 0; b < c.samples; ++b) {
       for (int64_t o = 0; o < slice_case.out; ++o) {
         for (int64_t p = 0; p < c.kh * c.kw; ++p) {
           for (int64_t i = 0; i < slice_case.in; ++i) {
-            visit(b * whole.stride + ((o + (out ? channel : 0)) * c.kh * c.kw + p) * c.in + i + (out ? 0 : channel),
+            visit(b * whole.stride + ((out ? channel(o) : o) * c.kh * c.kw + p) * c.in + (out ? i : channel(i)),
                   b * slice.stride + (o * c.kh * c.kw + p) * slice_case.in + i);
           }
         }
       }
-    }
-  };
-  const auto for_each_slice = [&](const auto& visit) {
-    for (int64_t part = 0; part < parts; ++part) {
-      for (int64_t position = 0; position < slices.positions; ++position) visit(position, part);
     }
   };
 
@@ -293,14 +289,14 @@ void check_slices(const Case& c, cpu::CellSlices::Axis axis, int64_t parts, Data
       sliced(slice_case, slice, 2, precision, kernels, Use::mix, cells, slices);
   Bytes expected(static_cast<size_t>(c.samples * whole.stride) * element), actual(static_cast<size_t>(c.samples * slice.stride) * element);
   (*at_once).mix(attention.data(), c.samples, at_once.cells(), expected.data(), whole.stride, at_once.scratch());
-  for_each_slice([&](int64_t position, int64_t part) {
-    (*sliced).mix(attention.data(), c.samples, sliced.cells(), actual.data(), slice.stride, sliced.scratch(), {position, part});
+  for (int64_t part = 0; part < parts; ++part) {
+    (*sliced).mix(attention.data(), c.samples, sliced.cells(), actual.data(), slice.stride, sliced.scratch(), part);
     int64_t wrong = 0;
-    for_each_place(position, part, [&](int64_t from, int64_t to) {
+    for_each_place(part, [&](int64_t from, int64_t to) {
       wrong += std::memcmp(&expected[static_cast<size_t>(from) * element], &actual[static_cast<size_t>(to) * element], element) != 0;
     });
     CHECK(wrong == 0);
-  });
+  }
 
   const Floats dweights = random_floats(c.samples * whole.stride, 3);
   Floats dslice(static_cast<size_t>(c.samples * slice.stride)), dattention(attention.size()), dcells(cells.size());
@@ -311,16 +307,13 @@ void check_slices(const Case& c, cpu::CellSlices::Axis axis, int64_t parts, Data
   (*back).backward(attention.data(), c.samples, back.cells(), dweights.data(), whole.stride,
                    {.dattention = dattention.data(), .dcell_panels = panels.data()}, back.scratch());
   (*back).unpack(panels.data(), false, dcells.data());
-  for_each_slice([&](int64_t position, int64_t part) {
-    for_each_place(position, part, [&](int64_t from, int64_t to) { dslice[to] = dweights[from]; });
+  for (int64_t part = 0; part < parts; ++part) {
+    for_each_place(part, [&](int64_t from, int64_t to) { dslice[to] = dweights[from]; });
     (*back_sliced)
         .backward(attention.data(), c.samples, back_sliced.cells(), dslice.data(), slice.stride,
-                  {.dattention = dattention_sliced.data(),
-                   .dcell_panels = panels_sliced.data(),
-                   .accumulate_cells = position > 0,
-                   .accumulate_attention = part > 0},
-                  back_sliced.scratch(), {position, part});
-  });
+                  {.dattention = dattention_sliced.data(), .dcell_panels = panels_sliced.data(), .accumulate_attention = part > 0},
+                  back_sliced.scratch(), part);
+  }
   (*back_sliced).unpack(panels_sliced.data(), false, dcells_sliced.data());
   check_close(dattention_sliced, widen(dattention), 1e-4);
   check_close(dcells_sliced, widen(dcells), 1e-4);

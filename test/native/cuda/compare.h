@@ -74,14 +74,14 @@ void for_each_schedule(const Body& body) {
 /** Runs `op` on the CPU and on the device. Every tensor must be as on the CPU afterwards, within `tolerance` (check_values), integers
  * exactly: outputs, mutated inputs, and those that stay as they were. All schedules must give the same bits. Returns the device's results.
  */
-inline OpRunner check_on_gpu(const OpRunner& op, double tolerance) {
+inline OpRunner check_on_gpu(const OpRunner& op, double tolerance, Device& device = gpu()) {
   OpRunner expected = op;
   expected.run_on(1);
   OpRunner actual = op;
   bool is_first = true;
   for_each_schedule([&] {
     OpRunner again = op;
-    again.run_on(gpu());
+    again.run_on(device);
     if (is_first) {
       actual = again;
     } else {

@@ -20,6 +20,7 @@ struct Options {
   int target = 90;                // compute capability times ten: 80 or 90
   int devices = 1;                // 0: as on a machine without one
   std::size_t memory = std::size_t{4} << 30;
+  int cache_bytes = 50 << 20;  // of the L2 cache
   int threads = 0;  // of the operating system, for the blocks of a grid; 0: as many as there are processors
 };
 

@@ -13,7 +13,6 @@ using namespace kw::emulator;
 namespace {
 
 constexpr int kProcessors = 4;  // few, so that kernels which fill the device stay small
-constexpr int kCacheBytes = 50 << 20;
 constexpr int kVersion = CUDART_VERSION;
 
 std::size_t shared_bytes_of_processor() { return shared_limit() + 1024; }
@@ -55,7 +54,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   properties->major = options().target / 10;
   properties->minor = options().target % 10;
   properties->multiProcessorCount = kProcessors;
-  properties->l2CacheSize = kCacheBytes;
+  properties->l2CacheSize = options().cache_bytes;
   return cudaSuccess;
 }
 
@@ -75,7 +74,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
       *value = kProcessors;
       return cudaSuccess;
     case cudaDevAttrL2CacheSize:
-      *value = kCacheBytes;
+      *value = options().cache_bytes;
       return cudaSuccess;
     case cudaDevAttrComputeCapabilityMajor:
       *value = options().target / 10;
