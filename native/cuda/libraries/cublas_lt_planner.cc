@@ -49,13 +49,11 @@ class Descriptors {
       is_complete_ = is_complete_ && set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS) &&
                      set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, CUDA_R_32F);
     }
-    if (request.batches == 1) return;
-    const std::pair<const Owned<cublasLtMatrixLayout_t>*, int64_t> strides[] = {
-        {&a_, request.stride_a}, {&b_, request.stride_b}, {&c_, request.stride_c}};
-    for (const auto& [matrix, stride] : strides) {
-      is_complete_ = is_complete_ && set(*matrix, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, stride);
+    // Matrices that lie one behind the other; a run may have them further apart.
+    if (request.batches > 1) {
+      is_complete_ = is_complete_ && set_batches(request.batches, request.rows * request.inner, request.inner * request.columns,
+                                                 request.rows * request.columns);
     }
-    is_complete_ = is_complete_ && set_batches(request.batches);
   }
 
   bool is_complete() const { return is_complete_; }
@@ -64,10 +62,11 @@ class Descriptors {
   cublasLtMatrixLayout_t b() const { return b_.get(); }
   cublasLtMatrixLayout_t c() const { return c_.get(); }
 
-  bool set_batches(int64_t batches) const {
+  bool set_batches(int64_t batches, int64_t stride_a, int64_t stride_b, int64_t stride_c) const {
     const int32_t count = static_cast<int32_t>(batches);
     return set(a_, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, count) && set(b_, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, count) &&
-           set(c_, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, count);
+           set(c_, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, count) && set(a_, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, stride_a) &&
+           set(b_, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, stride_b) && set(c_, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, stride_c);
   }
   bool set_bias(const float* bias) const { return set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias); }
 
@@ -115,18 +114,22 @@ class CublasLtPlan final : public ProductPlan {
 
   size_t workspace_bytes() const override { return workspace_bytes_; }
 
-  bool run(const void* a, const void* b, void* c, const float* bias, int64_t batches, void* workspace) const override {
-    if (refused_) return false;
-    const float one = 1, zero = 0;
-    const bool is_set = (!bias || descriptors_->set_bias(bias)) && (!is_batched_ || descriptors_->set_batches(batches));
-    refused_ = !is_set ||
-               cublas_lt_.cublasLtMatmul(handle_, descriptors_->product(), &one, b, descriptors_->b(), a, descriptors_->a(), &zero, c,
-                                         descriptors_->c(), c, descriptors_->c(), &algorithm_, workspace_bytes_ > 0 ? workspace : nullptr,
-                                         workspace_bytes_, stream_) != CUBLAS_STATUS_SUCCESS;
+  bool run(const ProductOperands& operands, void* workspace) const override {
+    if (!refused_) refused_ = !multiply(operands, workspace);
     return !refused_;
   }
 
  private:
+  bool multiply(const ProductOperands& operands, void* workspace) const {
+    if (operands.bias && !descriptors_->set_bias(operands.bias)) return false;
+    if (is_batched_ && !descriptors_->set_batches(operands.batches, operands.stride_a, operands.stride_b, operands.stride_c)) return false;
+    const float one = 1, zero = 0;
+    void* c = const_cast<void*>(operands.c);
+    return cublas_lt_.cublasLtMatmul(handle_, descriptors_->product(), &one, operands.b, descriptors_->b(), operands.a, descriptors_->a(),
+                                     &zero, c, descriptors_->c(), c, descriptors_->c(), &algorithm_,
+                                     workspace_bytes_ > 0 ? workspace : nullptr, workspace_bytes_, stream_) == CUBLAS_STATUS_SUCCESS;
+  }
+
   const CublasLtFunctions& cublas_lt_;
   const cublasLtHandle_t handle_;
   const cudaStream_t stream_;

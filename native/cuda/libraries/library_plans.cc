@@ -36,9 +36,7 @@ std::string ConvolutionRequest::key() const {
 }
 
 std::string ProductRequest::key() const {
-  return nlohmann::json(
-             {rows, columns, inner, transpose_a, transpose_b, operands, result, adds_bias, batches, stride_a, stride_b, stride_c})
-      .dump();
+  return nlohmann::json({rows, columns, inner, transpose_a, transpose_b, operands, result, adds_bias, batches}).dump();
 }
 
 std::shared_ptr<const ConvolutionPlan> LibraryPlans::find(const ConvolutionRequest& request) {

@@ -2,8 +2,10 @@
 // the kernels that use a plan compile without their headers.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <string>
@@ -16,6 +18,10 @@ namespace kw::cuda {
 
 // Addresses are multiples of this, also of every matrix of a batch; the libraries' fast kernels need it.
 constexpr size_t kLibraryAlignment = 16;
+inline bool is_library_aligned(std::initializer_list<const void*> addresses) {
+  return std::all_of(addresses.begin(), addresses.end(),
+                     [](const void* address) { return reinterpret_cast<uintptr_t>(address) % kLibraryAlignment == 0; });
+}
 // Device memory in bytes that a plan may ask for beside its operands.
 constexpr size_t kMostLibraryWorkspace = size_t{256} << 20;
 
@@ -47,17 +53,30 @@ struct ConvolutionOperands {
 
 // `batches` products of row-major matrices: c = op(a) op(b), with bias [columns] on each row.
 struct ProductRequest {
-  int64_t rows = 0, columns = 0, inner = 0;          // of c, and op(a)'s columns
-  bool transpose_a = false;                          // a is [inner,rows] instead of [rows,inner]
-  bool transpose_b = false;                          // b is [columns,inner] instead of [inner,columns]
-  DataType operands = DataType::float32;             // a and b
-  DataType result = DataType::float32;               // c
-  bool adds_bias = false;                            // float32
-  int64_t batches = 1;                               // at most, in one run
-  int64_t stride_a = 0, stride_b = 0, stride_c = 0;  // elements from one matrix to the next; of no meaning where there is one
+  int64_t rows = 0, columns = 0, inner = 0;  // of c, and op(a)'s columns
+  bool transpose_a = false;                  // a is [inner,rows] instead of [rows,inner]
+  bool transpose_b = false;                  // b is [columns,inner] instead of [inner,columns]
+  DataType operands = DataType::float32;     // a and b
+  DataType result = DataType::float32;       // c
+  bool adds_bias = false;                    // float32
+  int64_t batches = 1;                       // at most, in one run
 
   // Differs where anything else does.
   std::string key() const;
+};
+
+// Device memory.
+struct ProductOperands {
+  const void* a;
+  const void* b;
+  const void* c;
+  const float* bias = nullptr;  // [columns], exactly where it was requested
+  int64_t batches = 1;          // the first ones
+  // Elements from one matrix to the next; of no meaning where one was requested.
+  int64_t stride_a = 0, stride_b = 0, stride_c = 0;
+
+  // A run takes no others.
+  bool are_aligned() const { return is_library_aligned({a, b, c, bias}); }
 };
 
 // A way to compute what was requested, the same in every process on the same GPU with the same libraries: chosen by the library's rules and
@@ -75,9 +94,8 @@ class ProductPlan {
  public:
   virtual ~ProductPlan() = default;
   virtual size_t workspace_bytes() const = 0;
-  // As ConvolutionPlan::run, for the first `batches` products. Their bits do not depend on `batches`. `bias` exactly where it was
-  // requested.
-  virtual bool run(const void* a, const void* b, void* c, const float* bias, int64_t batches, void* workspace) const = 0;
+  // As ConvolutionPlan::run. A product's bits do not depend on how many there are.
+  virtual bool run(const ProductOperands& operands, void* workspace) const = 0;
 };
 
 // Makes plans with a library's handle.
@@ -117,9 +135,5 @@ class LibraryPlans {
   Plans<ConvolutionPlan> convolution_plans_;
   Plans<ProductPlan> product_plans_;
 };
-
-// What a user should know of libraries that are not there: one sentence for each, with what to do; empty when there is nothing to say. A
-// library that a path variable forbids is not missed.
-std::string missing_libraries();
 
 }  // namespace kw::cuda
