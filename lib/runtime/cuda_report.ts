@@ -41,6 +41,22 @@ export function parseCudaReport(text: string): CudaReport {
   }
 }
 
+/**
+ * What is not there of the libraries that convolve and multiply faster than the package's own kernels do, a sentence for each that says what to
+ * do; empty when nothing is missed. One that its path variable forbids is not missed, and NVRTC only where cuDNN is there, which compiles with it.
+ */
+export function missingLibraries({ libraries }: CudaReport): string {
+  const isOpen = (library: CudaLibrary) => library.isUsed && library.problem === '';
+  const hasCudnn = libraries.some((library) => library.name === 'cuDNN' && isOpen(library));
+  return libraries
+    .filter((library) => !isOpen(library) && (library.name !== 'NVRTC' || hasCudnn))
+    .filter((library) => !library.isUsed || library.attempts.length > 0)
+    .map(({ name, isUsed, problem }) =>
+      isUsed ? problem : `${name} is not used: its headers were missing when the CUDA plug-in was built.`,
+    )
+    .join(' ');
+}
+
 /** The plug-in, where there is one, and what it tells. */
 export interface CudaExamination {
   /** Where it is, or should be; undefined when the add-on itself is not loaded. */

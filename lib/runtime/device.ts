@@ -3,7 +3,8 @@ import { existsSync } from 'node:fs';
 import { KernelWarehouseError } from '../errors.js';
 import type { Plan } from '../plan/plan.js';
 import { DeviceBuffer } from './buffer.js';
-import { callNative, callNativeAsync, loadNative, type NativeDevice } from './native.js';
+import { missingLibraries, parseCudaReport } from './cuda_report.js';
+import { callNative, callNativeAsync, loadNative, type NativeAddon, type NativeDevice } from './native.js';
 import { Program } from './program.js';
 
 export type DeviceName = 'auto' | 'cpu' | 'cuda';
@@ -64,6 +65,7 @@ export class Device implements Disposable {
   /**
    * Opens a device. 'auto' takes the one that the environment variable KW_DEVICE names, else the GPU where the CUDA plug-in is installed
    * and works, else the CPU; where the plug-in is there but does not work, a warning (code KW_CUDA_FALLBACK) says why, once.
+   * A GPU without cuDNN or cuBLASLt computes with the package's own kernels, and one warning (code KW_CUDNN_MISSING) says what is missing.
    * Each call opens a device of its own, with its own thread.
    *
    * Throws ERR_KW_INVALID_ARGUMENT (unknown name or option, threads or KW_NUM_THREADS out of range), ERR_KW_CUDA_UNAVAILABLE ('cuda'
@@ -88,7 +90,9 @@ export class Device implements Disposable {
   static #open(name: 'cpu' | 'cuda', { threads = 0, index = 0, tf32 = false }: DeviceOptions): Device {
     const addon = loadNative();
     try {
-      return new Device(callNative(() => new addon.Device(name, threads, index, tf32)));
+      const device = new Device(callNative(() => new addon.Device(name, threads, index, tf32)));
+      if (name === 'cuda') warnOfMissingLibraries(addon);
+      return device;
     } catch (error) {
       if (name !== 'cuda' || !(error instanceof KernelWarehouseError) || error.code !== 'ERR_KW_UNSUPPORTED') throw error;
       const reason = whyNoPlugin() ?? error.message;
@@ -219,6 +223,16 @@ function warnOfFallback(message: string): void {
   if (warned) return;
   warned = true;
   process.emitWarning(`Computing on the CPU. ${message}`, { code: 'KW_CUDA_FALLBACK' });
+}
+
+let hasLookedForLibraries = false;
+
+function warnOfMissingLibraries(addon: Pick<NativeAddon, 'pluginReport'>): void {
+  if (hasLookedForLibraries) return;
+  hasLookedForLibraries = true;
+  const missing = missingLibraries(parseCudaReport(addon.pluginReport('cuda')));
+  if (missing === '') return;
+  process.emitWarning(`Computing with the package's own kernels where a library would be faster. ${missing}`, { code: 'KW_CUDNN_MISSING' });
 }
 
 function invalid(message: string): never {

@@ -6,6 +6,7 @@
 
 #include "cuda/convolution_methods.h"
 #include "cuda/element.h"
+#include "cuda/library_convolution.h"
 #include "runtime/kernel_checks.h"
 
 namespace kw::cuda {
@@ -71,6 +72,7 @@ Convolution::Convolution(const Device& gpu, const ConvolutionGeometry& geometry,
     const bool backward = pass == ConvolutionPass::backward_input;
     tiles_ = plan_tiles(gpu, gather_problem(geometry.batch, backward), options.activations, backward);
   }
+  library_ = LibraryConvolution::find(gpu, geometry, pass, options);
 }
 
 device::GatherProblem Convolution::gather_problem(int64_t samples, bool backward) const {
@@ -125,7 +127,8 @@ size_t Convolution::gradient_bytes(int64_t samples) const {
 }
 
 size_t Convolution::scratch_bytes(int64_t samples) const {
-  if (pass_ == ConvolutionPass::backward_weight) return gradient_bytes(samples);
+  const size_t library_bytes = library_ ? library_->scratch_bytes() : 0;
+  if (pass_ == ConvolutionPass::backward_weight) return std::max(gradient_bytes(samples), library_bytes);
   const bool backward = pass_ == ConvolutionPass::backward_input;
   const device::GatherProblem problem = gather_problem(samples, backward);
   size_t bytes = by_tiles_ ? aligned(tiled_scratch_bytes(tiles_, problem, backward, options_.gives_means)) : 0;
@@ -133,6 +136,7 @@ size_t Convolution::scratch_bytes(int64_t samples) const {
   if (options_.gives_means && is_depthwise(problem, gpu_, options_.activations)) {
     bytes = std::max(bytes, aligned(depthwise_scratch_bytes(problem, options_.activations)));
   }
+  bytes = std::max(bytes, aligned(library_bytes));
   if (rounds_weights_) {
     const int64_t weights = std::min(weights_in(samples), portion());
     bytes += aligned(static_cast<size_t>(weights * geometry_.weight_elements() * element_bytes(DataType::bfloat16)));
@@ -161,6 +165,7 @@ void Convolution::run(const ConvolutionRun& run, std::byte* scratch) const {
 }
 
 void Convolution::gather(const ConvolutionRun& run, const void* weight, int64_t weight_stride, std::byte* scratch) const {
+  if (library_ && library_->run(run, weight, weight_stride, scratch)) return;
   const bool backward = pass_ == ConvolutionPass::backward_input;
   const DataType type = options_.activations;
   device::GatherProblem problem = gather_problem(run.samples, backward);
@@ -184,6 +189,7 @@ void Convolution::gather(const ConvolutionRun& run, const void* weight, int64_t 
 }
 
 void Convolution::sum_gradient(const ConvolutionRun& run, std::byte* scratch) const {
+  if (library_ && library_->run(run, run.weight, run.weight_stride, scratch)) return;
   const DataType type = options_.activations;
   device::WeightGradientProblem problem = gradient_problem(run.samples);
   problem.x = run.x;
@@ -224,6 +230,14 @@ NormalizedEpilogue::NormalizedEpilogue(const StepContext& context, size_t first,
   expect_shape(context, "variance", variance_, {channels});
   if (residual_) expect_shape(context, "residual", *residual_, y.shape, y.type);
   if (means_) expect_shape(context, "means", *means_, {y.shape.front(), channels});
+}
+
+void NormalizedEpilogue::fill_in(ConvolutionOptions& options) const {
+  options.activation = activation_;
+  options.gives_means = gives_means();
+  options.adds_bias = bias_ != nullptr;
+  options.normalizes = true;
+  options.adds_residual = residual_ != nullptr;
 }
 
 void NormalizedEpilogue::fill_in(const Memory& memory, int64_t first_sample, ConvolutionRun& run) const {

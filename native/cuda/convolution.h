@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "cuda/device.h"
 #include "cuda/tile_plan.h"
@@ -18,6 +19,8 @@ struct GatherProblem;
 struct WeightGradientProblem;
 }  // namespace device
 
+class LibraryConvolution;
+
 struct ConvolutionOptions {
   DataType activations = DataType::float32;  // x, y and residual
   // The weight as it stands in memory, or its gradient as it is to be written: float32, or bfloat16 with activations of that. Where it
@@ -26,6 +29,10 @@ struct ConvolutionOptions {
   bool shares_weight = false;                // one weight, [O,kernel,C/groups], for all samples
   Activation activation = Activation::none;  // after the forward pass
   bool gives_means = false;                  // the forward pass; not with a shared weight
+  // What else the forward pass's runs end in, for a library's kernel, which is chosen beforehand.
+  bool adds_bias = false;
+  bool normalizes = false;
+  bool adds_residual = false;
 };
 
 // The inputs of a BatchNorm with fixed statistics after a convolution, each [O]: y = (x - mean) / sqrt(variance + epsilon) * scale + shift.
@@ -80,9 +87,10 @@ class Convolution {
   const ConvolutionGeometry geometry_;
   const ConvolutionPass pass_;
   const ConvolutionOptions options_;
-  const bool rounds_weights_;  // to bfloat16, into scratch
-  bool by_tiles_ = true;       // where not depth-wise
-  TilePlan tiles_;             // for the weight's gradient, parts of the positions
+  const bool rounds_weights_;                          // to bfloat16, into scratch
+  bool by_tiles_ = true;                               // where not depth-wise
+  TilePlan tiles_;                                     // for the weight's gradient, parts of the positions
+  std::shared_ptr<const LibraryConvolution> library_;  // where a library's kernel comes first; else null
 };
 
 // The inputs of a normalized convolution step as its epilogue wants them: scale, shift, mean and variance, each [O], and residual? (like y)
@@ -95,6 +103,8 @@ class NormalizedEpilogue {
 
   Activation activation() const { return activation_; }
   bool gives_means() const { return means_ != nullptr; }
+  // Fills in what the runs end in.
+  void fill_in(ConvolutionOptions& options) const;
   // Fills in bias, normalization, residual and means of a run that begins with `first_sample`.
   void fill_in(const Memory& memory, int64_t first_sample, ConvolutionRun& run) const;
 

@@ -6,6 +6,7 @@
 #include "cuda/check.h"
 #include "cuda/graph_executor.h"
 #include "cuda/kernel.h"
+#include "cuda/libraries/library_plans.h"
 #include "cuda/transfers.h"
 
 namespace kw::cuda {
@@ -128,6 +129,7 @@ class CudaBackend final : public Backend {
  private:
   static Device with_stream(Device device, cudaStream_t stream) {
     device.stream = stream;
+    device.libraries = std::make_shared<LibraryPlans>(stream, device.tf32);
     return device;
   }
   // CUDA keeps the choice for each thread.

@@ -6,6 +6,7 @@
 #include "cuda/grid.h"
 #include "cuda/kernel.h"
 #include "cuda/launch.h"
+#include "cuda/libraries/library_plans.h"
 #include "cuda/pass.h"
 
 namespace kw::cuda {
@@ -63,11 +64,21 @@ std::unique_ptr<Kernel> prepare_matmul(const Device& gpu, const StepContext& con
   if (bias) expect_shape(context, "bias", *bias, {columns});
   if (rows < 1 || inner < 1 || columns < 1) context.fail("expected matrices that are not empty");
 
+  const auto library = gpu.libraries ? gpu.libraries->find(ProductRequest{.rows = rows,
+                                                                          .columns = columns,
+                                                                          .inner = inner,
+                                                                          .transpose_a = transpose_a,
+                                                                          .transpose_b = transpose_b,
+                                                                          .adds_bias = bias != nullptr})
+                                     : nullptr;
+  if (library) context.reserve_scratch(library->workspace_bytes());
   const Division division = divide(rows, columns, inner);
   if (division.parts > 1) context.reserve_scratch(static_cast<size_t>(division.parts * rows * columns) * sizeof(float));
-  return make_kernel([&gpu, &a, &b, &c, bias, transpose_a, transpose_b, rows, inner, columns, division](const Memory& memory) {
+  return make_kernel([&gpu, &a, &b, &c, bias, transpose_a, transpose_b, rows, inner, columns, division, library](const Memory& memory) {
     const float* added = bias ? memory.data<float>(*bias) : nullptr;
     float *to = memory.data<float>(c), *parts = reinterpret_cast<float*>(memory.scratch());
+    const ProductOperands operands = {memory.data<float>(a), memory.data<float>(b), to, added};
+    if (library && operands.are_aligned() && library->run(operands, memory.scratch())) return;
     const device::Matmul matmul = {operand(memory.data<float>(a), rows, inner, transpose_a),
                                    operand(memory.data<float>(b), columns, inner, !transpose_b), static_cast<int>(inner), added,
                                    division.parts > 1 ? parts : to};

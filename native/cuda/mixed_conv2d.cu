@@ -105,7 +105,7 @@ class MixThenConvolve final : public MixedConvolution {
  public:
   MixThenConvolve(const Device& gpu, const StepContext& context, ConvolutionPass pass, const ConvolutionGeometry& geometry,
                   const Tensors& tensors, const Tensor* bias, const std::optional<NormalizedEpilogue>& epilogue)
-      : MixedConvolution(gpu, context, pass, geometry, tensors, options_of(tensors, epilogue)), bias_(bias), epilogue_(epilogue) {
+      : MixedConvolution(gpu, context, pass, geometry, tensors, options_of(tensors, bias, epilogue)), bias_(bias), epilogue_(epilogue) {
     if (bias) expect_shape(context, "bias", *bias, {geometry.out_channels});
     if (pass == ConvolutionPass::forward && x_.type == DataType::bfloat16) {
       const bool in_cache = static_cast<size_t>(2) * weight_bytes() <= gpu.l2_bytes / 2;
@@ -157,9 +157,9 @@ class MixThenConvolve final : public MixedConvolution {
   }
   static Tensors forward_tensors(const StepContext& context) { return {context.input(0), context.output(0), context.input(1), 2}; }
 
-  static ConvolutionOptions options_of(const Tensors& tensors, const std::optional<NormalizedEpilogue>& epilogue) {
-    ConvolutionOptions options = {.activations = tensors.x.type, .weights = tensors.x.type};
-    if (epilogue) options.activation = epilogue->activation(), options.gives_means = epilogue->gives_means();
+  static ConvolutionOptions options_of(const Tensors& tensors, const Tensor* bias, const std::optional<NormalizedEpilogue>& epilogue) {
+    ConvolutionOptions options = {.activations = tensors.x.type, .weights = tensors.x.type, .adds_bias = bias != nullptr};
+    if (epilogue) epilogue->fill_in(options);
     return options;
   }
 

@@ -19,7 +19,7 @@ class SamplewiseConvolution final : public Kernel {
         bias_(bias),
         samples_(geometry.batch),
         weight_stride_(geometry.weight_elements()),
-        convolution_(gpu, geometry, pass, {.activations = x.type}) {
+        convolution_(gpu, geometry, pass, {.activations = x.type, .adds_bias = bias != nullptr}) {
     auto shape = geometry.weight_shape();
     shape.insert(shape.begin(), geometry.batch);
     expect_shape(context, "weight", weight, shape);

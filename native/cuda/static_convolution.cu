@@ -53,10 +53,12 @@ class StaticConvolution final : public Kernel {
 
  private:
   ConvolutionOptions options(ConvolutionPass pass) const {
-    return {.activations = x_.type,
-            .weights = pass == ConvolutionPass::backward_weight ? DataType::float32 : x_.type,
-            .shares_weight = true,
-            .activation = epilogue_ ? epilogue_->activation() : Activation::none};
+    ConvolutionOptions options = {.activations = x_.type,
+                                  .weights = pass == ConvolutionPass::backward_weight ? DataType::float32 : x_.type,
+                                  .shares_weight = true,
+                                  .adds_bias = bias_ != nullptr};
+    if (epilogue_) epilogue_->fill_in(options);
+    return options;
   }
 
   const Tensor& x_;

@@ -12,6 +12,7 @@
 
 #include "../op_runner.h"
 #include "cuda/cuda_backend.h"
+#include "serving_libraries.h"
 #ifdef KW_EMULATOR
 #include "../emulator/options.h"
 #endif
@@ -71,8 +72,25 @@ void for_each_schedule(const Body& body) {
 #endif
 }
 
-/** Runs `op` on the CPU and on the device. Every tensor must be as on the CPU afterwards, within `tolerance` (check_values), integers
- * exactly: outputs, mutated inputs, and those that stay as they were. All schedules must give the same bits. Returns the device's results.
+/** Every tensor of `actual` must be as in `expected`, within `tolerance` (check_values), integers exactly. */
+inline void check_tensors(const OpRunner& actual, const OpRunner& expected, double tolerance) {
+  for (size_t index = 0; index < actual.plan().tensors.size(); ++index) {
+    const int tensor = static_cast<int>(index);
+    const std::string what = actual.step().op + ", tensor " + std::to_string(index) + " of the plan";
+    const DataType type = actual.plan().tensors[index].type;
+    if (type == DataType::int32) {
+      CHECK_MESSAGE(actual.tensor_integers(tensor) == expected.tensor_integers(tensor), what);
+    } else {
+      check_values(what, actual.tensor_floats(tensor), expected.tensor_floats(tensor), type, tolerance);
+    }
+  }
+}
+
+/** Whether there are libraries for some shapes of this op. */
+inline bool may_use_libraries(const std::string& op) { return op.find("conv") != std::string::npos || op == "matmul"; }
+
+/** Runs `op` on the CPU and on the device. Every tensor must be as on the CPU afterwards: outputs,
+ * mutated inputs, and those that stay as they were. All schedules must give the same bits. Where libraries may serve, once more with them. Returns the device's results.
  */
 inline OpRunner check_on_gpu(const OpRunner& op, double tolerance, Device& device = gpu()) {
   OpRunner expected = op;
@@ -89,15 +107,13 @@ inline OpRunner check_on_gpu(const OpRunner& op, double tolerance, Device& devic
     }
     is_first = false;
   });
-  for (size_t index = 0; index < op.plan().tensors.size(); ++index) {
-    const int tensor = static_cast<int>(index);
-    const std::string what = op.step().op + ", tensor " + std::to_string(index) + " of the plan";
-    const DataType type = op.plan().tensors[index].type;
-    if (type == DataType::int32) {
-      CHECK_MESSAGE(actual.tensor_integers(tensor) == expected.tensor_integers(tensor), what);
-    } else {
-      check_values(what, actual.tensor_floats(tensor), expected.tensor_floats(tensor), type, tolerance);
-    }
+  check_tensors(actual, expected, tolerance);
+  if (kHasStandIns && may_use_libraries(op.step().op)) {
+    ServingLibraries libraries;
+    INFO("with libraries");
+    OpRunner with_libraries = op;
+    with_libraries.run_on(libraries.device());
+    check_tensors(with_libraries, expected, tolerance);
   }
   return actual;
 }
