@@ -1,7 +1,7 @@
 /**
- * Compiles every native/cuda/*.cu, or the files that are given, for each target, with warnings as errors, and prints what each kernel uses. Fails
- * when the assembler warns, or when a kernel's registers spill to memory. A file that says `// needs sm_90a` is compiled for that target alone. What
- * has not changed since the last time is not compiled again.
+ * Prints what each kernel of the CUDA plug-in uses on each target, as the assembler told when the plug-in was built, with warnings as errors. Fails
+ * when the assembler warned, or when a kernel's registers spill to memory. Files that are given are compiled instead, for each target; one that says
+ * `// needs sm_90a` for that target alone; what has not changed since the last time is not compiled again.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -63,6 +63,25 @@ async function compile(nvcc, compiler, path, target) {
   return { path, target, code, output };
 }
 
+/** What the compiler said of every native/cuda/*.cu when the plug-in was built; scripts/keep-messages.sh keeps it. */
+function builtResults() {
+  return listSources(['.cu'], ['native']).map((path) => {
+    const log = join(root, 'build', 'CMakeFiles', 'kw_cuda_objects.dir', `${path}.o.log`);
+    if (!existsSync(log)) throw new ScriptError(`${path} was not compiled: ${log} does not exist. Run \`npm run build\` first.`);
+    return { path, target: 'all targets', code: 0, output: readFileSync(log, 'utf8') };
+  });
+}
+
+/** Compiles files that are not part of the plug-in, or not as it is built. */
+async function compileAll(sources) {
+  const nvcc = findNvcc();
+  if (!nvcc) throw new ScriptError('nvcc was not found. Install the CUDA toolkit, or set CUDA_HOME to where it is.');
+  const { output: compiler } = await run(nvcc, ['--version']);
+  mkdirSync(folder, { recursive: true });
+  const jobs = sources.flatMap((path) => targetsOf(path).map((target) => ({ path, target })));
+  return await forEach(jobs, ({ path, target }) => compile(nvcc, compiler, path, target));
+}
+
 /** Calls `perform` for each item, a few at a time; results in the items' order. */
 async function forEach(items, perform) {
   const results = [];
@@ -122,13 +141,8 @@ function printTable(rows) {
 }
 
 await main(async () => {
-  const nvcc = findNvcc();
-  if (!nvcc) throw new ScriptError('nvcc was not found. Install the CUDA toolkit, or set CUDA_HOME to where it is.');
-  const { output: compiler } = await run(nvcc, ['--version']);
-  mkdirSync(folder, { recursive: true });
-  const sources = process.argv.length > 2 ? process.argv.slice(2) : listSources(['.cu'], ['native']);
-  const jobs = sources.flatMap((path) => targetsOf(path).map((target) => ({ path, target })));
-  const results = await forEach(jobs, ({ path, target }) => compile(nvcc, compiler, path, target));
+  const given = process.argv.slice(2);
+  const results = given.length > 0 ? await compileAll(given) : builtResults();
   const failed = results.filter(({ code, output }) => code !== 0 || /ptxas warning/.test(output));
   if (failed.length > 0) {
     throw new ScriptError(failed.map(({ path, target, output }) => `${path} for ${target}:\n${output.trimEnd()}`).join('\n\n'));

@@ -16,12 +16,13 @@ if(KW_CUDA AND CMAKE_CUDA_COMPILER)
   file(GLOB cuda_sources CONFIGURE_DEPENDS native/cuda/*.cc native/cuda/*.cu)
   # As objects, since the tests of kernels on a device (test/native/cuda/device_tests.cmake) are made of them too.
   add_library(kw_cuda_objects OBJECT ${cuda_sources})
-  set_target_properties(kw_cuda_objects PROPERTIES CUDA_STANDARD 20 CUDA_EXTENSIONS OFF CUDA_VISIBILITY_PRESET hidden)
+  set_target_properties(kw_cuda_objects PROPERTIES CUDA_STANDARD 20 CUDA_EXTENSIONS OFF CUDA_VISIBILITY_PRESET hidden
+                                                  CUDA_COMPILER_LAUNCHER ${PROJECT_SOURCE_DIR}/scripts/keep-messages.sh)
   target_include_directories(kw_cuda_objects SYSTEM PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES} ${KW_JSON_INCLUDE})
   target_include_directories(kw_cuda_objects PRIVATE native native/include)
   target_compile_definitions(kw_cuda_objects PRIVATE KW_VERSION="${PROJECT_VERSION}")
   target_compile_options(kw_cuda_objects PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wno-restrict>
-                                                 $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-Werror=all-warnings;-Xcompiler=-Wall>)
+                                                 $<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-Werror=all-warnings;-Xcompiler=-Wall;-Xptxas=-v>)
   add_library(kw_cuda MODULE)
   set_target_properties(kw_cuda PROPERTIES LINKER_LANGUAGE CUDA CUDA_RUNTIME_LIBRARY Static)
   target_link_libraries(kw_cuda PRIVATE kw_cuda_objects $<LINK_ONLY:kw_runtime> $<LINK_ONLY:kw_cuda_libraries>)

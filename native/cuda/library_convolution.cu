@@ -78,9 +78,9 @@ ConvolutionRequest LibraryConvolution::convolution_request() const {
           .activation = options_.activation};
 }
 
-size_t LibraryConvolution::factor_bytes() const {
-  return options_.normalizes ? (static_cast<size_t>(geometry_.out_channels) * 2 * sizeof(float) + 63) / 64 * 64 : 0;
-}
+size_t LibraryConvolution::factor_bytes() const { return options_.normalizes ? 2 * row_bytes() : 0; }
+
+size_t LibraryConvolution::row_bytes() const { return (static_cast<size_t>(geometry_.out_channels) * sizeof(float) + 63) / 64 * 64; }
 
 size_t LibraryConvolution::scratch_bytes() const {
   return product_ ? product_->workspace_bytes() : factor_bytes() + convolution_->workspace_bytes();
@@ -123,7 +123,7 @@ bool LibraryConvolution::convolve(const ConvolutionRun& run, const void* weight,
     device::ConvolutionEpilogue epilogue{};
     epilogue.bias = run.bias, epilogue.scale = normalization.scale, epilogue.shift = normalization.shift;
     epilogue.mean = normalization.mean, epilogue.variance = normalization.variance, epilogue.epsilon = normalization.epsilon;
-    float *scale = reinterpret_cast<float*>(scratch), *shift = scale + geometry_.out_channels;
+    float *scale = reinterpret_cast<float*>(scratch), *shift = reinterpret_cast<float*>(scratch + row_bytes());
     launch(device::fold_normalization, pass_grid(gpu_, geometry_.out_channels), kPassThreads, 0, gpu_.stream, epilogue,
            static_cast<int>(geometry_.out_channels), scale, shift);
     operands.scale = scale, operands.shift = shift;

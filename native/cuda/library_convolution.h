@@ -31,6 +31,7 @@ class LibraryConvolution {
   bool multiply(const ConvolutionRun& run, const void* weight, int64_t weight_stride, std::byte* scratch) const;
   bool convolve(const ConvolutionRun& run, const void* weight, std::byte* scratch) const;
   size_t factor_bytes() const;
+  size_t row_bytes() const;  // of the scale, and of the shift, each as aligned as the library wants it
 
   const Device& gpu_;
   const ConvolutionGeometry geometry_;

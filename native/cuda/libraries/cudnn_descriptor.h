@@ -51,6 +51,7 @@ class CudnnDescriptor {
   void set(cudnnBackendAttributeName_t name, cudnnDataType_t value) { set_one(name, CUDNN_TYPE_DATA_TYPE, value); }
   void set(cudnnBackendAttributeName_t name, cudnnConvolutionMode_t value) { set_one(name, CUDNN_TYPE_CONVOLUTION_MODE, value); }
   void set(cudnnBackendAttributeName_t name, cudnnPointwiseMode_t value) { set_one(name, CUDNN_TYPE_POINTWISE_MODE, value); }
+  void set(cudnnBackendAttributeName_t name, cudnnNanPropagation_t value) { set_one(name, CUDNN_TYPE_NAN_PROPOGATION, value); }
   void set(cudnnBackendAttributeName_t name, cudnnBackendHeurMode_t value) { set_one(name, CUDNN_TYPE_HEUR_MODE, value); }
   void set(cudnnBackendAttributeName_t name, const CudnnDescriptor& value) {
     set_one(name, CUDNN_TYPE_BACKEND_DESCRIPTOR, value.descriptor_);

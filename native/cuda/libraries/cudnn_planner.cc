@@ -133,6 +133,7 @@ class Graph {
     CudnnDescriptor& descriptor = parts_[pointwise];
     descriptor.set(CUDNN_ATTR_POINTWISE_MODE, CUDNN_POINTWISE_RELU_FWD);
     descriptor.set(CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_DATA_FLOAT);
+    descriptor.set(CUDNN_ATTR_POINTWISE_NAN_PROPAGATION, CUDNN_PROPAGATE_NAN);
     descriptor.set(CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP, double{bounds.least});
     if (request_.activation == Activation::relu6) descriptor.set(CUDNN_ATTR_POINTWISE_RELU_UPPER_CLIP, double{bounds.most});
     descriptor.finish();
