@@ -120,7 +120,7 @@ class MixedConvolution : public Kernel {
     };
     if (lanes() == 1) return run_lane(0);
     std::exception_ptr failure;  // none may leave the parallel region
-#pragma omp parallel for schedule(static, 1) num_threads(static_cast <int>(lanes()))
+#pragma omp parallel for schedule(static, 1) num_threads(static_cast<int>(lanes()))
     for (int64_t lane = 0; lane < static_cast<int64_t>(lanes()); ++lane) {
       try {
         run_lane(lane);

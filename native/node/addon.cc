@@ -131,8 +131,7 @@ class BufferObject : public Napi::ObjectWrap<BufferObject> {
     return DefineClass(env, "NativeBuffer",
                        {InstanceAccessor<&BufferObject::address>("address"), InstanceMethod<&BufferObject::write>("write"),
                         InstanceMethod<&BufferObject::read>("read"), InstanceMethod<&BufferObject::fill_zero>("fillZero"),
-                        InstanceMethod<&BufferObject::changed>("changed"),
-                        InstanceMethod<&BufferObject::release>("release")});
+                        InstanceMethod<&BufferObject::changed>("changed"), InstanceMethod<&BufferObject::release>("release")});
   }
 
   // (device: NativeDevice, bytes: number, address?: bigint): memory of the device's own or, with an address, of the caller's
@@ -215,9 +214,8 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
   static Napi::Function define(Napi::Env env) {
     return DefineClass(env, "NativeProgram",
                        {InstanceMethod<&ProgramObject::bind>("bind"), InstanceMethod<&ProgramObject::run>("run"),
-                        InstanceMethod<&ProgramObject::run_timed>("runTimed"),
-                        InstanceMethod<&ProgramObject::memory>("memory"), InstanceMethod<&ProgramObject::step_times>("stepTimes"),
-                        InstanceMethod<&ProgramObject::release>("release")});
+                        InstanceMethod<&ProgramObject::run_timed>("runTimed"), InstanceMethod<&ProgramObject::memory>("memory"),
+                        InstanceMethod<&ProgramObject::step_times>("stepTimes"), InstanceMethod<&ProgramObject::release>("release")});
   }
 
   // (device: NativeDevice, plan: string)

@@ -20,7 +20,8 @@ namespace {
 json tensor(int buffer) { return {{"type", "float32"}, {"shape", {4}}, {"buffer", buffer}, {"offset", 0}}; }
 
 json add_step(int a, int b, int y, const char* label = "sum") {
-  return {{"op", "add"}, {"label", label}, {"inputs", {a, b}}, {"outputs", {y}}, {"mutates", json::array()}, {"attributes", json::object()}};
+  return {{"op", "add"},    {"label", label},           {"inputs", {a, b}},
+          {"outputs", {y}}, {"mutates", json::array()}, {"attributes", json::object()}};
 }
 
 // y = x + x, then total = total + y in place; tensors x 0, y 1, total 2.

@@ -90,7 +90,8 @@ inline void check_tensors(const OpRunner& actual, const OpRunner& expected, doub
 inline bool may_use_libraries(const std::string& op) { return op.find("conv") != std::string::npos || op == "matmul"; }
 
 /** Runs `op` on the CPU and on the device. Every tensor must be as on the CPU afterwards: outputs,
- * mutated inputs, and those that stay as they were. All schedules must give the same bits. Where libraries may serve, once more with them. Returns the device's results.
+ * mutated inputs, and those that stay as they were. All schedules must give the same bits. Where libraries may serve, once more with them.
+ * Returns the device's results.
  */
 inline OpRunner check_on_gpu(const OpRunner& op, double tolerance, Device& device = gpu()) {
   OpRunner expected = op;

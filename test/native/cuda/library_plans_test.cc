@@ -1,5 +1,5 @@
-// Which steps NVIDIA's libraries compute, and that it is ours where they do not serve. Every other test of a convolution or product runs with
-// them too (compare.h).
+// Which steps NVIDIA's libraries compute, and that it is ours where they do not serve. Every other test of a convolution or product runs
+// with them too (compare.h).
 #ifdef KW_STAND_INS
 
 #include "compare.h"

@@ -168,8 +168,9 @@ constexpr ConvolutionNames kConvolutions[] = {
      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y,
      CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA},
     {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY,
-     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA},
+     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W,
+     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA,
+     CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA},
     {CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC,
      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW,
      CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA,
@@ -211,7 +212,8 @@ void convolve(const Descriptor& operation, const ConvolutionNames& names, Memory
 void apply_pointwise(const Descriptor& operation, Memory& memory) {
   const Descriptor& description = *operation.child(CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR);
   const auto mode = description.one<cudnnPointwiseMode_t>(CUDNN_ATTR_POINTWISE_MODE);
-  const View x = view(*operation.child(CUDNN_ATTR_OPERATION_POINTWISE_XDESC)), y = view(*operation.child(CUDNN_ATTR_OPERATION_POINTWISE_YDESC));
+  const View x = view(*operation.child(CUDNN_ATTR_OPERATION_POINTWISE_XDESC)),
+             y = view(*operation.child(CUDNN_ATTR_OPERATION_POINTWISE_YDESC));
   const Elements from = memory.elements(x), to = memory.elements(y);
   const Descriptor* second = operation.child(CUDNN_ATTR_OPERATION_POINTWISE_BDESC);
   const double lower = description.one<double>(CUDNN_ATTR_POINTWISE_RELU_LOWER_CLIP);
@@ -415,7 +417,8 @@ cudnnStatus_t cudnnBackendFinalize(cudnnBackendDescriptor_t handle) {
 cudnnStatus_t cudnnBackendGetAttribute(cudnnBackendDescriptor_t handle, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t,
                                        int64_t requested, int64_t* count, void* to) {
   const Descriptor& descriptor = *behind(handle);
-  if (!descriptor.is_finished && descriptor.type != CUDNN_BACKEND_ENGINE_DESCRIPTOR) return complain("a question to an unfinished descriptor");
+  if (!descriptor.is_finished && descriptor.type != CUDNN_BACKEND_ENGINE_DESCRIPTOR)
+    return complain("a question to an unfinished descriptor");
   switch (name) {
     case CUDNN_ATTR_ENGINEHEUR_RESULTS:
       return give_configurations(descriptor, requested, count, to);
@@ -450,7 +453,8 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t
   void* workspace = pack.one<void*>(CUDNN_ATTR_VARIANT_PACK_WORKSPACE);
   if (!workspace || !is_aligned(workspace, 16)) return complain("the workspace");
   ++state->convolutions;
-  const auto operations = std::make_shared<std::vector<const Descriptor*>>(plan.graph->list<const Descriptor*>(CUDNN_ATTR_OPERATIONGRAPH_OPS));
+  const auto operations =
+      std::make_shared<std::vector<const Descriptor*>>(plan.graph->list<const Descriptor*>(CUDNN_ATTR_OPERATIONGRAPH_OPS));
   const auto compute = [memory, operations, workspace] {
     std::memset(workspace, 0xff, kWorkspace);
     for (const Descriptor* operation : *operations) {

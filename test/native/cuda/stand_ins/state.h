@@ -16,7 +16,7 @@ struct State {
   bool serves = false;
   // From then on every execution is refused.
   bool refuses_to_run = false;
-  int convolutions = 0, products = 0;   // queued
+  int convolutions = 0, products = 0;        // queued
   std::vector<std::string> complaints = {};  // of calls that a real library might not take
   // Queues work on a stream of the emulated device.
   bool (*queue)(void* stream, std::function<void()> work) = nullptr;
