@@ -145,13 +145,18 @@ class Run {
         progress.seconds = (performance.now() - begun) / 1000;
         this.#run.onStep?.(report);
       };
-      // A step is queued before the one ahead of it has ended, so that the device need not wait for this thread.
+      // On a GPU a step is queued before the one ahead of it has ended, so that the device need not wait for this thread.
+      const isOnCpu = this.#run.device.name === 'cpu';
       let ahead: Promise<StepReport> | undefined;
       for await (const batch of this.#loader.batches(progress.epoch, { firstBatch: progress.batch })) {
         const queued = this.#step(batch);
         queued.catch(() => {}); // where the step ahead fails too, that failure is the one to tell
         if (ahead) finish(await ahead);
         ahead = queued;
+        if (isOnCpu) {
+          finish(await queued);
+          ahead = undefined;
+        }
         if (signal?.aborted) break;
       }
       if (ahead) finish(await ahead);

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
-#include <set>
 #include <string>
 
 #include "cuda/check.h"
@@ -21,14 +20,6 @@ bool wants_step_by_step() {
   return value != nullptr && std::string(value) == "1";
 }
 
-std::set<size_t> buffers_written(const Steps& steps) {
-  std::set<size_t> buffers;
-  for (size_t step = 0; step < steps.plan().steps.size(); ++step) {
-    for (const size_t buffer : steps.written(step)) buffers.insert(buffer);
-  }
-  return buffers;
-}
-
 size_t source_buffer(const ConvertedCopy& copy) { return static_cast<size_t>(copy.source().buffer); }
 
 }  // namespace
@@ -38,8 +29,19 @@ GraphExecutor::~GraphExecutor() {
   for (const Recording& recording : recordings_) cudaGraphExecDestroy(recording.graph);
 }
 
+void GraphExecutor::note_writes(const Steps& steps) {
+  for (size_t step = 0; step < steps.plan().steps.size(); ++step) {
+    const auto& buffers = steps.written(step);
+    written_buffers_.insert(buffers.begin(), buffers.end());
+    if (std::any_of(buffers.begin(), buffers.end(), [](size_t buffer) { return buffer != 0; })) writing_steps_.push_back(step);
+  }
+}
+
+bool GraphExecutor::is_written(const ConvertedCopy& copy) const { return written_buffers_.count(source_buffer(copy)) > 0; }
+
 void GraphExecutor::run(Steps& steps, const std::atomic<bool>& closing, bool timed) {
   if (closing) throw Error(ErrorCode::disposed, "Program '" + steps.plan().name + "' was stopped: the device was closed");
+  if (written_buffers_.empty()) note_writes(steps);
   renew_copies_between_runs(steps);
   if (timed || !has_run_ || wants_step_by_step()) {
     run_step_by_step(steps, closing);
@@ -48,13 +50,12 @@ void GraphExecutor::run(Steps& steps, const std::atomic<bool>& closing, bool tim
     check(cudaGraphLaunch(recorded(steps), device_.stream), "starting the recorded steps of program '" + steps.plan().name + "'");
   }
   transfers_.used(steps.memory().bases_);
-  for (size_t step = 0; step < steps.plan().steps.size(); ++step) steps.mark_written(step);
+  for (const size_t step : writing_steps_) steps.mark_written(step);
 }
 
 void GraphExecutor::renew_copies_between_runs(Steps& steps) const {
-  const std::set<size_t> written = buffers_written(steps);
   for (const auto& copy : converted_copies(steps.resources())) {
-    if (written.count(source_buffer(*copy)) > 0) continue;
+    if (is_written(*copy)) continue;
     const uint64_t version = steps.memory().version(copy->source());
     const void* base = steps.memory().base(copy->source());
     if (copy->version == version && copy->base == base) continue;
@@ -66,10 +67,9 @@ void GraphExecutor::renew_copies_between_runs(Steps& steps) const {
 
 template <class Each>
 void GraphExecutor::go_through(Steps& steps, Each each) const {
-  const std::set<size_t> written = buffers_written(steps);
   std::set<ConvertedCopy*> stale;
   for (const auto& copy : converted_copies(steps.resources())) {
-    if (written.count(source_buffer(*copy)) > 0) stale.insert(copy.get());
+    if (is_written(*copy)) stale.insert(copy.get());
   }
   for (size_t step = 0; step < steps.plan().steps.size(); ++step) {
     for (auto copy = stale.begin(); copy != stale.end();) {

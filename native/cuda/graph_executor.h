@@ -5,8 +5,10 @@
 #include <cuda_runtime.h>
 
 #include <deque>
+#include <set>
 #include <vector>
 
+#include "cuda/converted_copy.h"
 #include "cuda/device.h"
 #include "cuda/transfers.h"
 #include "runtime/backend.h"
@@ -28,6 +30,9 @@ class GraphExecutor final : public Executor {
     cudaGraphExec_t graph;
   };
 
+  // What the steps write, once for all runs.
+  void note_writes(const Steps& steps);
+  bool is_written(const ConvertedCopy& copy) const;
   void renew_copies_between_runs(Steps& steps) const;
   // Calls `each(step)` for every step, after the conversions that the step needs.
   template <class Each>
@@ -38,7 +43,9 @@ class GraphExecutor final : public Executor {
 
   const Device& device_;
   Transfers& transfers_;
-  std::deque<Recording> recordings_;  // the latest first
+  std::set<size_t> written_buffers_;
+  std::vector<size_t> writing_steps_;  // those that write more than the workspace
+  std::deque<Recording> recordings_;   // the latest first
   std::vector<int64_t> nanoseconds_;
   bool has_run_ = false;
 };

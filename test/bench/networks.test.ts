@@ -90,7 +90,7 @@ test('contestants run, and know what they hold and how long their steps took', a
 test('a network that cannot be prepared leaves nothing behind', async (t) => {
   using device = Device.open('cpu', { threads: 1 });
   await t.throwsAsync(networkContestant(device, { ...tiny, batch: 2 ** 22, imageSize: 224 }), { code: 'ERR_KW_OUT_OF_MEMORY' });
-  t.deepEqual(device.memory(), { buffers: 0, bytes: 0, programs: 0 });
+  t.deepEqual(device.memory(), { buffers: 0, bytes: 0, programs: 0, used: 0, total: 0 });
 });
 
 test('a process of its own tells how much a network takes', async (t) => {

@@ -28,7 +28,7 @@ export function kernelWarehouse(
 ): Promise<Outcome> {
   const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('KW_')));
   const child = spawn(process.execPath, [program, ...argumentsOfVerb], {
-    env: { ...inherited, ...env },
+    env: { ...inherited, KW_DEVICE: 'cpu', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let stdout = '';

@@ -30,7 +30,7 @@ void settle(void* promise, kw_status status, const char* message) {
 }
 
 kw_device* open_cpu(int32_t threads = 1) {
-  const kw_device_options options{sizeof(kw_device_options), threads};
+  const kw_device_options options{sizeof(kw_device_options), threads, 0, 0};
   kw_device* device = nullptr;
   REQUIRE(kw_device_open("cpu", &options, &device) == KW_OK);
   return device;
@@ -95,7 +95,7 @@ TEST_CASE("c api: wrong arguments are statuses") {
   CHECK(kw_device_open(nullptr, nullptr, &device) == KW_INVALID_ARGUMENT);
   CHECK(kw_device_open("cpu", nullptr, nullptr) == KW_INVALID_ARGUMENT);
   CHECK(kw_device_open("tpu", nullptr, &device) == KW_UNSUPPORTED);
-  const kw_device_options too_many{sizeof(kw_device_options), 5000}, too_small{1, 1};
+  const kw_device_options too_many{sizeof(kw_device_options), 5000, 0, 0}, too_small{1, 1, 0, 0};
   CHECK(kw_device_open("cpu", &too_many, &device) == KW_INVALID_ARGUMENT);
   CHECK(kw_device_open("cpu", &too_small, &device) == KW_INVALID_ARGUMENT);
   CHECK(device == nullptr);

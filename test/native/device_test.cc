@@ -217,7 +217,7 @@ TEST_CASE_FIXTURE(Fixture, "device: binding is checked") {
   CHECK_THROWS_WITH(unbound->bind("z", x), "Program 'test' has no buffer 'z' to bind; it has 'x', 'y'");
   CHECK_THROWS_WITH(unbound->bind("workspace", x), "Program 'test' has no buffer 'workspace' to bind; it has 'x', 'y'");
   CHECK_THROWS_WITH(unbound->bind("y", device.create_buffer(15)), "The buffer for 'y' of program 'test' needs 16 bytes, but has 15");
-  Device other("test", test_ops(), 1);
+  Device other("test", make_host_backend(test_ops(), 1));
   CHECK(code_of([&] { unbound->bind("y", other.create_buffer(16)); }) == ErrorCode::invalid_argument);
 }
 
@@ -315,7 +315,7 @@ TEST_CASE("device: closing cancels what waits and stops the running program afte
 }
 
 TEST_CASE("device: a callback may release the device, but not wait for it") {
-  auto device = std::make_unique<Device>("test", test_ops(), 1);
+  auto device = std::make_unique<Device>("test", make_host_backend(test_ops(), 1));
   std::promise<ErrorCode> code;
   std::promise<void> released;
   device->notify([&](const Error*) { code.set_value(code_of([&] { device->synchronize(); })); });

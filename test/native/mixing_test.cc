@@ -117,7 +117,7 @@ const Case kCases[] = {
 };
 
 struct Layout {
-  cpu::CellGrid grid;
+  CellGrid grid;
   cpu::CellPlacement placement;
   int64_t stride;  // of samples; a little more than a weight
 };

@@ -147,7 +147,7 @@ test('memory and step times', async (t) => {
   program.dispose();
   x.dispose();
   await device.synchronize();
-  t.deepEqual(device.memory(), { buffers: 1, bytes: 400, programs: 0 });
+  t.deepEqual(device.memory(), { buffers: 1, bytes: 400, programs: 0, used: 0, total: 0 });
 });
 
 test('after dispose everything says so; twice is nothing', async (t) => {
