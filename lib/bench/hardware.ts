@@ -1,10 +1,10 @@
-/** Graphics processors as data: the rates that `bench --model` takes bounds from, and where each comes from. */
+/** Graphics processors as data: what `bench --model` chooses kernels by and takes bounds from, and where each figure comes from. */
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { KernelWarehouseError } from '../errors.js';
 import { expectation } from '../models/schema_problem.js';
 
-/** One processor. Every figure carries its unit in its name; tera and mega are powers of ten. */
+/** One processor. Every figure carries its unit in its name; tera is a power of ten, kibi and mebi are powers of two. */
 export interface Hardware {
   readonly name: string;
   /** Dense matrix products on tensor cores, inputs bfloat16, sums float32. */
@@ -16,9 +16,10 @@ export interface Hardware {
   readonly memoryTerabytesPerSecond: number;
   /** Between the L2 cache and the cores. */
   readonly l2TerabytesPerSecond: number;
-  readonly l2Megabytes: number;
-  /** What assembled weights may take of the L2 cache, so that they are still there when the convolution reads them. */
-  readonly l2RingMegabytes: number;
+  readonly l2Mebibytes: number;
+  readonly multiprocessors: number;
+  /** Shared memory that a block of threads may ask for. */
+  readonly sharedKibibytesPerBlock: number;
   /** Of a kernel inside a captured graph. */
   readonly launchMicroseconds: number;
   /** Where each figure comes from: measured, from a datasheet, or guessed. */
@@ -34,8 +35,9 @@ const h100: Hardware = {
   float32TeraflopsPerSecond: 60,
   memoryTerabytesPerSecond: 3.35,
   l2TerabytesPerSecond: 5.5,
-  l2Megabytes: 50,
-  l2RingMegabytes: 24,
+  l2Mebibytes: 50,
+  multiprocessors: 132,
+  sharedKibibytesPerBlock: 227,
   launchMicroseconds: 1,
   sources: {
     bfloat16TeraflopsPerSecond: 'measured once by a large product: 798; datasheet (SXM5): 989',
@@ -43,8 +45,9 @@ const h100: Hardware = {
     float32TeraflopsPerSecond: 'guess: what large products reach of the datasheet 67',
     memoryTerabytesPerSecond: 'datasheet (SXM5, HBM3); a copy was measured at 3.0',
     l2TerabytesPerSecond: 'guess, after published measurements of H100 PCIe cards',
-    l2Megabytes: 'datasheet',
-    l2RingMegabytes: 'guess: one of the two partitions of the cache',
+    l2Mebibytes: 'datasheet',
+    multiprocessors: 'datasheet (SXM5)',
+    sharedKibibytesPerBlock: 'CUDA programming guide, compute capability 9.0',
     launchMicroseconds: 'published measurements of small kernels in CUDA graphs: 1.1 to 1.3, 0.6 on another card',
   },
 };
@@ -56,8 +59,9 @@ const a100: Hardware = {
   float32TeraflopsPerSecond: 19.5,
   memoryTerabytesPerSecond: 2.04,
   l2TerabytesPerSecond: 4.3,
-  l2Megabytes: 40,
-  l2RingMegabytes: 20,
+  l2Mebibytes: 40,
+  multiprocessors: 108,
+  sharedKibibytesPerBlock: 163,
   launchMicroseconds: 1,
   sources: {
     bfloat16TeraflopsPerSecond: 'datasheet (SXM4)',
@@ -65,8 +69,9 @@ const a100: Hardware = {
     float32TeraflopsPerSecond: 'datasheet (SXM4)',
     memoryTerabytesPerSecond: 'datasheet (SXM4, 80 GB)',
     l2TerabytesPerSecond: 'guess: 0.6 of 5120 bytes a clock at 1.41 GHz, the figure of the architecture',
-    l2Megabytes: 'datasheet',
-    l2RingMegabytes: 'guess: one of the two partitions of the cache',
+    l2Mebibytes: 'datasheet',
+    multiprocessors: 'datasheet',
+    sharedKibibytesPerBlock: 'CUDA programming guide, compute capability 8.0',
     launchMicroseconds: 'guess: as h100',
   },
 };
@@ -82,8 +87,9 @@ const figures = {
   float32TeraflopsPerSecond: positive,
   memoryTerabytesPerSecond: positive,
   l2TerabytesPerSecond: positive,
-  l2Megabytes: positive,
-  l2RingMegabytes: positive,
+  l2Mebibytes: positive,
+  multiprocessors: positive,
+  sharedKibibytesPerBlock: positive,
   launchMicroseconds: z.number().nonnegative(),
 } satisfies Record<HardwareFigure, z.ZodType>;
 

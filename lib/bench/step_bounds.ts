@@ -1,15 +1,17 @@
 /** The least time of each step on a processor that is described by its rates: a roofline of two levels, memory and L2 cache. */
+import { elements } from '../graph/operation.js';
 import type { Plan, PlanStep } from '../plan/plan.js';
 import type { Hardware } from './hardware.js';
-import { chooseMixedKernel, fusedTile, type MixedChoice, type MixedKernel, storedBytes } from './kernel_choice.js';
-import { type MixedConvolution, mixedConvolution } from './mixed_convolution.js';
+import { chooseMixedKernel, fusedPositions, fusedSamples, type MixedChoice, type MixedKernel, weightCache } from './kernel_choice.js';
+import { isDepthwise, type MixedConvolution, mixedConvolution, weightElements } from './mixed_convolution.js';
 import { computedCost } from './step_costs.js';
+import { mixedLaunches, type PlainKernel, plainKernel, plainLaunches } from './step_kernels.js';
 
 export const resources = ['arithmetic', 'memory', 'L2'] as const;
 export type Resource = (typeof resources)[number];
 
-/** How a step's kernels are called in tables. `pass`: a kernel that goes over its tensors, of our own. */
-export type Kernel = MixedKernel | 'cuDNN' | 'cuBLASLt' | 'pass';
+/** How a step's kernels are called in tables. */
+export type Kernel = MixedKernel | PlainKernel;
 
 /** Milliseconds of a mixed convolution in three ideal forms, none of which reads anything twice; of any other step three times its bound. */
 export interface IdealForms {
@@ -41,8 +43,7 @@ export interface StepBound {
 
 /** A kernel, or several that do one thing together; what it needs most decides how long it takes. */
 interface Phase {
-  readonly flops: number;
-  readonly rate: number;
+  readonly arithmeticSeconds: number;
   readonly memoryBytes: number;
   readonly l2Bytes: number;
 }
@@ -59,47 +60,40 @@ export function stepBounds(plan: Plan, options: BoundOptions): StepBound[] {
 }
 
 function stepBound(plan: Plan, step: PlanStep, options: BoundOptions): StepBound {
-  const { hardware } = options;
+  const { hardware, tf32 } = options;
   const convolution = mixedConvolution(plan, step);
   const { flops, bytes } = computedCost(plan, step);
   const named = { label: step.label, op: step.op, gigaflop: flops / 1e9 };
-  if (!convolution) {
-    const kernel = plainKernel(plan, step);
-    const rate = kernel === 'cuDNN' || kernel === 'cuBLASLt' ? productRate(plan, step, options) : float32Rate(hardware);
-    const { boundMicroseconds, ...bound } = boundOf([{ flops, rate, memoryBytes: bytes, l2Bytes: bytes }], hardware);
-    const ideal = { weightsInMemory: boundMicroseconds, weightsInL2: boundMicroseconds, weightsInCores: boundMicroseconds };
-    return { ...named, kernel, launches: launchesOf(step.op), boundMicroseconds, ...bound, idealMicroseconds: ideal };
-  }
   const products = productRate(plan, step, options);
-  const choice = chooseMixedKernel(convolution, hardware, products > float32Rate(hardware));
-  const rate = choice.kernel === 'depth-wise' ? float32Rate(hardware) : products;
-  const stored = { pieces: 1, storedBytes: storedBytes(convolution), rereadBytes: 0, rereadsMemory: false };
+  if (!convolution) {
+    const kernel = plainKernel(plan, step, tf32);
+    const rate = kernel === 'pass' || kernel === 'depth-wise' ? float32Rate(hardware) : products;
+    const { boundMicroseconds, ...bound } = boundOf([{ arithmeticSeconds: flops / rate, memoryBytes: bytes, l2Bytes: bytes }], hardware);
+    const ideal = { weightsInMemory: boundMicroseconds, weightsInL2: boundMicroseconds, weightsInCores: boundMicroseconds };
+    return { ...named, kernel, launches: plainLaunches(plan, step, kernel), boundMicroseconds, ...bound, idealMicroseconds: ideal };
+  }
+  const { shape, samples, direction, elementBytes } = convolution;
+  const choice = chooseMixedKernel(shape, samples, direction, elementBytes, hardware);
+  const rates = { mixing: products, convolving: isDepthwise(shape) ? float32Rate(hardware) : products };
   const timeOf = (phases: readonly Phase[]) => boundOf(phases, hardware).boundMicroseconds;
+  const once = { storesInMemory: false, rereadBytes: 0, rereadsMemory: false };
   return {
     ...named,
     kernel: choice.kernel,
     launches: mixedLaunches(convolution, choice),
-    ...boundOf(chosenPhases(convolution, choice, rate), hardware),
+    ...boundOf(
+      choice.kernel === 'fused'
+        ? [fusedPhase(convolution, choice, rates, hardware)]
+        : assembledPhases(convolution, chunkTraffic(convolution, choice, hardware), rates),
+      hardware,
+    ),
     idealMicroseconds: {
-      weightsInMemory: timeOf(assembledPhases(convolution, { ...stored, kernel: 'in memory' }, rate)),
-      weightsInL2: timeOf(assembledPhases(convolution, { ...stored, kernel: 'by samples' }, rate)),
-      weightsInCores: timeOf([fusedPhase(convolution, rate)]),
+      weightsInMemory: timeOf(assembledPhases(convolution, { ...once, storesInMemory: true }, rates)),
+      weightsInL2: timeOf(assembledPhases(convolution, once, rates)),
+      weightsInCores: timeOf([coresPhase(convolution, rates)]),
     },
   };
 }
-
-/** The kernel of a step that mixes no weights for a convolution. */
-function plainKernel({ tensors }: Plan, { op, inputs, attributes }: PlanStep): Kernel {
-  if (/^(normalized_)?conv[23]d/.test(op)) {
-    const channels = tensors[inputs[0] as number]?.shape.at(-1);
-    const { groups } = attributes as { groups: number };
-    return groups > 1 && groups === channels ? 'depth-wise' : 'cuDNN';
-  }
-  return products.test(op) ? 'cuBLASLt' : 'pass';
-}
-
-/** Ops whose work is a matrix product, given weights of each sample among them. */
-const products = /^(matmul|self_attention|mix_cells|samplewise_conv)/;
 
 /** Operations per second of a step's products, by the type of what they multiply. */
 function productRate({ tensors }: Plan, { inputs }: PlanStep, { hardware, tf32 }: BoundOptions): number {
@@ -111,45 +105,74 @@ function float32Rate({ float32TeraflopsPerSecond }: Hardware): number {
   return 1e12 * float32TeraflopsPerSecond;
 }
 
-function chosenPhases(convolution: MixedConvolution, choice: MixedChoice, rate: number): Phase[] {
-  if (choice.kernel === 'depth-wise') return [fusedPhase(convolution, rate)];
-  if (choice.kernel !== 'fused') return assembledPhases(convolution, choice, rate);
-  return [rereading({ ...fusedPhase(convolution, rate), flops: fusedFlops(convolution) }, choice)];
+/** Operations per second; those of a depth-wise convolution are no products. */
+interface Rates {
+  readonly mixing: number;
+  readonly convolving: number;
 }
 
-function rereading(phase: Phase, { rereadBytes, rereadsMemory }: MixedChoice): Phase {
-  const { memoryBytes, l2Bytes } = phase;
-  return { ...phase, memoryBytes: memoryBytes + (rereadsMemory ? rereadBytes : 0), l2Bytes: l2Bytes + rereadBytes };
-}
-
-/** What is computed with a tile's padding: cells and channels to multiples of 16, positions to the tile's rows; and with a mixing for each tile. */
-function fusedFlops(convolution: MixedConvolution): number {
-  const { direction, cells, positions, mixingFlops, convolutionFlops } = convolution;
-  const padded = (Math.ceil(cells / 16) * 16) / cells;
-  if (direction === 'mixing') return 2 * mixingFlops * padded + convolutionFlops;
-  const tiles = Math.ceil(positions / fusedTile(convolution).positions);
-  const rows = Math.ceil(positions / tiles / 8) * 8 * tiles;
-  return mixingFlops * padded * tiles + (convolutionFlops * rows) / positions;
-}
-
-/** Every tensor once, weights never. */
-function fusedPhase(convolution: MixedConvolution, rate: number): Phase {
+/** The ideal of one kernel: every tensor once, weights never. */
+function coresPhase(convolution: MixedConvolution, { mixing, convolving }: Rates): Phase {
   const { direction, mixingFlops, convolutionFlops } = convolution;
+  const arithmeticSeconds = ((direction === 'mixing' ? 2 : 1) * mixingFlops) / mixing + convolutionFlops / convolving;
   const bytes = activationBytes(convolution) + mixedBytes(convolution);
-  return { flops: (direction === 'mixing' ? 2 : 1) * mixingFlops + convolutionFlops, rate, memoryBytes: bytes, l2Bytes: bytes };
+  return { arithmeticSeconds, memoryBytes: bytes, l2Bytes: bytes };
+}
+
+/** What the fused kernel pads: cells and rows of attention to 16, samples and positions to a block's; and what its blocks read again. */
+function fusedPhase(convolution: MixedConvolution, { fusedChannels }: MixedChoice, rates: Rates, hardware: Hardware): Phase {
+  const { shape, samples, cellElements, elementBytes, sourceBytes, mixingFlops, convolutionFlops } = convolution;
+  const { outChannels, kernel, outSize, cells } = shape;
+  const [count, cellChannels] = cells as [number, number];
+  const padded = (size: number, multiple: number) => (Math.ceil(size / multiple) * multiple) / size;
+  const mixing = (mixingFlops * padded(count, 16) * padded(fusedSamples * elements(kernel), 16)) / rates.mixing;
+  const convolving = (convolutionFlops * fusedPositions) / elements(outSize) / rates.convolving;
+  const cellBytes = cellElements * elementBytes;
+  const [groups, channelBlocks] = [Math.ceil(samples / fusedSamples), outChannels / fusedChannels];
+  // Blocks that run at the same time read the same cells and images at about the same time: from memory at most once.
+  const waves = Math.ceil((groups * channelBlocks) / hardware.multiprocessors);
+  const once = coresPhase(convolution, rates);
+  return {
+    arithmeticSeconds: (mixing + convolving) * padded(samples, fusedSamples),
+    memoryBytes: once.memoryBytes + (cellBytes > 2 * weightCache(hardware) ? (waves - 1) * cellBytes : 0),
+    l2Bytes: once.l2Bytes + ((groups * outChannels) / cellChannels - 1) * cellBytes + (channelBlocks - 1) * sourceBytes,
+  };
+}
+
+/** What assembling weights chunk by chunk moves beside the tensors of the step, and where. */
+interface Traffic {
+  readonly storesInMemory: boolean;
+  /** Of cells, and of the sums of their gradient, all times counted but the first. */
+  readonly rereadBytes: number;
+  readonly rereadsMemory: boolean;
+}
+
+function chunkTraffic(convolution: MixedConvolution, { kernel, samplesAtOnce }: MixedChoice, hardware: Hardware): Traffic {
+  const { direction, samples, cellElements, elementBytes } = convolution;
+  // The float32 sums of the cells' gradient are added to, chunk after chunk.
+  const bytes = cellElements * (elementBytes + (direction === 'mixing' ? 8 : 0));
+  return {
+    storesInMemory: kernel === 'in memory',
+    rereadBytes: (Math.ceil(samples / samplesAtOnce) - 1) * bytes,
+    rereadsMemory: bytes > weightCache(hardware), // the half that weights leave
+  };
 }
 
 /** Mixing and convolving; of the gradient its products with the cells and the attention, and the convolution before them. */
-function assembledPhases(convolution: MixedConvolution, choice: MixedChoice, rate: number): Phase[] {
-  const { direction, mixingFlops, convolutionFlops } = convolution;
-  const phase = (flops: number, once: number, weightUses: number): Phase => {
-    const stored = weightUses * choice.storedBytes;
-    return { flops, rate, memoryBytes: once + (choice.kernel === 'in memory' ? stored : 0), l2Bytes: once + stored };
+function assembledPhases(convolution: MixedConvolution, traffic: Traffic, rates: Rates): Phase[] {
+  const { direction, shape, samples, elementBytes, mixingFlops, convolutionFlops } = convolution;
+  const { storesInMemory, rereadBytes, rereadsMemory } = traffic;
+  const weights = weightElements(shape) * samples * elementBytes;
+  const phase = (arithmeticSeconds: number, memoryBytes: number, l2Bytes: number, weightUses: number): Phase => {
+    const stored = weightUses * weights;
+    return { arithmeticSeconds, memoryBytes: memoryBytes + (storesInMemory ? stored : 0), l2Bytes: l2Bytes + stored };
   };
   const products = direction === 'mixing' ? 2 : 1;
-  const mixing = phase(products * mixingFlops, mixedBytes(convolution), products);
-  const convolving = phase(convolutionFlops, activationBytes(convolution), 1);
-  return choice.kernel === 'by channels' ? [mixing, rereading(convolving, choice)] : [rereading(mixing, choice), convolving];
+  const [mixed, activations] = [mixedBytes(convolution), activationBytes(convolution)];
+  return [
+    phase((products * mixingFlops) / rates.mixing, mixed + (rereadsMemory ? rereadBytes : 0), mixed + rereadBytes, products),
+    phase(convolutionFlops / rates.convolving, activations, activations, 1),
+  ];
 }
 
 /** Cells and attention, and their gradients where the step gives them. */
@@ -168,9 +191,9 @@ function boundOf(
 ): Pick<StepBound, 'memoryBytes' | 'l2Bytes' | 'boundMicroseconds' | 'boundBy'> {
   const bound = { memoryBytes: 0, l2Bytes: 0, boundMicroseconds: 0 };
   const bindingFor = new Map<Resource, number>();
-  for (const { flops, rate, memoryBytes, l2Bytes } of phases) {
+  for (const { arithmeticSeconds, memoryBytes, l2Bytes } of phases) {
     const times: Record<Resource, number> = {
-      arithmetic: (1e6 * flops) / rate,
+      arithmetic: 1e6 * arithmeticSeconds,
       memory: memoryBytes / 1e6 / memoryTerabytesPerSecond,
       L2: l2Bytes / 1e6 / l2TerabytesPerSecond,
     };
@@ -182,20 +205,4 @@ function boundOf(
   }
   const [boundBy] = [...bindingFor].reduce((most, each) => (each[1] > most[1] ? each : most));
   return { ...bound, boundBy };
-}
-
-/** Statistics are known only after a first pass; an attention has two products that depend on each other. */
-const launchCounts: ReadonlyMap<string, number> = new Map([
-  ['batch_norm', 2],
-  ['batch_norm_backward', 2],
-  ['attention_module', 2],
-]);
-
-function launchesOf(op: string): number {
-  return launchCounts.get(op) ?? 1;
-}
-
-function mixedLaunches({ direction }: MixedConvolution, { kernel, pieces }: MixedChoice): number {
-  if (kernel === 'fused' || kernel === 'depth-wise') return 1;
-  return pieces * (direction === 'mixing' ? 3 : 2);
 }

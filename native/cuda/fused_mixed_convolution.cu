@@ -32,8 +32,8 @@ bool serves(const ConvolutionGeometry& geometry, const CellGrid& grid) {
 }  // namespace
 
 FusedMixedConvolution::FusedMixedConvolution(const Device& gpu, const ConvolutionGeometry& geometry, const CellGrid& grid,
-                                             Activation activation)
-    : gpu_(gpu), taps_(static_cast<int>(product(geometry.kernel))) {
+                                             Activation activation, int channels)
+    : gpu_(gpu), taps_(static_cast<int>(product(geometry.kernel))), channels_(channels) {
   const auto number = [](int64_t value) { return static_cast<int>(value); };
   const Bounds bounds = bounds_of(activation);
   task_.epilogue.least = bounds.least, task_.epilogue.most = bounds.most;
@@ -57,11 +57,11 @@ FusedMixedConvolution::FusedMixedConvolution(const Device& gpu, const Convolutio
   set_axis(1, task_.patch_width, task_.input_step_width, task_.patch_step_width);
 }
 
-size_t FusedMixedConvolution::shared_bytes(int channels) const {
-  return with_block(taps_, channels, [&](auto block) { return static_cast<size_t>(device::FusedMemory<decltype(block)>(task_).total); });
+size_t FusedMixedConvolution::shared_bytes() const {
+  return with_block(taps_, channels_, [&](auto block) { return static_cast<size_t>(device::FusedMemory<decltype(block)>(task_).total); });
 }
 
-int64_t FusedMixedConvolution::blocks(int channels) const { return task_.out_channels / channels * whole_parts(task_.samples, kSamples); }
+int64_t FusedMixedConvolution::blocks() const { return task_.out_channels / channels_ * whole_parts(task_.samples, kSamples); }
 
 // Compares the bytes that pass through the L2 cache for each weight of each sample, which is what both ways wait for most.
 //
@@ -69,29 +69,26 @@ int64_t FusedMixedConvolution::blocks(int channels) const { return task_.out_cha
 // it; and 16 bits of the patch for each of the taps and channels that it meets. Assembled, mixing reads the cells once for 128 rows, or for
 // a chunk's; a weight is written and read, at the pace of memory if it left the cache; and tiles of 64 channels read an input each for
 // every tap. A kernel with fewer blocks than multiprocessors is not worth a thought: assembled, the channels are divided further.
-bool FusedMixedConvolution::pays(int channels, const Assembled& assembled) const {
+bool FusedMixedConvolution::pays(const Assembled& assembled) const {
   constexpr double kBytes = 2, kMemoryPerCache = 1.8;  // 5.5 TB/s from the cache, 3 from memory
   constexpr int kMixingRows = 128, kTileChannels = 64;
-  if (blocks(channels) < gpu_.multiprocessors) return false;
+  if (blocks() < gpu_.multiprocessors) return false;
   const double n = task_.cell_count, patch = task_.patch_height * task_.patch_width, positions = task_.out_height * task_.out_width;
-  const double fused = kBytes * n / (kSamples * taps_ * task_.in_cells) + kBytes * patch / (taps_ * channels);
+  const double fused = kBytes * n / (kSamples * taps_ * task_.in_cells) + kBytes * patch / (taps_ * channels_);
   const double rows = std::min<double>(kMixingRows, static_cast<double>(assembled.samples_of_chunk) * task_.mixtures);
   const double mixed = kBytes * n / rows + 2 * kBytes * (assembled.in_cache ? 1 : kMemoryPerCache) + kBytes * positions / kTileChannels;
   return fused < mixed;
 }
 
-std::unique_ptr<FusedMixedConvolution> FusedMixedConvolution::prepare(const Device& gpu, const ConvolutionGeometry& geometry,
-                                                                      const CellGrid& grid, Activation activation,
-                                                                      const Assembled& assembled) {
-  if (!serves(geometry, grid)) return nullptr;
-  std::unique_ptr<FusedMixedConvolution> fused(new FusedMixedConvolution(gpu, geometry, grid, activation));
+int FusedMixedConvolution::choose_channels(const Device& gpu, const ConvolutionGeometry& geometry, const CellGrid& grid,
+                                           const Assembled& assembled) {
+  if (!serves(geometry, grid)) return 0;
   for (const int channels : {32, 16}) {
-    if (grid.cell_out % channels == 0 && fused->shared_bytes(channels) <= gpu.shared_memory && fused->pays(channels, assembled)) {
-      fused->channels_ = channels;
-      return fused;
-    }
+    if (grid.cell_out % channels != 0) continue;
+    const FusedMixedConvolution fused(gpu, geometry, grid, Activation::none, channels);
+    if (fused.shared_bytes() <= gpu.shared_memory && fused.pays(assembled)) return channels;
   }
-  return nullptr;
+  return 0;
 }
 
 bool FusedMixedConvolution::takes(const ConvolutionRun& run) { return is_aligned(run.x) && is_aligned(run.y) && is_aligned(run.residual); }
@@ -111,7 +108,7 @@ void FusedMixedConvolution::run(const ConvolutionRun& run, const std::byte* atte
                    run.residual,       task_.epilogue.least,   task_.epilogue.most};
   const dim3 grid(static_cast<unsigned>(task.out_channels / channels_), static_cast<unsigned>(whole_parts(run.samples, kSamples)));
   with_block(taps_, channels_, [&](auto block) {
-    launch(device::fused_mixed_convolution<decltype(block)>, grid, decltype(block)::kThreads, shared_bytes(channels_), gpu_.stream, task);
+    launch(device::fused_mixed_convolution<decltype(block)>, grid, decltype(block)::kThreads, shared_bytes(), gpu_.stream, task);
   });
 }
 

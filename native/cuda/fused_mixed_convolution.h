@@ -3,7 +3,7 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
+#include <cstdint>
 
 #include "cuda/convolution.h"
 #include "cuda/device.h"
@@ -20,31 +20,28 @@ class FusedMixedConvolution {
     bool in_cache;  // a chunk's weights are still in the L2 cache when they are read
   };
 
-  // Null where the kernel does not serve the shape (one position for each cell, kernels of 1 or 9 positions, outputs of at most 56
-  // positions, channels of cells in multiples of 16, no groups), or is expected to be slower than the alternative. `gpu` outlives it.
-  static std::unique_ptr<FusedMixedConvolution> prepare(const Device& gpu, const ConvolutionGeometry& geometry, const CellGrid& grid,
-                                                        Activation activation, const Assembled& assembled);
+  // How many output channels a block is to have. 0 where the kernel does not serve the shape (one position for each cell, kernels of 1 or 9
+  // positions, outputs of at most 56 positions, channels of cells in multiples of 16, no groups), or is expected to be slower than the
+  // alternative.
+  static int choose_channels(const Device& gpu, const ConvolutionGeometry& geometry, const CellGrid& grid, const Assembled& assembled);
+
+  // `channels`: what choose_channels gave for the same shape. `gpu` outlives it.
+  FusedMixedConvolution(const Device& gpu, const ConvolutionGeometry& geometry, const CellGrid& grid, Activation activation, int channels);
 
   // Whether the run's x, y and residual are at multiples of 16 bytes, as the kernel wants them.
   static bool takes(const ConvolutionRun& run);
   // Queues the forward pass of a run, whose weight does not matter. `attention` and `cells` as CellMixing converts them.
   void run(const ConvolutionRun& run, const std::byte* attention, const std::byte* cells) const;
 
-  // Output channels of a block.
-  int channels() const { return channels_; }
-
  private:
-  FusedMixedConvolution(const Device& gpu, const ConvolutionGeometry& geometry, const CellGrid& grid, Activation activation);
-
-  // Bytes of shared memory that a block of `channels` channels needs.
-  size_t shared_bytes(int channels) const;
-  int64_t blocks(int channels) const;
-  bool pays(int channels, const Assembled& assembled) const;
+  // Of shared memory that a block needs.
+  size_t shared_bytes() const;
+  int64_t blocks() const;
+  bool pays(const Assembled& assembled) const;
 
   const Device& gpu_;
   device::FusedTask task_ = {};  // all but the addresses
-  int taps_;
-  int channels_ = 0;
+  int taps_, channels_;
 };
 
 }  // namespace kw::cuda

@@ -7,20 +7,14 @@
 #include "cuda/cell_mixing.h"
 #include "cuda/convolution.h"
 #include "cuda/fused_mixed_convolution.h"
-#include "cuda/grid.h"
 #include "cuda/kernel.h"
-#include "cuda/sample_chunks.h"
+#include "cuda/mixed_kernel_choice.h"
 
 namespace kw::cuda {
 
 namespace {
 
-// Positions and channels of the output that a block of the convolution makes, about.
-constexpr int64_t kTile = 64;
-
 size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
-
-int64_t spatial_tiles(const std::vector<int64_t>& size) { return whole_parts(product(size), kTile); }
 
 // What the three passes share: how attention and cells become weights, and how these meet the samples.
 class MixedConvolution : public Kernel {
@@ -39,8 +33,9 @@ class MixedConvolution : public Kernel {
         x_(tensors.x),
         y_(tensors.y),
         attention_(tensors.attention),
-        weight_stride_(whole_parts(geometry.weight_elements(), 32) * 32),
-        chunk_(chunk_of(gpu, pass)),
+        weight_stride_(assembled_weight_stride(geometry)),
+        choice_(choose_mixed_kernel(gpu, geometry, grid_, tensors.x.type, pass)),
+        chunk_(choice_.samples),
         mixing_(gpu, context, grid_, chunk_, options.weights, false),
         convolution_(gpu, geometry.with_batch(chunk_), pass, options) {
     expect_shape(context, "attention", attention_, {geometry.batch, grid_.mixtures(), grid_.cells});
@@ -70,30 +65,13 @@ class MixedConvolution : public Kernel {
   const Tensor& x_;
   const Tensor& y_;
   const Tensor& attention_;
-  const int64_t weight_stride_;  // elements; a multiple of 64 bytes
-  const int64_t chunk_;
+  const int64_t weight_stride_;  // elements
+  const MixedKernelChoice choice_;
+  const int64_t chunk_;  // samples
   CellMixing mixing_;
   const Convolution convolution_;
 
  private:
-  int64_t chunk_of(const Device& gpu, ConvolutionPass pass) const {
-    const int64_t bytes = weight_stride_ * element_bytes(x_.type);
-    switch (pass) {
-      case ConvolutionPass::forward:
-        return samples_of_chunk(gpu, geometry_.batch, bytes, spatial_tiles(geometry_.out_size) * whole_parts(geometry_.out_channels, kTile),
-                                0);
-      case ConvolutionPass::backward_input:
-        return samples_of_chunk(gpu, geometry_.batch, bytes, spatial_tiles(geometry_.size) * whole_parts(geometry_.in_channels, kTile), 0);
-      case ConvolutionPass::backward_weight:
-        break;
-    }
-    const int64_t tiles =
-        whole_parts(geometry_.out_channels, kTile) * whole_parts(geometry_.weight_elements() / geometry_.out_channels, kTile);
-    // The sums of dcells, read and written.
-    const int64_t sum_bytes = 2 * grid_.cells * grid_.cell_elements() * static_cast<int64_t>(sizeof(float));
-    return samples_of_chunk(gpu, geometry_.batch, bytes, tiles, sum_bytes);
-  }
-
   const std::byte* sample_of(const Memory& memory, const Tensor& tensor, int64_t sample) const {
     return memory.data<std::byte>(tensor) + sample * (tensor.bytes() / geometry_.batch);
   }
@@ -107,10 +85,8 @@ class MixThenConvolve final : public MixedConvolution {
                   const Tensors& tensors, const Tensor* bias, const std::optional<NormalizedEpilogue>& epilogue)
       : MixedConvolution(gpu, context, pass, geometry, tensors, options_of(tensors, bias, epilogue)), bias_(bias), epilogue_(epilogue) {
     if (bias) expect_shape(context, "bias", *bias, {geometry.out_channels});
-    if (pass == ConvolutionPass::forward && x_.type == DataType::bfloat16) {
-      const bool in_cache = static_cast<size_t>(2) * weight_bytes() <= gpu.l2_bytes / 2;
-      fused_ =
-          FusedMixedConvolution::prepare(gpu, geometry, grid_, epilogue ? epilogue->activation() : Activation::none, {chunk_, in_cache});
+    if (choice_.fused_channels > 0) {
+      fused_.emplace(gpu, geometry, grid_, epilogue ? epilogue->activation() : Activation::none, choice_.fused_channels);
     }
     context.reserve_scratch(attention_bytes() + weight_bytes() + convolution_.scratch_bytes());
   }
@@ -172,7 +148,7 @@ class MixThenConvolve final : public MixedConvolution {
 
   const Tensor* bias_;
   const std::optional<NormalizedEpilogue> epilogue_;
-  std::unique_ptr<FusedMixedConvolution> fused_;  // null where chunks are expected to be faster
+  std::optional<FusedMixedConvolution> fused_;
 };
 
 // mixed_conv2d_backward_mixing: the gradient of each sample's weight, taken apart into those of attention and cells. The scratch:

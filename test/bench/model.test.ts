@@ -1,14 +1,16 @@
 /** Bounds on paper: against an independent study's totals, against arithmetic by hand, and the rule that chooses kernels. */
+import { readFileSync } from 'node:fs';
 import test from 'ava';
 import { modelChart } from '../../lib/bench/chart.js';
 import { type Mode, type NetworkCase, networkPlan } from '../../lib/bench/contestant.js';
 import { findHardware, type Hardware } from '../../lib/bench/hardware.js';
 import { chooseMixedKernel } from '../../lib/bench/kernel_choice.js';
-import type { MixedConvolution } from '../../lib/bench/mixed_convolution.js';
+import type { Direction, MixedShape } from '../../lib/bench/mixed_convolution.js';
 import { type ModelReport, modelReport } from '../../lib/bench/model_report.js';
 import { type IdealForms, type StepBound, stepBounds } from '../../lib/bench/step_bounds.js';
 import { Model } from '../../lib/models/model.js';
 import { selectModel } from '../../lib/models/select.js';
+import { choicesTable, tableFile } from './mixed_kernel_choices.js';
 
 const h100 = findHardware('h100');
 
@@ -116,13 +118,17 @@ test('a fused layer by hand: what is moved once, and what blocks of 8 samples an
   const [source, cells, attention, vectors, means] = [100 * 49 * 512 * 2, 47 * 512 * 512 * 2, 100 * 9 * 47 * 4, 4 * 512 * 4, 100 * 512 * 4];
   const once = 2 * source + cells + attention + vectors + means;
   t.is(step?.kernel, 'fused');
-  t.is(step?.launches, 1);
+  t.is(step?.launches, 2); // attention in bfloat16 first
   t.is(step?.memoryBytes, once);
   // 13 groups of 8 samples read the cells, 512 / 32 groups of channels the source.
   const l2 = once + 12 * cells + 15 * source;
   t.is(step?.l2Bytes, l2);
   t.is(step?.boundBy, 'L2');
   t.true(Math.abs((step?.boundMicroseconds ?? 0) - l2 / 5.5e6) < 1e-9);
+  const large = bounds('kw4x_resnet50').find(({ label, op }) => label === 'layer4.1.conv2' && op === 'normalized_mixed_conv2d');
+  // Cells of 99 MB, four times as many, are read from memory four times: 32 x 13 blocks on 132 multiprocessors.
+  t.is(large?.kernel, 'fused');
+  t.is(large?.memoryBytes, 2 * source + 4 * 4 * cells + 4 * attention + vectors + means);
 });
 
 test('an assembled layer by hand: mixing and convolving, each bound by its own', (t) => {
@@ -130,7 +136,7 @@ test('an assembled layer by hand: mixing and convolving, each bound by its own',
   const weights = 100 * 64 * 64 * 9 * 2;
   const [activations, vectors, means] = [2 * 100 * 56 * 56 * 64 * 2, 4 * 64 * 4, 100 * 64 * 4];
   t.is(step?.kernel, 'by samples');
-  t.is(step?.launches, 2); // all weights are 7 MB
+  t.is(step?.launches, 4); // attention in bfloat16; all weights, which are 7 MB; the convolution and the sum of its tiles' means
   const mixed = (step?.memoryBytes ?? 0) - activations - vectors - means;
   t.true(mixed > 0 && mixed < 1e6, `${mixed}`); // cells and attention
   t.is(step?.l2Bytes, (step?.memoryBytes ?? 0) + 2 * weights);
@@ -139,87 +145,131 @@ test('an assembled layer by hand: mixing and convolving, each bound by its own',
   t.true(Math.abs((step?.boundMicroseconds ?? 0) - convolving - (mixed + weights) / 5.5e6) < 1e-9);
 });
 
-const networks = ['kw1x_resnet18', 'kw4x_resnet18', 'kw1d2x_resnet50', 'kw1x_resnet50', 'kw4x_resnet50', 'kw1x_mobilenetv2_100'];
+test('chunks by hand: cells that no cache has room for are read for each, and too large chunks pass through memory', (t) => {
+  const steps = bounds('kw4x_resnet50', { mode: 'training', batch: 100 }).filter(({ label }) => label === 'layer4.1.conv2');
+  const [input, mixing] = ['input', 'mixing'].map((pass) => steps.find(({ op }) => op === `mixed_conv2d_backward_${pass}`));
+  const [cells, attention, weights] = [188 * 512 * 512 * 2, 100 * 9 * 188 * 4, 100 * 9 * 512 * 512 * 2];
+  t.is(input?.kernel, 'in memory');
+  t.is(input?.launches, 1 + 6 * 2); // of 17 samples, whose 8 tiles each keep 132 multiprocessors busy
+  t.is(input?.memoryBytes, 2 * 100 * 49 * 512 * 2 + attention + 6 * cells + 2 * weights);
+  t.is(input?.l2Bytes, input?.memoryBytes);
+  t.is(mixing?.launches, 1 + 2 * 4);
+});
+
+const networks = [
+  'kw1x_resnet18',
+  'kw4x_resnet18',
+  'kw1d2x_resnet50',
+  'kw1x_resnet50',
+  'kw4x_resnet50',
+  'kw1x_mobilenetv2_100',
+  'mobilenetv2_100',
+];
 
 for (const mode of ['inference', 'training'] as const) {
-  test(`${mode}: no chosen kernel beats weights in the cores, or is much slower than weights in memory`, (t) => {
+  test(`${mode}: no chosen kernel beats weights in the cores`, (t) => {
     const kernels = new Set<string>();
     for (const name of networks) {
       for (const { label, op, kernel, boundMicroseconds, idealMicroseconds } of bounds(name, { mode })) {
         kernels.add(kernel);
         t.true(boundMicroseconds >= idealMicroseconds.weightsInCores - 1e-9, `${name} ${label} ${op}`);
-        t.true(
-          boundMicroseconds < 1.05 * idealMicroseconds.weightsInMemory + 0.1,
-          `${name} ${label} ${op} ${kernel}: ${boundMicroseconds}`,
-        );
       }
     }
-    t.deepEqual([...kernels].sort(), ['by channels', 'by samples', 'cuBLASLt', 'cuDNN', 'depth-wise', 'fused', 'in memory', 'pass']);
+    t.deepEqual([...kernels].sort(), ['by samples', 'cuBLASLt', 'cuDNN', 'depth-wise', 'fused', 'in memory', 'pass']);
   });
 }
+
+test('the kernels of mixed layers are those of the table that the CUDA backend is held to', (t) => {
+  t.is(readFileSync(tableFile, 'utf8'), choicesTable(), 'to write the table anew: node dist/test/bench/mixed_kernel_choices.js');
+});
 
 /** A layer of the last stage of ResNet-50: 512 channels, 3 x 3, 7 x 7. */
-const late: MixedConvolution = {
-  direction: 'forward',
-  samples: 128,
-  mixtures: 9,
-  cells: 47,
-  elementBytes: 2,
-  cellElements: 47 * 512 * 512,
-  cellChannels: 512,
-  blocks: 1,
-  depthwise: false,
-  tiled: true,
-  weightElements: 9 * 512 * 512,
-  positions: 49,
-  channels: 512,
-  sourceBytes: 128 * 49 * 512 * 2,
-  resultBytes: 128 * 49 * 512 * 2,
-  attentionBytes: 128 * 9 * 47 * 4,
-  otherBytes: 0,
-  mixingFlops: 2 * 47 * 9 * 512 * 512 * 128,
-  convolutionFlops: 2 * 49 * 9 * 512 * 512 * 128,
+const late: MixedShape = {
+  inChannels: 512,
+  outChannels: 512,
+  groups: 1,
+  size: [7, 7],
+  outSize: [7, 7],
+  kernel: [3, 3],
+  stride: [1, 1],
+  dilation: [1, 1],
+  cells: [47, 512, 1, 1, 512],
 };
 
-function kernelOf(change: Partial<MixedConvolution>, tiles = true): string {
-  return chooseMixedKernel({ ...late, ...change }, h100, tiles).kernel;
+interface Choosing {
+  readonly samples?: number;
+  readonly direction?: Direction;
+  readonly elementBytes?: number;
+  readonly hardware?: Hardware;
 }
 
-test('few positions are fused, but only tiles of tensor cores can be', (t) => {
-  t.is(kernelOf({}), 'fused');
-  t.not(kernelOf({}, false), 'fused');
-  t.not(kernelOf({ tiled: false }), 'fused');
-  t.not(kernelOf({ positions: 57 }), 'fused');
-  t.is(kernelOf({ depthwise: true }), 'depth-wise');
+function kernelOf(
+  change: Partial<MixedShape>,
+  { samples = 128, direction = 'forward', elementBytes = 2, hardware = h100 }: Choosing = {},
+): string {
+  const { kernel, samplesAtOnce, fusedChannels } = chooseMixedKernel({ ...late, ...change }, samples, direction, elementBytes, hardware);
+  return `${kernel} ${kernel === 'fused' ? fusedChannels : samplesAtOnce}`;
+}
+
+test('few positions are fused where a block has room and there are enough of them, but only forward in bfloat16', (t) => {
+  t.is(kernelOf({}), 'fused 32');
+  t.is(kernelOf({}, { hardware: findHardware('a100') }), 'fused 16');
+  t.is(kernelOf({ cells: [94, 16, 1, 1, 512] }), 'fused 16');
+  for (const [change, choosing] of [
+    [{}, { elementBytes: 4 }],
+    [{}, { direction: 'input' }],
+    [{}, { direction: 'mixing' }],
+    [{}, { samples: 8 }],
+    [{}, { hardware: { ...h100, sharedKibibytesPerBlock: 99 } }],
+    [{ size: [8, 8], outSize: [8, 8] }, {}],
+    [{ groups: 2 }, {}],
+    [{ kernel: [2, 2] }, {}],
+    [{ cells: [47, 512, 3, 3, 512] }, {}],
+    [{ cells: [47, 24, 1, 1, 512] }, {}],
+    [{ cells: [47, 512, 1, 1, 8] }, {}],
+    [{ cells: [552, 512, 1, 1, 512] }, {}],
+  ] as [Partial<MixedShape>, Choosing][]) {
+    t.notRegex(kernelOf(change, choosing), /fused/, JSON.stringify([change, choosing]));
+  }
 });
 
-test('the gradient is fused while its tiles fit into the registers', (t) => {
-  t.is(kernelOf({ direction: 'mixing' }), 'fused');
-  t.not(kernelOf({ direction: 'mixing', cells: 81 }), 'fused');
-  t.not(kernelOf({ direction: 'mixing', mixtures: 10 }), 'fused');
+test('chunks are as large as half of the L2 cache has room for twice, or as keeps the processor busy', (t) => {
+  const middle = { inChannels: 256, outChannels: 256, size: [14, 14], outSize: [14, 14], cells: [47, 256, 1, 1, 256] };
+  // 1.2 MB for a sample; 11 samples at once would leave a tenth chunk that is nearly empty.
+  t.is(kernelOf(middle, { samples: 100 }), 'by samples 10');
+  t.is(kernelOf(middle, { samples: 3 }), 'by samples 3');
+  t.is(kernelOf(middle, { samples: 100, elementBytes: 4 }), 'in memory 9'); // 16 tiles for each sample
+  const shortcut = { inChannels: 1024, outChannels: 2048, kernel: [1, 1], stride: [2, 2], size: [14, 14], cells: [138, 256, 1, 1, 256] };
+  t.is(kernelOf(shortcut, { samples: 100 }), 'in memory 5'); // 32 tiles for each sample, whose weights are 4 MB
+  t.is(kernelOf(shortcut, { samples: 100, direction: 'input' }), 'by samples 3');
 });
 
-test('weights are assembled in pieces that leave the smallest tensor to be read again, or in memory', (t) => {
-  const middle = { ...late, tiled: false, samples: 100, weightElements: 9 * 256 * 256, cellChannels: 256 };
-  const choice = (cellElements: number, sourceBytes: number) => chooseMixedKernel({ ...middle, cellElements, sourceBytes }, h100, true);
-  // 118 MB of weights, 24 MB for two pieces: 10 samples at once.
-  t.deepEqual(choice(1e6, 50e6), {
-    kernel: 'by samples',
-    pieces: 10,
-    storedBytes: 117_964_800,
-    rereadBytes: 9 * 2e6,
-    rereadsMemory: false,
-  });
-  t.deepEqual(choice(9e6, 10e6), {
-    kernel: 'by channels',
-    pieces: 10,
-    storedBytes: 117_964_800,
-    rereadBytes: 9 * 10e6,
-    rereadsMemory: false,
-  });
-  t.deepEqual(choice(9e6, 20e6), { kernel: 'in memory', pieces: 1, storedBytes: 117_964_800, rereadBytes: 0, rereadsMemory: false });
-  // Slices of 16 channels at least.
-  t.is(chooseMixedKernel({ ...middle, cellElements: 8e6, sourceBytes: 10e6, cellChannels: 128 }, h100, true).kernel, 'in memory');
+test('the gradient has chunks that are worth reading and writing its sums for', (t) => {
+  t.is(kernelOf({ cells: [12, 512, 1, 1, 512] }, { direction: 'mixing' }), 'by samples 2'); // sums of 25 MB
+  t.is(kernelOf({}, { direction: 'mixing' }), 'in memory 13'); // of 99 MB; weights of 5 MB, three times
+});
+
+test('static steps are those of the libraries, and ours where these have nothing better', (t) => {
+  const kernelsOf = (name: string, setting: Setting) => {
+    const steps = bounds(name, setting);
+    return (label: string, op: string) => steps.find((step) => step.label === label && step.op === op)?.kernel;
+  };
+  const inference = kernelsOf('resnet50', {});
+  t.is(inference('layer1.0.conv1', 'normalized_conv2d'), 'cuDNN');
+  t.is(bounds('resnet50').find(({ op }) => op === 'normalized_conv2d')?.launches, 2);
+  for (const [setting, spatial] of [
+    [{}, 'cuDNN'],
+    [{ precision: 'float32' }, 'own'],
+    [{ precision: 'float32', tf32: true }, 'cuDNN'],
+  ] as [Setting, StepBound['kernel']][]) {
+    const training = kernelsOf('resnet50', { mode: 'training', ...setting });
+    for (const pass of ['', '_backward_input', '_backward_weight']) {
+      t.is(training('layer1.0.conv1', `conv2d${pass}`), 'cuBLASLt', pass);
+      t.is(training('layer1.0.conv2', `conv2d${pass}`), spatial, pass);
+      t.is(training('layer2.0.downsample.0', `conv2d${pass}`), spatial, pass); // every second position
+    }
+  }
+  t.is(kernelsOf('mobilenetv2_100', {})('features.2.conv.1.0', 'normalized_conv2d'), 'depth-wise');
 });
 
 test('float32 runs outside of tensor cores unless TF32 is allowed', (t) => {
@@ -246,8 +296,9 @@ test('every rate counts', (t) => {
     t.true(total({ ...h100, [figure]: 2 * h100[figure] }) < total(h100), figure);
   }
   t.true(total({ ...h100, tf32TeraflopsPerSecond: 800 }, true) < total(h100, true));
-  t.true(total({ ...h100, l2RingMegabytes: 2 }) > total(h100));
-  t.true(total({ ...h100, l2Megabytes: 24.1 }) > total(h100));
+  t.true(total({ ...h100, l2Mebibytes: 5 }) > total(h100));
+  t.true(total({ ...h100, sharedKibibytesPerBlock: 99 }) > total(h100));
+  t.not(total({ ...h100, multiprocessors: 1320 }), total(h100));
 });
 
 function report(names: readonly string[], setting: Setting = {}): ModelReport {
@@ -283,7 +334,7 @@ test('totals are sums, and compare with the static network', (t) => {
 test('a training step has its passes and the optimizer, bound by memory', (t) => {
   const [result] = report(['resnet18'], { mode: 'training' }).results;
   const of = (op: string) => result?.kernels.find((figures) => figures.op === op);
-  t.is(of('batch_norm')?.launches, 40);
+  t.is(of('batch_norm')?.launches, 60);
   t.is(of('conv2d_backward_weight')?.kernel, 'cuDNN');
   const sgd = result?.steps.find(({ op }) => op === 'sgd');
   t.is(sgd?.boundBy, 'memory');

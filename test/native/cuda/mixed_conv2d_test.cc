@@ -231,8 +231,7 @@ int fused_channels(const Case& c, const cuda::Device& device) {
                                         .padding = {c.padding, c.padding},
                                         .dilation = {c.dilation, c.dilation}};
   const CellGrid grid = {c.cells[0], c.cells[1], c.cells[2], c.cells[3], c.cells[4], c.weight[0], c.weight[1], c.weight[2], c.weight[3]};
-  const auto fused = cuda::FusedMixedConvolution::prepare(device, geometry, grid, Activation::none, {c.samples, true});
-  return fused ? fused->channels() : 0;
+  return cuda::FusedMixedConvolution::choose_channels(device, geometry, grid, {c.samples, true});
 }
 
 TEST_CASE("which mixed convolutions are done in one kernel") {
