@@ -14,13 +14,13 @@ namespace {
 using Json = nlohmann::json;
 
 const struct {
-  const char* name;
+  std::string name;
   ConvolutionPass pass;
 } kPasses[] = {
     {"forward", ConvolutionPass::forward}, {"input", ConvolutionPass::backward_input}, {"mixing", ConvolutionPass::backward_weight}};
 
 const struct {
-  const char* name;
+  std::string name;
   DataType type;
 } kTypes[] = {{"bfloat16", DataType::bfloat16}, {"float32", DataType::float32}};
 
