@@ -45,8 +45,8 @@ export function chooseMixedKernel(
   elementBytes: number,
   hardware: ChoosingHardware,
 ): MixedChoice {
-  const weightBytes = 32 * parts(weightElements(shape), 32) * elementBytes;
-  const samplesAtOnce = chunkSamples(shape, samples, direction, weightBytes, hardware);
+  const weightBytes = strideBytes(shape, elementBytes);
+  const samplesAtOnce = chunkSamples(shape, samples, direction, elementBytes, hardware);
   const staysInCache = 2 * samplesAtOnce * weightBytes <= weightCache(hardware);
   if (direction === 'forward' && elementBytes === 2) {
     for (const fusedChannels of [32, 16]) {
@@ -72,8 +72,20 @@ function tilesOf(rows: number, columns: number): number {
   return parts(rows, tile) * parts(columns, tile);
 }
 
+/** Bytes from a sample's weight to the next. */
+function strideBytes(shape: MixedShape, elementBytes: number): number {
+  return 32 * parts(weightElements(shape), 32) * elementBytes;
+}
+
 /** As many as fit into the cache twice, or more where they would leave multiprocessors idle or read too much again; evenly divided. */
-function chunkSamples(shape: MixedShape, samples: number, direction: Direction, weightBytes: number, hardware: ChoosingHardware): number {
+function chunkSamples(
+  shape: MixedShape,
+  samples: number,
+  direction: Direction,
+  elementBytes: number,
+  hardware: ChoosingHardware,
+): number {
+  const weightBytes = strideBytes(shape, elementBytes);
   const { inChannels, outChannels, size, outSize, cells } = shape;
   const tiles = {
     forward: () => tilesOf(elements(outSize), outChannels),
@@ -81,11 +93,11 @@ function chunkSamples(shape: MixedShape, samples: number, direction: Direction, 
     mixing: () => tilesOf(outChannels, weightElements(shape) / outChannels),
   }[direction]();
   const cache = weightCache(hardware);
-  // The float32 sums of the cells' gradient, read and written for each chunk.
-  const sumBytes = direction === 'mixing' ? 8 * elements(cells) : 0;
+  // What each chunk goes over again: the cells, or the float32 sums of their gradient, read and written.
+  const fixedBytes = elements(cells) * (direction === 'mixing' ? 8 : elementBytes);
   const withinCache = Math.floor(cache / (2 * weightBytes));
   const filling = parts(hardware.multiprocessors, tiles);
-  const amortizing = sumBytes > cache ? parts(2 * sumBytes, 3 * weightBytes) : 1;
+  const amortizing = fixedBytes > cache ? parts(2 * fixedBytes, 3 * weightBytes) : 1;
   const most = Math.min(samples, Math.max(1, withinCache, filling, amortizing));
   return parts(samples, parts(samples, most));
 }

@@ -5,6 +5,6 @@
 #include "cuda/libraries/describe.h"
 
 extern "C" __attribute__((visibility("default"))) const kw::Plugin* kw_plugin() {
-  static const kw::Plugin plugin{kw::kPluginVersion, kw::cuda::open_backend, [] { return kw::cuda::describe_libraries(); }};
+  static const kw::Plugin plugin{kw::plugin_version(), kw::cuda::open_backend, [] { return kw::cuda::describe_libraries(); }};
   return &plugin;
 }

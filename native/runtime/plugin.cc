@@ -19,9 +19,9 @@ const Plugin* open(const std::string& path) {
   const auto entry = reinterpret_cast<const Plugin* (*)()>(dlsym(library, "kw_plugin"));
   if (entry == nullptr) throw Error(ErrorCode::unsupported, path + " is no plug-in of kernel-warehouse: it has no function kw_plugin");
   const Plugin* plugin = entry();
-  if (std::strcmp(plugin->version, kPluginVersion) != 0) {
+  if (std::strcmp(plugin->version, plugin_version()) != 0) {
     throw Error(ErrorCode::unsupported, "The plug-in " + path + " is of another build (" + plugin->version + ") than this library (" +
-                                            kPluginVersion + "): take both from one build");
+                                            plugin_version() + "): take both from one build");
   }
   return plugin;
 }

@@ -14,14 +14,13 @@ struct PluginOptions {
   bool tf32 = false;  // float32 products may be rounded to TF32
 };
 
-// C++ objects cross this border: both sides must be built from the same sources, with the same C++ library.
-#define KW_TEXT_OF(value) #value
-#define KW_TEXT(value) KW_TEXT_OF(value)
-constexpr const char* kPluginVersion = KW_VERSION ", C++ ABI " KW_TEXT(__GXX_ABI_VERSION) " " KW_TEXT(_GLIBCXX_USE_CXX11_ABI);
+// Of the build that this function is linked into. C++ objects cross the border, so both sides must have it: the package's version, the C++
+// library's, and the headers of this folder (a hash of them).
+const char* plugin_version();
 
 // What the library's function `kw_plugin` returns.
 struct Plugin {
-  const char* version;  // kPluginVersion of its build; the first member, so that it can be read whatever follows
+  const char* version;  // plugin_version() of its build; the first member, so that it can be read whatever follows
   // Throws unsupported, with everything that was tried, where the machine has no such device.
   std::shared_ptr<Backend> (*open)(const PluginOptions& options);
   // JSON: what was found on this machine, and where it was looked for. Never throws for something that is missing.

@@ -49,6 +49,16 @@ std::string describe_shapes(const Plan& plan, const std::vector<int>& indices) {
   return text.empty() ? "none" : text;
 }
 
+std::string mebibytes(int64_t bytes) { return std::to_string((bytes + (1 << 19)) >> 20) + " MiB"; }
+
+// What the plan says a program needs, before kernels add their own scratch.
+std::string describe_memory(const Plan& plan) {
+  int64_t bound = 0;
+  for (size_t index = 1; index < plan.buffers.size(); ++index) bound += plan.buffers[index].bytes;
+  return "The plan of program '" + plan.name + "' asks for a workspace of " + mebibytes(plan.buffers[0].bytes) + ", beside " +
+         mebibytes(bound) + " in the buffers that are bound to it";
+}
+
 std::vector<size_t> written_buffers(const Plan& plan, const Step& step) {
   std::set<size_t> buffers;
   const auto add = [&](int tensor) { buffers.insert(static_cast<size_t>(plan.tensors[static_cast<size_t>(tensor)].buffer)); };
@@ -62,9 +72,14 @@ std::vector<size_t> written_buffers(const Plan& plan, const Step& step) {
 Program::Program(Plan plan, std::shared_ptr<Backend> backend, std::shared_ptr<DeviceCounters> counters)
     : backend_(std::move(backend)), plan_(std::move(plan)), counters_(std::move(counters)), bindings_(plan_.buffers.size()) {
   const std::shared_ptr<std::atomic<size_t>> bytes(counters_, &counters_->bytes);
-  workspace_.emplace(static_cast<size_t>(plan_.buffers[0].bytes), backend_, bytes);
-  prepare();
-  scratch_.emplace(resources_.scratch_bytes, backend_, bytes);
+  try {
+    workspace_.emplace(static_cast<size_t>(plan_.buffers[0].bytes), backend_, bytes);
+    prepare();
+    scratch_.emplace(resources_.scratch_bytes, backend_, bytes);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::out_of_memory) throw;
+    throw Error(error.code(), std::string(error.what()) + ". " + describe_memory(plan_));
+  }
   memory_.bases_.assign(plan_.buffers.size(), nullptr);
   memory_.versions_.assign(plan_.buffers.size(), 0);
   memory_.bases_[0] = workspace_->data();

@@ -87,6 +87,25 @@ TEST_CASE_FIXTURE(Fixture, "CUDA: runs queued one after another see each other's
   CHECK(read(total) == Floats(4, expected));
 }
 
+#ifdef KW_EMULATOR
+TEST_CASE_FIXTURE(Fixture, "CUDA: a copy that could run ahead of the runs before it waits for those that read its destination") {
+  const KeptOptions kept;
+  emulator::options().transfers = emulator::Moment::early;
+  const auto program = device.create_program(running_total());
+  program->bind("y", y);
+  program->bind("total", total);
+  const auto input = device.create_buffer(16);
+  program->bind("x", input);
+  float expected = 0;
+  for (int run = 0; run < 5; ++run) {
+    write(input, static_cast<float>(run));
+    device.run(program, false, {});
+    expected += 2.0f * static_cast<float>(run);
+  }
+  CHECK(read(total) == Floats(4, expected));
+}
+#endif
+
 TEST_CASE_FIXTURE(Fixture, "CUDA: completions come in order, after the work, and large results arrive too") {
   const auto program = device.create_program(running_total());
   program->bind("y", y);
@@ -158,6 +177,15 @@ TEST_CASE("CUDA: out of memory says what was asked and what is free, and leaves 
     CHECK(error.code() == ErrorCode::out_of_memory);
     CHECK(std::string(error.what()).find("Cannot allocate 64 MiB on Emulated device") == 0);
     CHECK(std::string(error.what()).find("of its 8 MiB are free") != std::string::npos);
+  }
+  json large = json::parse(running_total());
+  large["buffers"][0]["bytes"] = 64 << 20;
+  try {
+    fixture.device.create_program(large.dump());
+    FAIL("a workspace of 64 MiB was allocated on a device of 8 MiB");
+  } catch (const Error& error) {
+    CHECK(error.code() == ErrorCode::out_of_memory);
+    CHECK(std::string(error.what()).find("'running total' asks for a workspace of 64 MiB, beside 0 MiB in the buffers") != std::string::npos);
   }
   CHECK(fixture.read(fixture.buffer_of(2)) == Floats(4, 2.0f));
 }

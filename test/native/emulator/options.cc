@@ -48,6 +48,7 @@ Options read_options() {
   read.seed = static_cast<std::uint32_t>(read_number("SEED", read.seed));
   read.copies = read_moment("COPIES", read.copies);
   read.streams = read_moment("STREAMS", read.streams);
+  read.transfers = read_moment("TRANSFERS", read.transfers);
   read.target = static_cast<int>(read_number("TARGET", static_cast<std::size_t>(read.target)));
   if (read.target != 80 && read.target != 90) reject("TARGET", std::to_string(read.target), "80 or 90");
   read.devices = static_cast<int>(read_number("DEVICES", 1));

@@ -123,7 +123,8 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
   if (const cudaError_t status = obstacle(); status != cudaSuccess) return finish(status);
   if (const cudaError_t status = check_copy(to, from, bytes, kind); status != cudaSuccess) return finish(status);
   if (bytes == 0) return cudaSuccess;
-  return finish(streams().queue(stream, [=] { copy(to, from, bytes, kind); }));
+  const auto perform = [=] { copy(to, from, bytes, kind); };
+  return finish(is_device(to) ? streams().queue_transfer(stream, perform) : streams().queue(stream, perform));
 }
 
 cudaError_t cudaMemset(void* address, int value, std::size_t bytes) { return cudaMemsetAsync(address, value, bytes, nullptr); }

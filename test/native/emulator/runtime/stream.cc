@@ -182,6 +182,16 @@ cudaError_t Streams::queue(cudaStream_t stream, std::function<void()> perform, b
   return cudaSuccess;
 }
 
+cudaError_t Streams::queue_transfer(cudaStream_t stream, std::function<void()> perform) {
+  const cudaError_t status = queue(stream, std::move(perform));
+  if (status != cudaSuccess || options().transfers == Moment::late) return status;
+  Lock lock(mutex_);
+  CUstream_st* found = find(stream);
+  const bool is_next = found && !found->capture && found->pending.size() == 1;
+  if (is_next && is_complete(found->pending.front().after)) run_until(lock, {found, found->queued});
+  return cudaSuccess;
+}
+
 cudaError_t Streams::synchronize(cudaStream_t stream) {
   Lock lock(mutex_);
   CUstream_st* found = find(stream);

@@ -62,6 +62,8 @@ class Streams {
   cudaError_t destroy(cudaStream_t stream);
   /** Queues work; in a capture, adds it to the graph. */
   cudaError_t queue(cudaStream_t stream, std::function<void()> perform, bool is_host_function = false);
+  /** The same for a copy to the device. */
+  cudaError_t queue_transfer(cudaStream_t stream, std::function<void()> perform);
   cudaError_t synchronize(cudaStream_t stream);
   cudaError_t query(cudaStream_t stream);
   cudaError_t wait(cudaStream_t stream, cudaEvent_t event);

@@ -38,6 +38,7 @@ TEST_CASE("Each option is read from its variable") {
   const Variable seed("SEED", "7");
   const Variable copies("COPIES", "early");
   const Variable streams("STREAMS", "early");
+  const Variable transfers("TRANSFERS", "early");
   const Variable target("TARGET", "80");
   const Variable devices("DEVICES", "0");
   const Variable memory("MEMORY", "64");
@@ -47,6 +48,7 @@ TEST_CASE("Each option is read from its variable") {
   CHECK(read.seed == 7);
   CHECK(read.copies == Moment::early);
   CHECK(read.streams == Moment::early);
+  CHECK(read.transfers == Moment::early);
   CHECK(read.target == 80);
   CHECK(read.devices == 0);
   CHECK(read.memory == std::size_t{64} << 20);

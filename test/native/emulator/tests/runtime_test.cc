@@ -74,6 +74,31 @@ TEST_CASE("A copy reads its source when it is done, not when it is queued") {
   CHECK(back[0] == 2);
 }
 
+TEST_CASE("A copy to the device may run ahead of the work of other streams, unless it waits for them") {
+  const FreshDevice fresh;
+  emulator::options().transfers = emulator::Moment::early;
+  const Values values(1);
+  cudaStream_t copies = nullptr;
+  cudaEvent_t event = nullptr;
+  CHECK(cudaStreamCreateWithFlags(&copies, cudaStreamNonBlocking) == cudaSuccess);
+  CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming) == cudaSuccess);
+  const std::vector<float> source(4, 5);
+  launch(add, 1, 4, 0, values.stream, values.device, 1.0f);
+  CHECK(cudaMemcpyAsync(values.device, source.data(), 16, cudaMemcpyHostToDevice, copies) == cudaSuccess);
+  CHECK(values.now() == 5);
+  CHECK(cudaStreamSynchronize(values.stream) == cudaSuccess);
+  CHECK(values.now() == 6);
+  launch(add, 1, 4, 0, values.stream, values.device, 1.0f);
+  CHECK(cudaEventRecord(event, values.stream) == cudaSuccess);
+  CHECK(cudaStreamWaitEvent(copies, event) == cudaSuccess);
+  CHECK(cudaMemcpyAsync(values.device, source.data(), 16, cudaMemcpyHostToDevice, copies) == cudaSuccess);
+  CHECK(values.now() == 6);
+  CHECK(cudaStreamSynchronize(copies) == cudaSuccess);
+  CHECK(values.now() == 5);
+  CHECK(cudaEventDestroy(event) == cudaSuccess);
+  CHECK(cudaStreamDestroy(copies) == cudaSuccess);
+}
+
 TEST_CASE("Streams are ordered by events, and only by them") {
   const FreshDevice fresh;
   const Values values(1);
