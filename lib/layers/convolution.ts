@@ -51,6 +51,14 @@ export const staticConvolution: ConvolutionFactory = ({ graph }, x, spec) =>
     return convolve(x, weight, bias, spec, false);
   });
 
+export interface LinearLayerOptions {
+  /** Whether there is one, and whether it begins at 0 whatever the weight's values. Default true. */
+  readonly bias?: boolean | 'zeros';
+  readonly deviation?: number;
+  /** The weight is held as that of a 1x1 convolution, [O, I, 1, 1]. */
+  readonly pointwise?: boolean;
+}
+
 /**
  * x [..., I] to [..., outFeatures] with `name.weight` [O, I] and `name.bias` [O], initialised as PyTorch's Linear, or with a normal
  * weight of the given standard deviation and a bias of 0.
@@ -60,17 +68,19 @@ export function linearLayer(
   x: Value,
   name: string,
   outFeatures: number,
-  options: { readonly bias?: boolean; readonly deviation?: number } = {},
+  options: LinearLayerOptions = {},
 ): Value {
   return graph.labelled(name, () => {
     const inFeatures = channels(x);
-    const { deviation } = options;
+    const { deviation, pointwise = false } = options;
     const uniform = { kind: 'uniform', bound: 1 / Math.sqrt(inFeatures) } as const;
     const initialization = deviation === undefined ? uniform : ({ kind: 'normal', deviation } as const);
-    const weight = graph.parameter(`${name}.weight`, [outFeatures, inFeatures], { initialization });
-    const biasInitialization = deviation === undefined ? uniform : ({ kind: 'zeros' } as const);
+    const shape = [outFeatures, inFeatures, ...(pointwise ? [1, 1] : [])];
+    const weight = graph.parameter(`${name}.weight`, shape, { ...(pointwise ? { channelAxis: 1 } : {}), initialization });
+    const startsAtZero = options.bias === 'zeros' || deviation !== undefined;
+    const biasInitialization = startsAtZero ? ({ kind: 'zeros' } as const) : uniform;
     const bias =
       options.bias === false ? undefined : graph.parameter(`${name}.bias`, [outFeatures], { initialization: biasInitialization });
-    return linear(x, weight, bias);
+    return linear(x, reshape(weight, [outFeatures, inFeatures]), bias);
   });
 }

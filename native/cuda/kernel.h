@@ -9,6 +9,7 @@
 namespace kw::cuda {
 
 void add_activations(KernelRegistry&, const Device&);         // activation.cu: relu, relu6, gelu, sigmoid
+void add_adaptive_avg_pool2d(KernelRegistry&, const Device&);  // adaptive_avg_pool2d.cu
 void add_attention_function(KernelRegistry&, const Device&);  // attention_function.cu
 void add_attention_module(KernelRegistry&, const Device&);    // attention_module.cu
 void add_batch_norm(KernelRegistry&, const Device&);          // batch_norm.cu, batch_norm_backward.cu
@@ -26,5 +27,6 @@ void add_pooling(KernelRegistry&, const Device&);             // pooling.cu
 void add_reductions(KernelRegistry&, const Device&);          // reductions.cu: sum_rows, sum_of_squares
 void add_samplewise_convolution(KernelRegistry&, const Device&);  // samplewise_conv2d, samplewise_conv3d, their gradients
 void add_self_attention(KernelRegistry&, const Device&);          // self_attention.cu
+void add_transpose(KernelRegistry&, const Device&);               // transpose.cu
 
 }  // namespace kw::cuda

@@ -79,7 +79,32 @@ function middle(draw: Draw): number[] {
 function globalAvgPoolBackward(draw: Draw): Sample {
   const inputShape = [draw.integer(1, 3), ...middle(draw), draw.channels()];
   const accumulator = draw.boolean() ? draw.tensor(inputShape) : undefined;
-  return { inputs: [draw.tensor([inputShape[0]!, inputShape.at(-1)!]), accumulator], attributes: { inputShape, type: 'float32' } };
+  const inputs = [draw.tensor([inputShape[0]!, inputShape.at(-1)!]), accumulator];
+  return { inputs, attributes: { inputShape, type: 'float32' }, differentiable: accumulator ? [0, 1] : [0] };
+}
+
+/** Grids of fewer windows than pixels and of more, dividing them or not. */
+function drawAdaptivePooling(draw: Draw) {
+  const [samples, channels] = [draw.integer(1, 3), draw.choice([draw.channels(), 67])];
+  return { samples, channels, size: [draw.integer(1, 7), draw.integer(1, 4)], inputSize: [draw.integer(1, 12), draw.integer(1, 9)] };
+}
+
+function adaptiveAvgPool2d(draw: Draw): Sample {
+  const { samples, channels, size, inputSize } = drawAdaptivePooling(draw);
+  return { inputs: [draw.tensor([samples, ...inputSize, channels])], attributes: { size }, differentiable: [0] };
+}
+
+function adaptiveAvgPool2dBackward(draw: Draw): Sample {
+  const { samples, channels, size, inputSize } = drawAdaptivePooling(draw);
+  return { inputs: [draw.tensor([samples, ...size, channels])], attributes: { inputSize, type: 'float32' } };
+}
+
+/** Any order of up to five axes. */
+function transpose(draw: Draw): Sample {
+  const drawn = [...shape(draw), draw.integer(1, 5)];
+  const axes: number[] = [];
+  for (let axis = 0; axis < drawn.length; axis++) axes.splice(draw.integer(0, axis), 0, axis);
+  return { inputs: [draw.tensor(drawn)], attributes: { axes }, differentiable: [0] };
 }
 
 /** Windows as PyTorch allows them: the padding is at most half the kernel, so that each holds an element. */
@@ -250,6 +275,8 @@ export const samples: Readonly<Record<string, (draw: Draw) => Sample>> = {
   matmul,
   global_avg_pool: globalAvgPool,
   global_avg_pool_backward: globalAvgPoolBackward,
+  adaptive_avg_pool2d: adaptiveAvgPool2d,
+  adaptive_avg_pool2d_backward: adaptiveAvgPool2dBackward,
   max_pool2d: maxPool2d,
   max_pool2d_backward: maxPool2dBackward,
   ...normalizationSamples,
@@ -258,6 +285,7 @@ export const samples: Readonly<Record<string, (draw: Draw) => Sample>> = {
   attention_module: attentionModule,
   self_attention: selfAttention,
   self_attention_backward: selfAttentionBackward,
+  transpose,
   slice,
   slice_backward: sliceBackward,
   concat,

@@ -1,0 +1,90 @@
+/**
+ * WeightNet (Ma et al., ECCV 2020) with M = G = 2: a sigmoid attention from the input's channel means gives each output channel two gates, one
+ * for the first half of its kernel's elements and one for the second.
+ */
+import { KernelWarehouseError } from '../errors.js';
+import type { Value } from '../graph/graph.js';
+import { elements } from '../graph/operation.js';
+import { add } from '../graph/ops/add.js';
+import { concat } from '../graph/ops/concat.js';
+import { fill } from '../graph/ops/fill.js';
+import { globalAvgPool } from '../graph/ops/global_avg_pool.js';
+import { reshape } from '../graph/ops/reshape.js';
+import { sigmoid } from '../graph/ops/sigmoid.js';
+import { slice } from '../graph/ops/slice.js';
+import { transpose } from '../graph/ops/transpose.js';
+import { kaimingDeviation } from '../warehouse/index.js';
+import { expectAdjustable } from './adjusted_kernel.js';
+import { convolve, linearLayer } from './convolution.js';
+import type { ConvolutionFactory, ConvolutionSpec, LayerContext } from './layer.js';
+import { gateChannels } from './odconv_attentions.js';
+
+export interface WeightNetOptions {
+  /** The least hidden width of the attention; above it, a sixteenth of the input channels. */
+  readonly floor: number;
+}
+
+/** Input channels for each hidden value. */
+const reduction = 16;
+
+/** So many gates for each sample, [N, count]. */
+function attention(context: LayerContext, x: Value, name: string, floor: number, count: number): Value {
+  const hidden = Math.max(floor, Math.floor((x.shape.at(-1) as number) / reduction));
+  const reduced = linearLayer(context, globalAvgPool(x), `${name}.reduce`, hidden, { pointwise: true });
+  return sigmoid(linearLayer(context, reduced, `${name}.wn_fc1`, count, { pointwise: true }));
+}
+
+/**
+ * The kernels' first halves and then their second ones as a convolution of twice as many output channels. Halves are of whole input channels,
+ * which make two groups; where the number of channels is odd each half is a kernel with zeros for the other.
+ * @param stored [elements, 1, 1, 1] in the order [O, C, ...kernel]
+ */
+function convolveHalves(x: Value, stored: Value, spec: ConvolutionSpec): Value {
+  const { name, inChannels, outChannels } = spec;
+  const positions = elements(spec.kernel);
+  const size = inChannels * positions;
+  if (size % 2 !== 0) {
+    throw new KernelWarehouseError(
+      'ERR_KW_UNSUPPORTED',
+      `layer ${name}: WeightNet expects kernels of an even number of elements, but received ${inChannels} input channels ` +
+        `times ${positions} positions; leave this layer static`,
+    );
+  }
+  const isEven = inChannels % 2 === 0;
+  const kernels = reshape(stored, [outChannels, size]);
+  const halves = isEven
+    ? kernels
+    : concat([slice(kernels, 0, size / 2), fill(x.graph, [outChannels, size], 0), slice(kernels, size / 2, size)]);
+  const channelsOfHalf = isEven ? inChannels / 2 : inChannels;
+  const weight = transpose(reshape(halves, [outChannels, 2, channelsOfHalf, positions]), [1, 0, 3, 2]);
+  return convolve(x, weight, undefined, { ...spec, outChannels: 2 * outChannels, groups: isEven ? 2 : 1 }, false);
+}
+
+/**
+ * The convolution by kernel[o] = (a[2 o] times its first half, a[2 o + 1] times its second), elements counted as [C, ...kernel]. A convolution
+ * is linear in its kernel, so the gates multiply what the halves give, and no sample needs a kernel of its own. In a depth-wise convolution
+ * channel c has the one gate a[c].
+ * With r = max(floor, C / 16): `name.reduce` (C to r) and `name.wn_fc1` (r to 2 O, depth-wise C) have `.weight` as 1x1 convolutions and
+ * `.bias`; `name.wn_fc2.weight` [O C / groups times kernel, 1, 1, 1].
+ * Throws ERR_KW_UNSUPPORTED for a bias, for groups that are not depth-wise, and for kernels of an odd number of elements.
+ */
+export function weightNetConvolution({ floor }: WeightNetOptions): ConvolutionFactory {
+  return (context, x, spec) => {
+    expectAdjustable('WeightNet', spec, 'one group or depth-wise');
+    const { name, inChannels, outChannels, groups, kernel } = spec;
+    const { graph } = context;
+    return graph.labelled(name, () => {
+      const isDepthwise = groups > 1;
+      const gates = attention(context, x, name, floor, isDepthwise ? outChannels : 2 * outChannels);
+      const positions = elements(kernel);
+      const stored = graph.parameter(`${name}.wn_fc2.weight`, [(outChannels * inChannels * positions) / groups, 1, 1, 1], {
+        initialization: { kind: 'normal', deviation: kaimingDeviation((outChannels * positions) / groups) },
+      });
+      if (isDepthwise) return gateChannels(convolve(x, stored, undefined, spec, false), gates);
+      const samples = x.shape[0] as number;
+      const gatesOfHalves = reshape(transpose(reshape(gates, [samples, outChannels, 2]), [0, 2, 1]), [samples, 2 * outChannels]);
+      const halves = gateChannels(convolveHalves(x, stored, spec), gatesOfHalves);
+      return add(slice(halves, 0, outChannels), slice(halves, outChannels, 2 * outChannels));
+    });
+  };
+}
