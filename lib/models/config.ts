@@ -58,6 +58,9 @@ const fields = {
   /** Options of the other methods, see `MethodOptions`; they read `reduction` and `attention_function` too. */
   kernel_num: count.optional(),
   dynamic_stem: z.boolean().optional(),
+  attention_floor: count.optional(),
+  attention_bias: z.boolean().optional(),
+  eca_kernel_sizes: z.array(count).optional(),
   /** Epochs until the softmax temperature of DY-Conv and ODConv is 1. */
   softmax_temp_epoch: fromZero.optional(),
   /** Epochs until the temperature is 0. */

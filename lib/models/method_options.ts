@@ -13,6 +13,12 @@ export interface MethodOptions {
   readonly reduction?: number;
   /** Whether the stem is dynamic too. */
   readonly stem?: boolean;
+  /** The least hidden width of the attention. */
+  readonly floor?: number;
+  /** Whether the linear layers of the attention have biases. */
+  readonly bias?: boolean;
+  /** Widths of ECA's convolutions, one for each number of channels that blocks give, the fewest first; none for ECA's own rule. */
+  readonly kernelSizes?: readonly number[];
 }
 
 const kernelsField = z.int().min(1);
@@ -23,6 +29,11 @@ export const methodOptionFields = {
   attention: z.enum(['softmax', 'contrasting']).exactOptional(),
   reduction: z.number().gt(0).max(1).exactOptional(),
   stem: z.boolean().exactOptional(),
+  floor: z.int().min(1).exactOptional(),
+  bias: z.boolean().exactOptional(),
+  kernelSizes: z
+    .array(z.int().positive().refine((size) => size % 2 === 1, 'expected an odd number'))
+    .exactOptional(),
 } satisfies { readonly [Option in keyof Required<MethodOptions>]: z.ZodType };
 
 /** The option that each field of a configuration gives; KernelWarehouse reads some of the fields in its own way. */
@@ -31,6 +42,9 @@ export const methodOptionOfField = {
   attention_function: 'attention',
   reduction: 'reduction',
   dynamic_stem: 'stem',
+  attention_floor: 'floor',
+  attention_bias: 'bias',
+  eca_kernel_sizes: 'kernelSizes',
 } as const satisfies Readonly<Record<string, keyof MethodOptions>>;
 
 /**

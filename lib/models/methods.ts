@@ -3,6 +3,7 @@ import { KernelWarehouseError } from '../errors.js';
 import { kernelWarehouseConvolution } from '../layers/kernel_warehouse.js';
 import { type ConvolutionSpec, layerShape } from '../layers/layer.js';
 import { allocate, type LayerShape } from '../warehouse/index.js';
+import { adjustingMethods } from './adjusting_methods.js';
 import type { Method } from './method.js';
 
 /** The layers that take part in warehouses, in module order. */
@@ -36,4 +37,4 @@ export const kernelWarehouse: Method = {
   },
 };
 
-export const methods: readonly Method[] = [kernelWarehouse];
+export const methods: readonly Method[] = [kernelWarehouse, ...adjustingMethods];

@@ -1,7 +1,13 @@
 /** layer-baseline-* and network-baseline-*: the methods that the paper compares with. Cases of KW* become cases of KernelWarehouse. */
 import type { Value } from '../../lib/graph/graph.js';
 import { channels } from '../../lib/graph/operation.js';
-import { type ConvolutionFactory, type ConvolutionSpec, convolutionSpec, type LayerContext } from '../../lib/layers/layer.js';
+import { cbam } from '../../lib/layers/cbam.js';
+import { cgcConvolution } from '../../lib/layers/cgc.js';
+import { dcdClassifier, dcdConvolution } from '../../lib/layers/dcd.js';
+import { eca, ecaKernel } from '../../lib/layers/eca.js';
+import { type ConvolutionFactory, type ConvolutionSpec, convolutionSpec, type LayerContext, type Recalibration } from '../../lib/layers/layer.js';
+import { squeezeExcitation } from '../../lib/layers/squeeze_excitation.js';
+import { weightNetConvolution } from '../../lib/layers/weightnet.js';
 import type { MethodOptions } from '../../lib/models/method_options.js';
 import { Model } from '../../lib/models/model.js';
 import type { FilledTensor, GoldenLayer, LayerFile, LayerResult, NetworkFile } from './format.js';
@@ -47,10 +53,17 @@ const optionNames: Readonly<Record<string, keyof MethodOptions>> = { experts: 'k
 /** The fields of a case's options that describe the convolution and not the method. */
 const convolutionFields = ['in', 'out', 'kernel', 'stride', 'padding', 'groups', 'dilation'];
 
+/** A case's option as that of the method. */
+function methodOption(name: string, value: unknown): [name: string, value: unknown] {
+  if (name === 'reduction' && typeof value === 'number' && value > 1) return [name, 1 / value];
+  if (name === 'kernels' && Array.isArray(value)) return ['kernelSizes', value];
+  return [optionNames[name] ?? name, value];
+}
+
 /** A case's options as those of the method. */
 function methodOptionsOf(options: Readonly<Record<string, unknown>>): MethodOptions {
   const own = Object.entries(options).filter(([name]) => !convolutionFields.includes(name));
-  return Object.fromEntries(own.map(([name, value]) => [optionNames[name] ?? name, value]));
+  return Object.fromEntries(own.map(([name, value]) => methodOption(name, value)));
 }
 
 function specOf(name: string, options: Readonly<Record<string, unknown>>, kind: ConvolutionSpec['kind']): ConvolutionSpec {
@@ -66,8 +79,21 @@ export function convolutionModule(
   return (context, x, name, options) => factory(methodOptionsOf(options))(context, x, specOf(name, options, kind));
 }
 
+/** A module that recalibrates a feature map. */
+function recalibrationModule(recalibration: (options: MethodOptions) => Recalibration): ModuleBuilder {
+  return (context, x, name, { channels: _, ...options }) => recalibration(methodOptionsOf(options))(context, x, name);
+}
+
 /** How to build each module of a layer case. */
-const modules: Readonly<Record<string, ModuleBuilder>> = {};
+const modules: Readonly<Record<string, ModuleBuilder>> = {
+  cgc: convolutionModule(() => cgcConvolution),
+  weightnet: convolutionModule(({ floor = 16 }) => weightNetConvolution({ floor })),
+  dcd: convolutionModule(() => dcdConvolution),
+  dcd_linear: convolutionModule(() => dcdClassifier, 'linear'),
+  se: recalibrationModule(({ reduction = 1 / 16, bias = false }) => squeezeExcitation({ reduction, bias })),
+  cbam: recalibrationModule(({ reduction = 1 / 16 }) => cbam({ reduction })),
+  eca: (context, x, name, { kernel }) => eca(kernel === undefined ? ecaKernel : () => kernel as number)(context, x, name),
+};
 
 function goldenModule(
   { module, options, input }: BaselineLayerFile['case']['layers'][number],

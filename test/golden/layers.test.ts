@@ -10,6 +10,7 @@ const cases = [
   ...['conv1d', 'conv1d_nopartition', 'conv1d_single', 'conv2d_nonsquare'],
   ...['conv3d', 'conv3d_depthwise', 'conv3d_nopartition', 'conv3d_single'],
   ...['baseline-kwstar', 'baseline-kwstar_depthwise'],
+  ...['cgc', 'weightnet', 'dcd', 'se', 'cbam', 'eca'].map((method) => `baseline-${method}`),
 ];
 
 for (const name of cases) {

@@ -40,6 +40,7 @@ for (const native of natives) {
     'kw1x_convnext_tiny',
     'baseline-kwstar1x_resnet18',
     'baseline-kwstar4x_mobilenetv2_100',
+    ...['cgc', 'weightnet', 'dcd', 'se', 'cbam', 'eca'].map((method) => `baseline-${method}_resnet18`),
   ])
     golden(`network-${name}`, native);
   for (const name of ['sgd_resnet18', 'sgd_kw1x_resnet18', 'adamw_kw1x_mobilenetv2_050']) golden(`training-${name}`, native);
