@@ -89,7 +89,10 @@ const ecaMethod = defineMethod({
           `but received ${kernelSizes.length} of them`,
       );
     }
-    return recalibrated('eca', eca((channelCount) => kernelSizes[widths.indexOf(channelCount)] as number));
+    return recalibrated(
+      'eca',
+      eca((channelCount) => kernelSizes[widths.indexOf(channelCount)] as number),
+    );
   },
 });
 

@@ -32,7 +32,12 @@ export const methodOptionFields = {
   floor: z.int().min(1).exactOptional(),
   bias: z.boolean().exactOptional(),
   kernelSizes: z
-    .array(z.int().positive().refine((size) => size % 2 === 1, 'expected an odd number'))
+    .array(
+      z
+        .int()
+        .positive()
+        .refine((size) => size % 2 === 1, 'expected an odd number'),
+    )
     .exactOptional(),
 } satisfies { readonly [Option in keyof Required<MethodOptions>]: z.ZodType };
 

@@ -42,16 +42,17 @@ std::unique_ptr<Kernel> make_adaptive_avg_pool2d(const StepContext& context, Ada
     float* out = memory.data<float>(y);
     const int64_t rows = windows.grid[0], columns = windows.grid[1], channels = windows.channels;
     const int64_t sample_elements = windows.image[0] * windows.image[1] * channels;
-    parallel_for(threads, windows.samples * rows * columns, rows_per_thread(sample_elements / (rows * columns)), [=](int64_t begin, int64_t end) {
-      for (int64_t window = begin; window < end; ++window) {
-        const WindowRange across = windows.pixels(0, window / columns % rows), along = windows.pixels(1, window % columns);
-        const T* sample = in + window / (rows * columns) * sample_elements;
-        for (int64_t first = 0; first < channels; first += kTileChannels) {
-          const int64_t width = std::min(kTileChannels, channels - first);
-          average_window(windows, sample + first, across, along, width, out + window * channels + first);
-        }
-      }
-    });
+    parallel_for(threads, windows.samples * rows * columns, rows_per_thread(sample_elements / (rows * columns)),
+                 [=](int64_t begin, int64_t end) {
+                   for (int64_t window = begin; window < end; ++window) {
+                     const WindowRange across = windows.pixels(0, window / columns % rows), along = windows.pixels(1, window % columns);
+                     const T* sample = in + window / (rows * columns) * sample_elements;
+                     for (int64_t first = 0; first < channels; first += kTileChannels) {
+                       const int64_t width = std::min(kTileChannels, channels - first);
+                       average_window(windows, sample + first, across, along, width, out + window * channels + first);
+                     }
+                   }
+                 });
   });
 }
 

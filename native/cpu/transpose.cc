@@ -24,21 +24,22 @@ std::unique_ptr<Kernel> make_transpose(const StepContext& context, std::vector<O
   const Tensor &x = context.input(0), &y = context.output(0);
   const OrderedAxis inner = outer.empty() ? OrderedAxis{1, 1} : outer.back();
   if (!outer.empty()) outer.pop_back();
-  return make_kernel([&x, &y, outer, inner, rows = y.elements() / std::max<int64_t>(inner.size, 1), threads = context.threads](const Memory& memory) {
-    const T* in = memory.data<T>(x);
-    T* out = memory.data<T>(y);
-    parallel_for(threads, rows, rows_per_thread(inner.size), [=, &outer](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        const T* from = in + offset_of(outer, row);
-        T* to = out + row * inner.size;
-        if (inner.stride == 1) {
-          std::copy_n(from, inner.size, to);
-        } else {
-          for (int64_t i = 0; i < inner.size; ++i) to[i] = from[i * inner.stride];
-        }
-      }
-    });
-  });
+  return make_kernel(
+      [&x, &y, outer, inner, rows = y.elements() / std::max<int64_t>(inner.size, 1), threads = context.threads](const Memory& memory) {
+        const T* in = memory.data<T>(x);
+        T* out = memory.data<T>(y);
+        parallel_for(threads, rows, rows_per_thread(inner.size), [=, &outer](int64_t begin, int64_t end) {
+          for (int64_t row = begin; row < end; ++row) {
+            const T* from = in + offset_of(outer, row);
+            T* to = out + row * inner.size;
+            if (inner.stride == 1) {
+              std::copy_n(from, inner.size, to);
+            } else {
+              for (int64_t i = 0; i < inner.size; ++i) to[i] = from[i * inner.stride];
+            }
+          }
+        });
+      });
 }
 
 std::unique_ptr<Kernel> prepare_transpose(const StepContext& context) {

@@ -10,7 +10,9 @@ namespace kw::cuda {
 namespace {
 
 device::AdaptiveShape shape_of(const AdaptiveWindows& windows) {
-  const auto pair = [](const int64_t(&sizes)[2], int(&ints)[2]) { ints[0] = static_cast<int>(sizes[0]), ints[1] = static_cast<int>(sizes[1]); };
+  const auto pair = [](const int64_t (&sizes)[2], int (&ints)[2]) {
+    ints[0] = static_cast<int>(sizes[0]), ints[1] = static_cast<int>(sizes[1]);
+  };
   device::AdaptiveShape shape{};
   pair(windows.image, shape.image);
   pair(windows.grid, shape.grid);
@@ -63,7 +65,8 @@ std::unique_ptr<Kernel> prepare_adaptive_avg_pool2d_backward(const Device& gpu, 
 
 void add_adaptive_avg_pool2d(KernelRegistry& ops, const Device& gpu) {
   ops.add("adaptive_avg_pool2d", [&gpu](const StepContext& context) { return prepare_adaptive_avg_pool2d(gpu, context); });
-  ops.add("adaptive_avg_pool2d_backward", [&gpu](const StepContext& context) { return prepare_adaptive_avg_pool2d_backward(gpu, context); });
+  ops.add("adaptive_avg_pool2d_backward",
+          [&gpu](const StepContext& context) { return prepare_adaptive_avg_pool2d_backward(gpu, context); });
 }
 
 }  // namespace kw::cuda

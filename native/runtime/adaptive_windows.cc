@@ -8,7 +8,8 @@ AdaptiveWindows adaptive_windows(const StepContext& context, const Tensor& wide,
   const bool is_forward = &wide == &context.input(0);
   const char *wide_name = is_forward ? "x" : "dx", *pooled_name = is_forward ? "y" : "dy";
   const std::vector<int64_t> size = context.integers(is_forward ? "size" : "inputSize");
-  if (size.size() != 2) context.fail(std::string("expected ") + (is_forward ? "size" : "inputSize") + " of two integers but received " + describe(size));
+  if (size.size() != 2)
+    context.fail(std::string("expected ") + (is_forward ? "size" : "inputSize") + " of two integers but received " + describe(size));
   expect_rank(context, wide_name, wide, 4, wide.type);
   expect_rank(context, pooled_name, pooled, 4);
   const std::vector<int64_t>& image = wide.shape;

@@ -13,8 +13,8 @@ struct OrderedAxis {
   int64_t size, stride;
 };
 
-// The axes of a transpose's result, outermost first: those of size 1 are left away, and those that follow each other in x too are one. Refuses
-// `axes` that are no order of x's, and tensors that do not fit (invalid_plan).
+// The axes of a transpose's result, outermost first: those of size 1 are left away, and those that follow each other in x too are one.
+// Refuses `axes` that are no order of x's, and tensors that do not fit (invalid_plan).
 std::vector<OrderedAxis> ordered_axes(const StepContext& context);
 
 }  // namespace kw

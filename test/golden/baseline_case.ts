@@ -5,7 +5,13 @@ import { cbam } from '../../lib/layers/cbam.js';
 import { cgcConvolution } from '../../lib/layers/cgc.js';
 import { dcdClassifier, dcdConvolution } from '../../lib/layers/dcd.js';
 import { eca, ecaKernel } from '../../lib/layers/eca.js';
-import { type ConvolutionFactory, type ConvolutionSpec, convolutionSpec, type LayerContext, type Recalibration } from '../../lib/layers/layer.js';
+import {
+  type ConvolutionFactory,
+  type ConvolutionSpec,
+  convolutionSpec,
+  type LayerContext,
+  type Recalibration,
+} from '../../lib/layers/layer.js';
 import { squeezeExcitation } from '../../lib/layers/squeeze_excitation.js';
 import { weightNetConvolution } from '../../lib/layers/weightnet.js';
 import type { MethodOptions } from '../../lib/models/method_options.js';
@@ -67,7 +73,15 @@ function methodOptionsOf(options: Readonly<Record<string, unknown>>): MethodOpti
 }
 
 function specOf(name: string, options: Readonly<Record<string, unknown>>, kind: ConvolutionSpec['kind']): ConvolutionSpec {
-  const { in: inChannels, out: outChannels, kernel = 1, stride = 1, padding = 0, groups = 1, dilation = 1 } = options as unknown as GoldenLayer;
+  const {
+    in: inChannels,
+    out: outChannels,
+    kernel = 1,
+    stride = 1,
+    padding = 0,
+    groups = 1,
+    dilation = 1,
+  } = options as unknown as GoldenLayer;
   return convolutionSpec({ name, kind, inChannels, outChannels, kernel, stride, padding, groups, dilation });
 }
 
@@ -95,11 +109,7 @@ const modules: Readonly<Record<string, ModuleBuilder>> = {
   eca: (context, x, name, { kernel }) => eca(kernel === undefined ? ecaKernel : () => kernel as number)(context, x, name),
 };
 
-function goldenModule(
-  { module, options, input }: BaselineLayerFile['case']['layers'][number],
-  batch: number,
-  index: number,
-): GoldenModule {
+function goldenModule({ module, options, input }: BaselineLayerFile['case']['layers'][number], batch: number, index: number): GoldenModule {
   const build = modules[module];
   if (!build) throw new NotRunnable(`the baseline module ${module} is not supported yet`);
   const isImage = input.length > 1;
@@ -157,7 +167,11 @@ function kwstarNetworkFile(file: BaselineNetworkFile): NetworkFile {
       tau: settings.tau ?? 0,
       config: { ...options, odconv_attentions: true, odconv_temperature: settings.temperature ?? 1 },
     },
-    starts: file.modules.map(({ name, options: { warehouse, start } }) => ({ name, warehouse: warehouse as number, start: start as number })),
+    starts: file.modules.map(({ name, options: { warehouse, start } }) => ({
+      name,
+      warehouse: warehouse as number,
+      start: start as number,
+    })),
   };
 }
 

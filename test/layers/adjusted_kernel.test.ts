@@ -39,7 +39,8 @@ for (const { inChannels, outChannels, kernel, groups = 1 } of cases) {
       const { shape } = graph.parameters.get(`layer.${name}`)!;
       return memory.at({ kind: 'parameter', name: `layer.${name}`, shape });
     };
-    for (const { name, shape } of graph.parameters.values()) parameter(name.slice('layer.'.length)).set(fillFrom(name, -1, 1, elementCount(shape)));
+    for (const { name, shape } of graph.parameters.values())
+      parameter(name.slice('layer.'.length)).set(fillFrom(name, -1, 1, elementCount(shape)));
     const [actual] = interpret(graph, memory, { wanted: [y] });
 
     const matrix = (name: string, from: readonly number[]): number[] =>
@@ -72,14 +73,29 @@ for (const { inChannels, outChannels, kernel, groups = 1 } of cases) {
 
 const ordinary = { name: 'layer', inChannels: 32, outChannels: 16, kernel: 3, padding: 1 };
 const refused: readonly [string, ConvolutionFactory, Partial<ConvolutionSpecOptions>, RegExp][] = [
-  ['CGC', cgcConvolution, { groups: 2 }, /layer layer: CGC expects a conv2d without bias, one group, but .* 2 groups for 32 to 16 channels/],
+  [
+    'CGC',
+    cgcConvolution,
+    { groups: 2 },
+    /layer layer: CGC expects a conv2d without bias, one group, but .* 2 groups for 32 to 16 channels/,
+  ],
   ['CGC', cgcConvolution, { bias: true }, /CGC expects a conv2d without bias, .* received a conv2d with bias/],
   ['CGC', cgcConvolution, { inChannels: 24 }, /fewer than 16 or a multiple of it, .* but received 24 to 16/],
   ['CGC', cgcConvolution, { outChannels: 17 }, /output channels that divide among their runs, but received 32 to 17/],
   ['WeightNet', weightNetConvolution({ floor }), { groups: 4 }, /one group or depth-wise, but received .* 4 groups/],
-  ['WeightNet', weightNetConvolution({ floor }), { inChannels: 5 }, /an even number of elements, but received 5 input channels times 9 positions/],
+  [
+    'WeightNet',
+    weightNetConvolution({ floor }),
+    { inChannels: 5 },
+    /an even number of elements, but received 5 input channels times 9 positions/,
+  ],
   ['DCD', dcdConvolution, { groups: 16 }, /DCD expects a conv2d without bias, one group, but received .* 16 groups/],
-  ['DCD', dcdConvolution, { padding: 0 }, /DCD expects padding that keeps the image's size.* a kernel of 3x3 with padding 0x0 and dilation 1x1/],
+  [
+    'DCD',
+    dcdConvolution,
+    { padding: 0 },
+    /DCD expects padding that keeps the image's size.* a kernel of 3x3 with padding 0x0 and dilation 1x1/,
+  ],
 ];
 
 for (const [method, convolution, options, message] of refused) {
@@ -95,7 +111,9 @@ test('a layer of another kind is refused, and so is a classifier of tokens', (t)
   const graph = new Graph();
   const linear = convolutionSpec({ name: 'fc', kind: 'linear', inChannels: 32, outChannels: 10, bias: true });
   const context = newContext(graph, true);
-  t.throws(() => cgcConvolution(context, graph.input('x', [2, 32]), linear), { message: /CGC expects a conv2d .* received a linear with bias/ });
+  t.throws(() => cgcConvolution(context, graph.input('x', [2, 32]), linear), {
+    message: /CGC expects a conv2d .* received a linear with bias/,
+  });
   t.throws(() => dcdClassifier(context, graph.input('tokens', [2, 7, 32]), linear), {
     code: 'ERR_KW_SHAPE',
     message: /expected x of shape \[N, C\] but received \[2, 7, 32\]/,

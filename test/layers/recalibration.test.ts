@@ -17,7 +17,13 @@ function declared(recalibration: Recalibration, channels: number): Graph {
 test("ECA's kernel grows with the logarithm of the channels, and is odd", (t) => {
   t.deepEqual([1, 16, 32, 64, 128, 256, 512, 2048].map(ecaKernel), [1, 3, 3, 3, 5, 5, 5, 7]);
   t.deepEqual(declared(eca(), 128).parameters.get('block.conv.weight')?.shape, [1, 1, 5]);
-  t.deepEqual(declared(eca(() => 9), 128).parameters.get('block.conv.weight')?.shape, [1, 1, 9]);
+  t.deepEqual(
+    declared(
+      eca(() => 9),
+      128,
+    ).parameters.get('block.conv.weight')?.shape,
+    [1, 1, 9],
+  );
 });
 
 test('SE has biases only where they are asked for', (t) => {
@@ -34,7 +40,10 @@ test("CBAM's spatial gate starts at a half, and its norm averages slowly", (t) =
   t.is(initial('ChannelGate.mlp.1.weight'), 'uniform');
   t.is(initial('SpatialGate.spatial.conv.weight'), 'normal');
   const updates = graph.nodes.filter(({ op }) => op.name === 'update_running_statistics');
-  t.deepEqual(updates.map(({ attributes }) => attributes.momentum), [0.01]);
+  t.deepEqual(
+    updates.map(({ attributes }) => attributes.momentum),
+    [0.01],
+  );
 });
 
 test('too few channels for a hidden value are refused', (t) => {

@@ -29,7 +29,8 @@ const counts: readonly [string, number, MethodOptions?][] = [
   ['eca_resnet18', 11_689_556, { kernelSizes: [3, 5, 7, 7] }],
 ];
 for (const [network, count, options] of counts) {
-  test(`${network} ${JSON.stringify(options ?? {})} has ${count} parameters`, (t) => t.is(modelOf(network, options).parameters.count, count));
+  test(`${network} ${JSON.stringify(options ?? {})} has ${count} parameters`, (t) =>
+    t.is(modelOf(network, options).parameters.count, count));
 }
 
 test('each has its places', (t) => {
@@ -40,9 +41,18 @@ test('each has its places', (t) => {
   same(layersWith('weightnet_resnet18', 'wn_fc2.weight'), convolutions);
   same(layersWith('dcd_resnet18', 'fc_phi.weight'), [...convolutions, 'fc']);
   same(layersWith('dcd_resnet18', 'conv.weight'), convolutions);
-  same(layersWith('se_resnet18', 'fc.2.weight'), blocks.map((block) => `${block}.se`));
-  same(layersWith('cbam_resnet18', 'SpatialGate.spatial.conv.weight'), blocks.map((block) => `${block}.cbam`));
-  same(layersWith('eca_resnet18', 'conv.weight'), blocks.map((block) => `${block}.eca`));
+  same(
+    layersWith('se_resnet18', 'fc.2.weight'),
+    blocks.map((block) => `${block}.se`),
+  );
+  same(
+    layersWith('cbam_resnet18', 'SpatialGate.spatial.conv.weight'),
+    blocks.map((block) => `${block}.cbam`),
+  );
+  same(
+    layersWith('eca_resnet18', 'conv.weight'),
+    blocks.map((block) => `${block}.eca`),
+  );
   // Of a bottleneck only the 3x3 convolution.
   t.true(layersWith('dcd_resnet50', 'fc_phi.weight').every((name) => name === 'fc' || name.endsWith('.conv2')));
   t.is(layersWith('se_resnet50', 'fc.2.weight').length, 16);
@@ -59,7 +69,11 @@ test('options that a method does not take, or values that it cannot have, are re
   refused('weightnet_resnet18', { floor: 0 }, /options of weightnet: floor: /);
   refused('se_resnet18', { reduction: 2 }, /options of se: reduction: /);
   refused('eca_resnet18', { kernelSizes: [3, 4, 5, 5] }, /options of eca: kernelSizes.1: expected an odd number/);
-  refused('eca_resnet18', { kernelSizes: [3, 5] }, /expected kernelSizes for the 4 widths of blocks, 64, 128, 256, 512 channels, but received 2/);
+  refused(
+    'eca_resnet18',
+    { kernelSizes: [3, 5] },
+    /expected kernelSizes for the 4 widths of blocks, 64, 128, 256, 512 channels, but received 2/,
+  );
   t.throws(() => findNetwork('se_mobilenetv2_100'), { code: 'ERR_KW_UNKNOWN_NETWORK' });
 });
 

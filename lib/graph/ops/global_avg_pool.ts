@@ -30,10 +30,7 @@ export const globalAvgPoolBackwardOperation = defineOperation<{ readonly inputSh
     if (inputs[1]) expectLike('global_avg_pool_backward', 'accumulator', inputs[1], dx);
     return [dx];
   },
-  gradient: ({ inputs, outputGradients: [dy], wanted }) => [
-    dy && wanted[0] ? globalAvgPool(dy) : undefined,
-    inputs[1] && dy,
-  ],
+  gradient: ({ inputs, outputGradients: [dy], wanted }) => [dy && wanted[0] ? globalAvgPool(dy) : undefined, inputs[1] && dy],
   flops: ({ inputs, outputs }) => (inputs[1] ? 2 : 1) * elements(shapeOf(outputs, 0)),
   activations: { inputs: [1], outputs: [0], begins: true },
   sharing: [{ output: 0, input: 1, kind: 'may' }],

@@ -9,9 +9,20 @@ const transposeOperation = defineOperation<{ readonly axes: readonly number[] }>
     if (axes.length !== x.shape.length || x.shape.some((_, axis) => !axes.includes(axis))) {
       throw shapeError('transpose', `expected axes to be an order of the ${x.shape.length} axes of x but received [${axes.join(', ')}]`);
     }
-    return [like(x, axes.map((axis) => x.shape[axis] as number))];
+    return [
+      like(
+        x,
+        axes.map((axis) => x.shape[axis] as number),
+      ),
+    ];
   },
-  gradient: ({ attributes: { axes }, outputGradients: [dy] }) => [dy && transpose(dy, axes.map((_, axis) => axes.indexOf(axis)))],
+  gradient: ({ attributes: { axes }, outputGradients: [dy] }) => [
+    dy &&
+      transpose(
+        dy,
+        axes.map((_, axis) => axes.indexOf(axis)),
+      ),
+  ],
   flops: () => 0,
   activations: { inputs: [0], outputs: [0] },
 });

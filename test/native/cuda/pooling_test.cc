@@ -38,12 +38,11 @@ TEST_CASE("adaptive_avg_pool2d and its gradient on the device") {
     std::vector<int64_t> size;
   };
   const Case cases[] = {
-      {{2, 8, 8, 16}, {2, 2}},    // windows that do not overlap
-      {{2, 7, 5, 67}, {2, 2}},    // that do, channels one by one
-      {{1, 56, 14, 40}, {3, 3}},  // of several sizes
-      {{2, 2, 1, 24}, {7, 7}},    // more windows than pixels
-      {{3, 9, 4, 3}, {1, 5}},
-      {{1, 30, 30, 520}, {2, 1}},  // several blocks for a window
+      {{2, 8, 8, 16}, {2, 2}},                                // windows that do not overlap
+      {{2, 7, 5, 67}, {2, 2}},                                // that do, channels one by one
+      {{1, 56, 14, 40}, {3, 3}},                              // of several sizes
+      {{2, 2, 1, 24}, {7, 7}},                                // more windows than pixels
+      {{3, 9, 4, 3}, {1, 5}},    {{1, 30, 30, 520}, {2, 1}},  // several blocks for a window
   };
   for (const Case& each : cases) {
     CAPTURE(nlohmann::json(each.x).dump());

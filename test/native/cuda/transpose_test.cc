@@ -6,9 +6,9 @@ namespace {
 
 TEST_CASE("transpose on the device") {
   const std::pair<Shape, std::vector<int64_t>> forms[] = {
-      {{2, 9, 67}, {0, 2, 1}},           // positions and channels exchanged
-      {{3, 9, 40}, {1, 0, 2}},           // whole rows of channels moved
-      {{5, 2, 8, 9}, {1, 0, 3, 2}},      // both
+      {{2, 9, 67}, {0, 2, 1}},       // positions and channels exchanged
+      {{3, 9, 40}, {1, 0, 2}},       // whole rows of channels moved
+      {{5, 2, 8, 9}, {1, 0, 3, 2}},  // both
       {{4, 3, 2, 5, 3}, {4, 3, 2, 1, 0}},
       {{2, 3, 4}, {0, 1, 2}},
       {{1, 7, 1, 5}, {3, 2, 1, 0}},
