@@ -16,7 +16,7 @@ import { sigmoid } from '../graph/ops/sigmoid.js';
 import { transpose } from '../graph/ops/transpose.js';
 import { kaimingDeviation } from '../warehouse/index.js';
 import { expectAdjustable } from './adjusted_kernel.js';
-import { convolve } from './convolution.js';
+import { convolutionBias, convolve } from './convolution.js';
 import type { ConvolutionFactory, ConvolutionSpec, LayerContext } from './layer.js';
 import { batchNormLayer } from './normalization.js';
 
@@ -85,8 +85,8 @@ function gateOfKernel({ input, output }: ContextGates): Value {
 /**
  * A context-gated convolution: kernel[o, c] = W[o, c] sigmoid(A[c] + B[o]). With `name.weight` [O, C, ...kernel], for a kernel of k
  * positions and d = floor(k / 2) + 1: `name.ce.weight` [d, k], `name.gd.weight` and `name.gd2.weight` [k, d], `name.ci.weight` [O G / C, G]
- * for runs of G = min(C, 16) channels, and the norms `name.ce_bn` and `name.ci_bn2` of C, `name.ci_bn` of O channels.
- * Throws ERR_KW_UNSUPPORTED for groups, a bias, and channels that do not divide into runs.
+ * for runs of G = min(C, 16) channels, the norms `name.ce_bn` and `name.ci_bn2` of C, `name.ci_bn` of O channels, and `name.bias`
+ * where the layer has one. Throws ERR_KW_UNSUPPORTED for groups and channels that do not divide into runs.
  */
 export const cgcConvolution: ConvolutionFactory = (context, x, spec) => {
   expectAdjustable('CGC', spec, 'one group');
@@ -98,6 +98,6 @@ export const cgcConvolution: ConvolutionFactory = (context, x, spec) => {
     });
     const gate = gateOfKernel(contextGates(context, x, spec));
     const gated = multiply(gate, reshape(weight, [1, outChannels, elements(kernel) * inChannels]));
-    return convolve(x, gated, undefined, spec, true);
+    return convolve(x, gated, convolutionBias(context, spec), spec, true);
   });
 };

@@ -14,7 +14,7 @@ import { relu6 } from '../graph/ops/relu6.js';
 import { reshape } from '../graph/ops/reshape.js';
 import { transpose } from '../graph/ops/transpose.js';
 import { expectAdjustable } from './adjusted_kernel.js';
-import { convolve, linearLayer, staticConvolution } from './convolution.js';
+import { convolutionBias, convolve, linearLayer, staticConvolution } from './convolution.js';
 import { type ConvolutionFactory, type ConvolutionSpec, convolutionSpec, type LayerContext } from './layer.js';
 import { batchNormLayer } from './normalization.js';
 import { gateChannels } from './odconv_attentions.js';
@@ -85,8 +85,8 @@ function expectSameSize({ name, kernel, padding, dilation }: ConvolutionSpec): v
 /**
  * y = scale conv(x) + P (BN2(phi u) + u), u = BN1(Q x). With L = floor(sqrt(4 C)) latent and q = max(4, floor(max(4 C, L L) / 16)) hidden
  * channels: `name.conv.weight` [O, C, ...kernel], `name.q.weight` [L, C, 1, 1], `name.p.weight` [O, L, 1, 1], norms `name.bn1` and `name.bn2`
- * of L channels, and without biases `name.fc.0` (4 C to q), `name.fc.1.fc.0` (q to q), `name.fc_phi` (q to L L), `name.fc_scale` (q to O).
- * Throws ERR_KW_UNSUPPORTED for groups, a bias, and padding that changes the image's size.
+ * of L channels, without biases `name.fc.0` (4 C to q), `name.fc.1.fc.0` (q to q), `name.fc_phi` (q to L L), `name.fc_scale` (q to O), and
+ * `name.bias` where the layer has one. Throws ERR_KW_UNSUPPORTED for groups and padding that changes the image's size.
  */
 export const dcdConvolution: ConvolutionFactory = (context, x, spec) => {
   expectAdjustable('DCD', spec, 'one group');
@@ -103,7 +103,9 @@ export const dcdConvolution: ConvolutionFactory = (context, x, spec) => {
     };
     const scaled = gateChannels(part('conv', x, { kernel, stride, padding: spec.padding, dilation: spec.dilation }), scale);
     const u = batchNormLayer(context, part('q', x, { outChannels: latent, stride }), `${name}.bn1`);
-    return add(scaled, part('p', mixLatent(context, u, phi, name), {}));
+    const y = add(scaled, part('p', mixLatent(context, u, phi, name), {}));
+    const bias = convolutionBias(context, spec);
+    return bias ? addBias(y, bias) : y;
   });
 };
 

@@ -6,18 +6,13 @@ import { cgcConvolution } from '../layers/cgc.js';
 import { staticConvolution } from '../layers/convolution.js';
 import { dcdClassifier, dcdConvolution } from '../layers/dcd.js';
 import { eca, ecaKernel } from '../layers/eca.js';
-import type { ConvolutionFactory, ConvolutionSpec, Recalibration } from '../layers/layer.js';
+import type { ConvolutionSpec, Recalibration } from '../layers/layer.js';
 import { squeezeExcitation } from '../layers/squeeze_excitation.js';
 import { weightNetConvolution } from '../layers/weightnet.js';
-import { defineMethod, type Method, type Variant } from './method.js';
+import { defineMethod, inPlaces, type Method, type Variant } from './method.js';
 
 function isSpatial({ kind, kernel }: ConvolutionSpec): boolean {
   return kind === 'conv2d' && elements(kernel) > 1;
-}
-
-/** `convolution` where the specification is one of its places, else a static one. */
-function convolutionsThat(isPlace: (spec: ConvolutionSpec) => boolean, convolution: ConvolutionFactory): ConvolutionFactory {
-  return (context, x, spec) => (isPlace(spec) ? convolution : staticConvolution)(context, x, spec);
 }
 
 /** A static network whose blocks' outputs are recalibrated, by a module of each block's own. */
@@ -30,7 +25,7 @@ const cgc = defineMethod({
   name: 'cgc',
   needs: ['stem', 'block'],
   defaults: {},
-  variant: () => ({ convolution: convolutionsThat(isSpatial, cgcConvolution) }),
+  variant: () => ({ convolution: inPlaces(cgcConvolution, isSpatial) }),
 });
 
 /** Every kernel of more than one position but the stem's and the shortcuts'. */
@@ -39,7 +34,7 @@ const weightnet = defineMethod({
   needs: ['stem', 'shortcut'],
   defaults: { floor: 16 },
   variant: (options) => ({
-    convolution: convolutionsThat((spec) => isSpatial(spec) && spec.role === undefined, weightNetConvolution(options)),
+    convolution: inPlaces(weightNetConvolution(options), (spec) => isSpatial(spec) && spec.role === undefined),
   }),
 });
 
@@ -49,7 +44,7 @@ const dcd = defineMethod({
   needs: ['shortcut', 'classifier', 'block'],
   defaults: {},
   variant: () => {
-    const ofBlocks = convolutionsThat((spec) => isSpatial(spec) && spec.block !== undefined && spec.role === undefined, dcdConvolution);
+    const ofBlocks = inPlaces(dcdConvolution, (spec) => isSpatial(spec) && spec.block !== undefined && spec.role === undefined);
     return { convolution: (context, x, spec) => (spec.role === 'classifier' ? dcdClassifier : ofBlocks)(context, x, spec) };
   },
 });

@@ -1,4 +1,5 @@
 /** What a method is: how it makes a dynamic network of a static one. `methods.ts` has all of them. */
+import { staticConvolution } from '../layers/convolution.js';
 import type { ConvolutionFactory, ConvolutionSpec, Recalibration } from '../layers/layer.js';
 import type { Allocation, AllocationOptions } from '../warehouse/index.js';
 import { checkMethodOptions, type MethodOptions } from './method_options.js';
@@ -41,10 +42,7 @@ interface MethodDefinition<Option extends keyof MethodOptions> extends Pick<Meth
   readonly variant: (options: Required<Pick<MethodOptions, Option>>, layers: readonly ConvolutionSpec[]) => Variant;
 }
 
-export function defineMethod<Option extends keyof MethodOptions = never>({
-  variant,
-  ...definition
-}: MethodDefinition<Option>): Method {
+export function defineMethod<Option extends keyof MethodOptions = never>({ variant, ...definition }: MethodDefinition<Option>): Method {
   const { name, defaults } = definition;
   return {
     ...definition,
@@ -54,4 +52,9 @@ export function defineMethod<Option extends keyof MethodOptions = never>({
       return variant({ ...defaults, ...options }, layers);
     },
   };
+}
+
+/** `dynamic` where `isPlace` says so, static layers elsewhere. */
+export function inPlaces(dynamic: ConvolutionFactory, isPlace: (spec: ConvolutionSpec) => boolean): ConvolutionFactory {
+  return (context, x, spec) => (isPlace(spec) ? dynamic : staticConvolution)(context, x, spec);
 }

@@ -7,7 +7,7 @@ import { type ConvolutionFactory, type ConvolutionSpecOptions, convolutionSpec, 
 import { weightNetConvolution } from '../../lib/layers/weightnet.js';
 import { fillFrom } from '../golden/fill.js';
 import { interpret, LeafMemory } from '../reference/graph_interpreter.js';
-import { elementCount, tensorOf } from '../reference/tensor.js';
+import { elementCount, type Tensor, tensorOf } from '../reference/tensor.js';
 import { naiveConvolution } from './naive_convolution.js';
 
 interface Case {
@@ -71,25 +71,20 @@ for (const { inChannels, outChannels, kernel, groups = 1 } of cases) {
   });
 }
 
+const weightNet = weightNetConvolution({ floor });
 const ordinary = { name: 'layer', inChannels: 32, outChannels: 16, kernel: 3, padding: 1 };
 const refused: readonly [string, ConvolutionFactory, Partial<ConvolutionSpecOptions>, RegExp][] = [
   [
     'CGC',
     cgcConvolution,
     { groups: 2 },
-    /layer layer: CGC expects a conv2d without bias, one group, but .* 2 groups for 32 to 16 channels/,
+    /layer layer: CGC expects a conv2d of one group but received a conv2d of 32 to 16 channels in 2 groups/,
   ],
-  ['CGC', cgcConvolution, { bias: true }, /CGC expects a conv2d without bias, .* received a conv2d with bias/],
   ['CGC', cgcConvolution, { inChannels: 24 }, /fewer than 16 or a multiple of it, .* but received 24 to 16/],
   ['CGC', cgcConvolution, { outChannels: 17 }, /output channels that divide among their runs, but received 32 to 17/],
-  ['WeightNet', weightNetConvolution({ floor }), { groups: 4 }, /one group or depth-wise, but received .* 4 groups/],
-  [
-    'WeightNet',
-    weightNetConvolution({ floor }),
-    { inChannels: 5 },
-    /an even number of elements, but received 5 input channels times 9 positions/,
-  ],
-  ['DCD', dcdConvolution, { groups: 16 }, /DCD expects a conv2d without bias, one group, but received .* 16 groups/],
+  ['WeightNet', weightNet, { groups: 4 }, /of one group or depth-wise but received .* in 4 groups/],
+  ['WeightNet', weightNet, { inChannels: 5 }, /an even number of elements, but received 5 input channels times 9 positions/],
+  ['DCD', dcdConvolution, { groups: 16 }, /DCD expects a conv2d of one group but received .* in 16 groups/],
   [
     'DCD',
     dcdConvolution,
@@ -112,10 +107,34 @@ test('a layer of another kind is refused, and so is a classifier of tokens', (t)
   const linear = convolutionSpec({ name: 'fc', kind: 'linear', inChannels: 32, outChannels: 10, bias: true });
   const context = newContext(graph, true);
   t.throws(() => cgcConvolution(context, graph.input('x', [2, 32]), linear), {
-    message: /CGC expects a conv2d .* received a linear with bias/,
+    message: /CGC expects a conv2d .* received a linear/,
   });
   t.throws(() => dcdClassifier(context, graph.input('tokens', [2, 7, 32]), linear), {
     code: 'ERR_KW_SHAPE',
     message: /expected x of shape \[N, C\] but received \[2, 7, 32\]/,
   });
 });
+
+for (const [method, convolution] of [
+  ['CGC', cgcConvolution],
+  ['WeightNet', weightNet],
+  ['DCD', dcdConvolution],
+] as const) {
+  test(`${method} adds the bias of a layer that has one`, (t) => {
+    const run = (bias: boolean): Float64Array => {
+      const graph = new Graph();
+      const spec = convolutionSpec({ ...ordinary, bias });
+      const y = convolution(newContext(graph, true), graph.input('x', [2, 6, 6, spec.inChannels]), spec);
+      const memory = new LeafMemory();
+      const x = { kind: 'input', name: 'x', shape: [2, 6, 6, spec.inChannels] } as const;
+      memory.at(x).set(fillFrom('x', -1, 1, elementCount(x.shape)));
+      for (const { name, shape } of graph.parameters.values())
+        memory.at({ kind: 'parameter', name, shape }).set(fillFrom(name, -1, 1, elementCount(shape)));
+      const [{ data }] = interpret(graph, memory, { wanted: [y] }) as [Tensor];
+      return data;
+    };
+    const bias = fillFrom('layer.bias', -1, 1, ordinary.outChannels);
+    const [without, biased] = [run(false), run(true)];
+    t.true(biased.every((value, i) => Math.abs(value - without[i]! - bias[i % bias.length]!) < 1e-12));
+  });
+}
