@@ -1,9 +1,14 @@
 /** layer-baseline-* and network-baseline-*: the methods that the paper compares with. Cases of KW* become cases of KernelWarehouse. */
 import type { Value } from '../../lib/graph/graph.js';
 import { channels } from '../../lib/graph/operation.js';
+import { add } from '../../lib/graph/ops/add.js';
+import { relu } from '../../lib/graph/ops/relu.js';
 import { cbam } from '../../lib/layers/cbam.js';
 import { cgcConvolution } from '../../lib/layers/cgc.js';
+import { condconvConvolution } from '../../lib/layers/condconv.js';
+import { staticConvolution } from '../../lib/layers/convolution.js';
 import { dcdClassifier, dcdConvolution } from '../../lib/layers/dcd.js';
+import { dyconvConvolution } from '../../lib/layers/dyconv.js';
 import { eca, ecaKernel } from '../../lib/layers/eca.js';
 import {
   type ConvolutionFactory,
@@ -12,6 +17,8 @@ import {
   type LayerContext,
   type Recalibration,
 } from '../../lib/layers/layer.js';
+import { batchNormLayer } from '../../lib/layers/normalization.js';
+import { odconvConvolution } from '../../lib/layers/odconv.js';
 import { squeezeExcitation } from '../../lib/layers/squeeze_excitation.js';
 import { weightNetConvolution } from '../../lib/layers/weightnet.js';
 import type { MethodOptions } from '../../lib/models/method_options.js';
@@ -98,8 +105,40 @@ function recalibrationModule(recalibration: (options: MethodOptions) => Recalibr
   return (context, x, name, { channels: _, ...options }) => recalibration(methodOptionsOf(options))(context, x, name);
 }
 
+/** Without `own_route` in its options a layer belongs to a block; a linear one never does. */
+function condconvModule(kind: ConvolutionSpec['kind']): ModuleBuilder {
+  const build = convolutionModule((options) => condconvConvolution({ kernels: 8, ...options }), kind);
+  return (context, x, name, { own_route: ownRoute = kind === 'linear', ...options }) => {
+    if (ownRoute !== true) throw new NotRunnable(`${name}: a condconv without own_route is part of a condconv_block`);
+    return build(context, x, name, options);
+  };
+}
+
+/** A basic block of a ResNet, its two convolutions CondConv's. */
+const condconvBlock: ModuleBuilder = (context, x, name, options) => {
+  const { out: outChannels, stride = 1 } = options as unknown as GoldenLayer;
+  const block = { name, input: x };
+  const dynamic = condconvConvolution({ kernels: 8, ...methodOptionsOf(options) });
+  const convolution = (input: Value, layer: string, kernel: number, step: GoldenLayer['stride'], factory: ConvolutionFactory) => {
+    const shape = { inChannels: channels(input), outChannels, kernel, stride: step ?? 1, padding: (kernel - 1) / 2 };
+    return factory(context, input, convolutionSpec({ name: `${name}.${layer}`, ...shape, block }));
+  };
+  const first = relu(batchNormLayer(context, convolution(x, 'conv1', 3, stride, dynamic), `${name}.bn1`));
+  const second = batchNormLayer(context, convolution(first, 'conv2', 3, 1, dynamic), `${name}.bn2`);
+  const isSame = stride === 1 && channels(x) === outChannels;
+  const shortcut = isSame
+    ? x
+    : batchNormLayer(context, convolution(x, 'downsample.0', 1, stride, staticConvolution), `${name}.downsample.1`);
+  return relu(add(second, shortcut));
+};
+
 /** How to build each module of a layer case. */
 const modules: Readonly<Record<string, ModuleBuilder>> = {
+  dyconv: convolutionModule((options) => dyconvConvolution({ kernels: 4, attention: 'softmax', reduction: 1 / 4, ...options })),
+  odconv: convolutionModule((options) => odconvConvolution({ kernels: 4, attention: 'softmax', reduction: 1 / 16, ...options })),
+  condconv: condconvModule('conv2d'),
+  condconv_linear: condconvModule('linear'),
+  condconv_block: condconvBlock,
   cgc: convolutionModule(() => cgcConvolution),
   weightnet: convolutionModule(({ floor = 16 }) => weightNetConvolution({ floor })),
   dcd: convolutionModule(() => dcdConvolution),

@@ -44,8 +44,8 @@ async function logits(instance: ModelInstance, plan: Plan): Promise<Float64Array
   return values;
 }
 
-// The others have no BatchNorm after a convolution.
-for (const network of networkNames().filter((name) => /resnet|mobilenet/.test(name))) {
+// The others have no BatchNorm after a convolution; the methods' large networks are made of the same layers as the small ones.
+for (const network of networkNames().filter((name) => /resnet|mobilenet/.test(name) && !/^(?!kw_).+_resnet50$/.test(name))) {
   eachDevice(
     test,
     `${network} computes the same with and without BatchNorm folded`,

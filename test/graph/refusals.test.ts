@@ -77,6 +77,18 @@ test('attention_function wants one of its functions, and an assignment of every 
   t.is(refusal(shapes, attend('softmax', [[0], [4]])), '[attention_function] the assignment names a cell outside 0..3');
 });
 
+test('attention_function without a zero cell gives every logit an attention, and a softmax temperature is a scalar', (t) => {
+  const graph = new Graph();
+  const logits = graph.input('logits', [1, 2, 4]);
+  const divided = (softmaxTemperature: Value) =>
+    attentionFunction(logits, graph.control('temperature'), { function: 'softmax', assignment: [], zeroCell: false, softmaxTemperature });
+  t.deepEqual(divided(graph.control('softmaxTemperature')).shape, [1, 2, 4]);
+  t.throws(() => divided(graph.input('many', [2])), {
+    code: 'ERR_KW_SHAPE',
+    message: '[attention_function] expected softmax temperature of shape [] but received [2]',
+  });
+});
+
 test('backward ops of activations want two tensors of one shape', (t) => {
   for (const name of ['relu6_backward', 'gelu_backward', 'sigmoid_backward']) {
     const build = (dy: Value, y: Value): unknown => dy.graph.append(operations.get(name)!, [dy, y], {});

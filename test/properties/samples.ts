@@ -128,43 +128,50 @@ function maxPool2dBackward(draw: Draw): Sample {
   return { inputs: [draw.tensor(output), draw.indices(output, inputSize[0]! * inputSize[1]!)], attributes: { inputSize } };
 }
 
-/** Each mixture is bound to one cell, to several, to the zero cell, or to none; or there is no assignment at all. */
+/**
+ * Each mixture is bound to one cell, to several, to the zero cell, or to none; or there is no assignment at all. With and without a zero
+ * cell, and a softmax temperature.
+ */
 function drawAttention(draw: Draw) {
-  const [samples, m, n] = [draw.integer(1, 3), draw.integer(1, 6), draw.channels()];
-  const assignment = Array.from({ length: m }, () => draw.choice([[], [draw.integer(0, n)], [n], n > 1 ? [0, n - 1] : [0]]));
+  const [samples, m, n, zeroCell] = [draw.integer(1, 3), draw.integer(1, 6), draw.channels(), draw.boolean()];
+  const columns = zeroCell ? n + 1 : n;
+  const last = columns - 1;
+  const assignment = Array.from({ length: m }, () => draw.choice([[], [draw.integer(0, last)], [last], n > 1 ? [0, n - 1] : [0]]));
   const attributes = {
     function: draw.choice(attentionFunctions),
     assignment: draw.choice([assignment, assignment, []]),
     epsilon: draw.choice([1e-3, 0.1]),
+    zeroCell,
   };
-  return { samples, m, n, attributes, temperature: scalarOf(draw.choice([0, 0.25, 0.7, 1])) };
+  const temperatures = [scalarOf(draw.choice([0, 0.25, 0.7, 1])), draw.choice([undefined, scalarOf(1), scalarOf(4.5)])];
+  return { samples, m, n, columns, attributes, temperatures };
 }
 
 function attentionFunction(draw: Draw): Sample {
-  const { samples, m, n, attributes, temperature } = drawAttention(draw);
-  return { inputs: [draw.awayFromZero([samples, m, n + 1]), temperature], attributes, differentiable: [0] };
+  const { samples, m, columns, attributes, temperatures } = drawAttention(draw);
+  return { inputs: [draw.awayFromZero([samples, m, columns]), ...temperatures], attributes, differentiable: [0] };
 }
 
 function attentionFunctionBackward(draw: Draw): Sample {
-  const { samples, m, n, attributes, temperature } = drawAttention(draw);
-  return { inputs: [draw.tensor([samples, m, n]), draw.awayFromZero([samples, m, n + 1]), temperature], attributes };
+  const { samples, m, n, columns, attributes, temperatures } = drawAttention(draw);
+  return { inputs: [draw.tensor([samples, m, n]), draw.awayFromZero([samples, m, columns]), ...temperatures], attributes };
 }
 
-/** With a normalization of either kind, with and without the first bias. */
+/** With a normalization of either kind and with none, with and without the first bias. */
 function attentionModule(draw: Draw): Sample {
-  const { samples, m, n, attributes, temperature } = drawAttention(draw);
-  const [channels, hidden, batchNorm] = [draw.channels(), draw.choice([2, 7, 16, 17]), draw.boolean()];
-  const statistics = batchNorm ? [draw.tensor([hidden]), draw.tensor([hidden], 0.5, 2)] : [undefined, undefined];
+  const { samples, m, columns, attributes, temperatures } = drawAttention(draw);
+  const [channels, hidden, norm] = [draw.channels(), draw.choice([2, 7, 16, 17]), draw.choice(['batch', 'layer', 'none'])];
+  const affine = norm === 'none' ? [undefined, undefined] : [draw.tensor([hidden]), draw.tensor([hidden])];
+  const statistics = norm === 'batch' ? [draw.tensor([hidden]), draw.tensor([hidden], 0.5, 2)] : [undefined, undefined];
   const inputs = [
     draw.tensor([samples, channels]),
     draw.tensor([hidden, channels]),
     draw.boolean() ? draw.tensor([hidden]) : undefined,
-    draw.tensor([hidden]),
-    draw.tensor([hidden]),
+    ...affine,
     ...statistics,
-    draw.tensor([m * (n + 1), hidden]),
-    draw.awayFromZero([m * (n + 1)]),
-    temperature,
+    draw.tensor([m * columns, hidden]),
+    draw.awayFromZero([m * columns]),
+    ...temperatures,
   ];
   return { inputs, attributes: { ...attributes, mixtures: m, normEpsilon: 1e-2 } };
 }
