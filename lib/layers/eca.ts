@@ -19,7 +19,7 @@ export function ecaKernel(channelCount: number): number {
  * [1, 1, k].
  * @param kernelOf the kernel's width k, odd, for so many channels
  */
-export function eca(kernelOf: (channelCount: number) => number = ecaKernel): Recalibration {
+export function eca(kernelOf: (channelCount: number) => number): Recalibration {
   return (context: LayerContext, y: Value, name: string) => {
     const { graph } = context;
     return graph.labelled(name, () => {

@@ -16,7 +16,7 @@ function declared(recalibration: Recalibration, channels: number): Graph {
 
 test("ECA's kernel grows with the logarithm of the channels, and is odd", (t) => {
   t.deepEqual([1, 16, 32, 64, 128, 256, 512, 2048].map(ecaKernel), [1, 3, 3, 3, 5, 5, 5, 7]);
-  t.deepEqual(declared(eca(), 128).parameters.get('block.conv.weight')?.shape, [1, 1, 5]);
+  t.deepEqual(declared(eca(ecaKernel), 128).parameters.get('block.conv.weight')?.shape, [1, 1, 5]);
   t.deepEqual(
     declared(
       eca(() => 9),

@@ -1,7 +1,7 @@
 /** Mean over all positions of each channel. */
 import type { DataType } from '../../plan/plan.js';
 import type { Value } from '../graph.js';
-import { channels, defineOperation, elements, expectLike, float32, required, shapeError, shapeOf } from '../operation.js';
+import { channels, defineOperation, elements, expectLike, expectShape, float32, required, shapeError, shapeOf } from '../operation.js';
 import { fill } from './fill.js';
 import { multiply } from './multiply.js';
 
@@ -27,6 +27,8 @@ export const globalAvgPoolBackwardOperation = defineOperation<{ readonly inputSh
   name: 'global_avg_pool_backward',
   infer(inputs, { inputShape, type }) {
     const dx = { type, shape: inputShape };
+    const dy = required('global_avg_pool_backward', inputs, 0, 'dy');
+    expectShape('global_avg_pool_backward', 'dy', dy, [inputShape[0] as number, channels(dx)]);
     if (inputs[1]) expectLike('global_avg_pool_backward', 'accumulator', inputs[1], dx);
     return [dx];
   },
