@@ -1,10 +1,16 @@
 /** Where CGC, WeightNet, DCD, SE, CBAM and ECA are in a network, what they count, and which options they take. */
 import test from 'ava';
+import type { Precision } from '../../lib/graph/passes/precision.js';
 import { officialConfig, parseConfig } from '../../lib/models/config.js';
+import { ModelInstance } from '../../lib/models/instance.js';
 import type { MethodOptions } from '../../lib/models/method_options.js';
 import { Model } from '../../lib/models/model.js';
 import { findNetwork, networkNames } from '../../lib/models/registry.js';
 import { modelOptions } from '../../lib/models/select.js';
+import { Device } from '../../lib/runtime/device.js';
+import { eachDevice } from '../devices.js';
+import { fillFrom } from '../golden/fill.js';
+import { l2 } from '../golden/tolerance.js';
 
 function modelOf(network: string, method?: MethodOptions): Model {
   return new Model({ network, ...(method ? { method } : {}) });
@@ -84,3 +90,25 @@ test('a configuration chooses the options', (t) => {
   const eca = parseConfig({ model: 'eca_resnet18', eca_kernel_sizes: [3, 5, 7, 7] });
   t.deepEqual(modelOptions(eca).method, { kernelSizes: [3, 5, 7, 7] });
 });
+
+for (const method of ['cgc', 'weightnet', 'dcd', 'se', 'cbam', 'eca']) {
+  eachDevice(
+    test,
+    `${method} computes in bfloat16 as in float32, but for rounding`,
+    async (t, name) => {
+      using device = Device.open(name);
+      const [size, batch] = [16, 2];
+      const images = fillFrom('images', -1, 1, batch * size * size * 3);
+      const logits = async (precision: Precision): Promise<Float32Array> => {
+        const model = new Model({ network: `${method}_resnet18`, classes: 10, stem: 'small' });
+        using instance = new ModelInstance(model, device, { precision });
+        await instance.initialize(1);
+        return instance.logits(images, batch, size);
+      };
+      const [expected, actual] = [await logits('float32'), await logits('bfloat16')];
+      const difference = l2(expected.map((value, i) => value - actual[i]!));
+      t.true(difference > 0 && difference < 0.05 * l2(expected), `off by ${difference} of ${l2(expected)}`);
+    },
+    'heavy',
+  );
+}
