@@ -41,10 +41,7 @@ interface MethodDefinition<Option extends keyof MethodOptions> extends Pick<Meth
   readonly variant: (options: Required<Pick<MethodOptions, Option>>, layers: readonly ConvolutionSpec[]) => Variant;
 }
 
-export function defineMethod<Option extends keyof MethodOptions = never>({
-  variant,
-  ...definition
-}: MethodDefinition<Option>): Method {
+export function defineMethod<Option extends keyof MethodOptions = never>({ variant, ...definition }: MethodDefinition<Option>): Method {
   const { name, defaults } = definition;
   return {
     ...definition,

@@ -18,8 +18,10 @@ export interface PaperRow {
   readonly note?: string;
 }
 
-const dyConvAttention = "the count fixes the attention: a hidden width of a quarter of the input channels, biases, every layer but the stem";
-const condConvPlaces = 'the count fits the 3x3 convolutions of the last three blocks and the classifier, a route for each block; it is not unique';
+const dyConvAttention =
+  'the count fixes the attention: a hidden width of a quarter of the input channels, biases, every layer but the stem';
+const condConvPlaces =
+  'the count fits the 3x3 convolutions of the last three blocks and the classifier, a route for each block; it is not unique';
 const contrasting = 'the paper gives no formula: here its function for a single mixture, without the zero cell, bound to the first kernel';
 const dynamicStem = 'with its module in the stem too; the official network keeps the stem static: 11,512,149 (1.0x), 4,435,501 (0.5x)';
 const reconstruction = 'reconstruction: no code was released for DeiT; layers, groups and ratios are inferred from the counts';
@@ -55,7 +57,13 @@ export const paperRows: readonly PaperRow[] = [
   { row: 'ResNet18 + CondConv (8x)', tables: [1], millions: 81.35, config: 'condconv8x_resnet18', note: condConvPlaces },
   { row: 'ResNet18 + DY-Conv (4x)', tables: [1, 2, 10], millions: 45.47, config: 'dyconv4x_resnet18', note: dyConvAttention },
   { row: 'ResNet18 + ODConv (4x)', tables: [1, 2, 10], millions: 44.9, config: 'odconv4x_resnet18' },
-  { row: 'ResNet18 + DY-Conv (4x), contrasting', tables: [10], millions: 45.47, config: 'dyconv4x_contrasting_resnet18', note: contrasting },
+  {
+    row: 'ResNet18 + DY-Conv (4x), contrasting',
+    tables: [10],
+    millions: 45.47,
+    config: 'dyconv4x_contrasting_resnet18',
+    note: contrasting,
+  },
   { row: 'ResNet18 + ODConv (4x), contrasting', tables: [10], millions: 44.9, config: 'odconv4x_contrasting_resnet18', note: contrasting },
   {
     row: 'ResNet18 + KW (1/4x)',
@@ -188,7 +196,13 @@ export const paperRows: readonly PaperRow[] = [
     note: narrowTable14,
   },
   { row: 'MobileNetV2 (1.0x)', tables: [4, 12, 16, 17], millions: 3.5, config: 'mobilenetv2_100' },
-  { row: 'MobileNetV2 (1.0x) + DY-Conv (4x)', tables: [4, 12, 16], millions: 12.4, config: 'dyconv4x_mobilenetv2_100', note: dyConvAttention },
+  {
+    row: 'MobileNetV2 (1.0x) + DY-Conv (4x)',
+    tables: [4, 12, 16],
+    millions: 12.4,
+    config: 'dyconv4x_mobilenetv2_100',
+    note: dyConvAttention,
+  },
   {
     row: 'MobileNetV2 (1.0x) + ODConv (4x)',
     tables: [4, 12, 16, 17],

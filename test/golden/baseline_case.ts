@@ -61,7 +61,15 @@ function methodOptionsOf(options: Readonly<Record<string, unknown>>): MethodOpti
 }
 
 function specOf(name: string, options: Readonly<Record<string, unknown>>, kind: ConvolutionSpec['kind']): ConvolutionSpec {
-  const { in: inChannels, out: outChannels, kernel = 1, stride = 1, padding = 0, groups = 1, dilation = 1 } = options as unknown as GoldenLayer;
+  const {
+    in: inChannels,
+    out: outChannels,
+    kernel = 1,
+    stride = 1,
+    padding = 0,
+    groups = 1,
+    dilation = 1,
+  } = options as unknown as GoldenLayer;
   return convolutionSpec({ name, kind, inChannels, outChannels, kernel, stride, padding, groups, dilation });
 }
 
@@ -94,7 +102,9 @@ const condconvBlock: ModuleBuilder = (context, x, name, options) => {
   const first = relu(batchNormLayer(context, convolution(x, 'conv1', 3, stride, dynamic), `${name}.bn1`));
   const second = batchNormLayer(context, convolution(first, 'conv2', 3, 1, dynamic), `${name}.bn2`);
   const isSame = stride === 1 && channels(x) === outChannels;
-  const shortcut = isSame ? x : batchNormLayer(context, convolution(x, 'downsample.0', 1, stride, staticConvolution), `${name}.downsample.1`);
+  const shortcut = isSame
+    ? x
+    : batchNormLayer(context, convolution(x, 'downsample.0', 1, stride, staticConvolution), `${name}.downsample.1`);
   return relu(add(second, shortcut));
 };
 
@@ -107,11 +117,7 @@ const modules: Readonly<Record<string, ModuleBuilder>> = {
   condconv_block: condconvBlock,
 };
 
-function goldenModule(
-  { module, options, input }: BaselineLayerFile['case']['layers'][number],
-  batch: number,
-  index: number,
-): GoldenModule {
+function goldenModule({ module, options, input }: BaselineLayerFile['case']['layers'][number], batch: number, index: number): GoldenModule {
   const build = modules[module];
   if (!build) throw new NotRunnable(`the baseline module ${module} is not supported yet`);
   const isImage = input.length > 1;
@@ -169,7 +175,11 @@ function kwstarNetworkFile(file: BaselineNetworkFile): NetworkFile {
       tau: settings.tau ?? 0,
       config: { ...options, odconv_attentions: true, odconv_temperature: settings.temperature ?? 1 },
     },
-    starts: file.modules.map(({ name, options: { warehouse, start } }) => ({ name, warehouse: warehouse as number, start: start as number })),
+    starts: file.modules.map(({ name, options: { warehouse, start } }) => ({
+      name,
+      warehouse: warehouse as number,
+      start: start as number,
+    })),
   };
 }
 

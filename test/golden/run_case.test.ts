@@ -33,7 +33,8 @@ test('baseline methods that are unknown are not runnable, and a KW* layer that s
   t.is(unknown.outcome, 'not runnable');
   t.regex(unknown.reason ?? '', /^no network 'other_resnet18'/);
   const layers = await readCase<{ starts: number[]; case: { layers: object[] } }>(casesFolder, 'layer-baseline-kwstar');
-  const tensorsOf = (folder: string) => copyFile(join(casesFolder, 'layer-baseline-kwstar.safetensors'), join(folder, 'layer-baseline-kwstar.safetensors'));
+  const tensorsOf = (folder: string) =>
+    copyFile(join(casesFolder, 'layer-baseline-kwstar.safetensors'), join(folder, 'layer-baseline-kwstar.safetensors'));
   const modules = layers.case.layers.map((layer) => ({ ...layer, module: 'other' }));
   const unheard = await folderWith(t, 'layer-baseline-kwstar', { ...layers, case: { ...layers.case, layers: modules } });
   await tensorsOf(unheard);
