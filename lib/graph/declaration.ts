@@ -26,7 +26,10 @@ export interface TensorDeclaration {
 }
 
 /** A shape's axes before the channel axis, that one (or those), and the axes after it. */
-function parts(shape: readonly number[], channelAxis: ChannelAxis): [before: readonly number[], channels: readonly number[], after: readonly number[]] {
+function parts(
+  shape: readonly number[],
+  channelAxis: ChannelAxis,
+): [before: readonly number[], channels: readonly number[], after: readonly number[]] {
   const [first, last] = typeof channelAxis === 'number' ? [channelAxis, channelAxis] : channelAxis;
   return [shape.slice(0, first), shape.slice(first, last + 1), shape.slice(last + 1)];
 }

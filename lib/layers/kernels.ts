@@ -15,7 +15,8 @@ export function kernelParameter(
   initialization: Initialization,
 ): Value {
   const depth = inChannels / groups;
-  if (kind === 'linear') return reshape(graph.parameter(`${name}.weight`, [count, outChannels, depth], { initialization }), [count, outChannels, 1, depth]);
+  if (kind === 'linear')
+    return reshape(graph.parameter(`${name}.weight`, [count, outChannels, depth], { initialization }), [count, outChannels, 1, depth]);
   return graph.parameter(`${name}.weight`, [count, outChannels, depth, ...kernel], { channelAxis: 2, initialization });
 }
 

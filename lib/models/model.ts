@@ -185,7 +185,10 @@ export class Model {
   #checkOptionsOfMethod(warehouse: AllocationOptions | undefined, options: MethodOptions | undefined): void {
     const { method, family } = this.#registered;
     const fail = (problem: string): never => {
-      throw new KernelWarehouseError('ERR_KW_CONFIG', `'${this.network}' is ${method ? `of method ${method.name}` : 'static'} and ${problem}`);
+      throw new KernelWarehouseError(
+        'ERR_KW_CONFIG',
+        `'${this.network}' is ${method ? `of method ${method.name}` : 'static'} and ${problem}`,
+      );
     };
     if (warehouse && method !== kernelWarehouse) fail(`takes no warehouse options; the KernelWarehouse network is 'kw_${family}'`);
     if (options && !method) fail(`takes no options of a method; networks that do are called <method>_${family}`);

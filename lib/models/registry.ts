@@ -25,7 +25,9 @@ const registered = new Map<string, RegisteredNetwork>();
 
 /** The names of a network's variants, with their methods. */
 function variantsOf(name: string, { tells = [] }: Network): [name: string, method: Method][] {
-  return methods.filter(({ needs }) => needs.every((feature) => tells.includes(feature))).map((method) => [`${method.name}_${name}`, method]);
+  return methods
+    .filter(({ needs }) => needs.every((feature) => tells.includes(feature)))
+    .map((method) => [`${method.name}_${name}`, method]);
 }
 
 function addWithVariants(family: string, network: Network): void {
@@ -65,8 +67,13 @@ function checkNetwork(name: string, network: Network): void {
   if (!Array.isArray(tells)) fail(`expected tells to be a list of ${Object.keys(features).join(', ')}, got ${shortly(tells)}`);
   checkNames(Object.fromEntries(tells.map((feature) => [feature, true])), Object.keys(features), `network '${name}': tells`);
   const place = `network '${name}': methodDefaults`;
-  checkNames(methodDefaults, methods.map((method) => method.name), place);
-  for (const { name: method, defaults } of methods) checkMethodOptions(methodDefaults[method] ?? {}, Object.keys(defaults), `${place}: ${method}`);
+  checkNames(
+    methodDefaults,
+    methods.map((method) => method.name),
+    place,
+  );
+  for (const { name: method, defaults } of methods)
+    checkMethodOptions(methodDefaults[method] ?? {}, Object.keys(defaults), `${place}: ${method}`);
 }
 
 /**

@@ -158,7 +158,8 @@ std::unique_ptr<Kernel> prepare_attention_function(const StepContext& context) {
   const Tensor* divisor = softmax_temperature(context, 2);
   const AttentionRow forward = attention_row(context);
   const float epsilon = static_cast<float>(context.number("epsilon"));
-  return make_kernel([&, shape, divisor, forward, epsilon, assignment = read_assignment(context, shape.mixtures, shape.cells, shape.columns),
+  return make_kernel([&, shape, divisor, forward, epsilon,
+                      assignment = read_assignment(context, shape.mixtures, shape.cells, shape.columns),
                       threads = context.threads](const Memory& memory) {
     const float* in = memory.data<float>(logits);
     float* out = memory.data<float>(attention);
@@ -216,8 +217,8 @@ Assignment read_assignment(const StepContext& context, int64_t mixtures, int64_t
   for (int64_t mixture = 0; mixture < mixtures; ++mixture) {
     for (const int64_t cell : assignment[static_cast<size_t>(mixture)]) {
       if (cell < 0 || cell >= columns) {
-        context.fail("expected cell indices in 0.." + std::to_string(columns - 1) + " but assignment of mixture " + std::to_string(mixture) +
-                     " holds " + std::to_string(cell));
+        context.fail("expected cell indices in 0.." + std::to_string(columns - 1) + " but assignment of mixture " +
+                     std::to_string(mixture) + " holds " + std::to_string(cell));
       }
       if (cell < cells) beta[static_cast<size_t>(mixture * cells + cell)] = 1.0f;
     }

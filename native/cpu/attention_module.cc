@@ -35,8 +35,16 @@ struct Sizes {
 
 Inputs read_inputs(const StepContext& context) {
   const auto optional = [&](size_t position) { return context.has_input(position) ? &context.input(position) : nullptr; };
-  const Inputs inputs = {context.input(0), context.input(1), context.input(7), context.input(8), context.input(9),
-                         optional(2),      optional(3),      optional(4),      optional(5),      optional(6),
+  const Inputs inputs = {context.input(0),
+                         context.input(1),
+                         context.input(7),
+                         context.input(8),
+                         context.input(9),
+                         optional(2),
+                         optional(3),
+                         optional(4),
+                         optional(5),
+                         optional(6),
                          softmax_temperature(context, 10)};
   if (!inputs.scale != !inputs.shift) context.fail("expected both scale and shift, or neither");
   if (!inputs.mean != !inputs.variance) context.fail("expected both mean and variance, or neither");

@@ -34,8 +34,8 @@ std::vector<uint32_t> read_assignment(const StepContext& context, int64_t mixtur
   for (int64_t mixture = 0; mixture < mixtures; ++mixture) {
     for (const int64_t cell : assignment[static_cast<size_t>(mixture)]) {
       if (cell < 0 || cell >= columns) {
-        context.fail("expected cell indices in 0.." + std::to_string(columns - 1) + " but assignment of mixture " + std::to_string(mixture) +
-                     " holds " + std::to_string(cell));
+        context.fail("expected cell indices in 0.." + std::to_string(columns - 1) + " but assignment of mixture " +
+                     std::to_string(mixture) + " holds " + std::to_string(cell));
       }
       if (cell < cells) bits[static_cast<size_t>(mixture * words + cell / 32)] |= uint32_t{1} << (cell % 32);
     }

@@ -12,7 +12,18 @@ const data = join(folder, 'data');
 const whole = join(folder, 'whole');
 const best = join(whole, 'best.safetensors');
 const network = ['--network', 'dyconv4x_mobilenetv2_050', '--threads', '1'];
-const options = ['--image-size', '16', '--batch-size', '4', '--epochs', '1', '--learning-rate', '0.01', '--softmax-temperature-epochs', '2'];
+const options = [
+  '--image-size',
+  '16',
+  '--batch-size',
+  '4',
+  '--epochs',
+  '1',
+  '--learning-rate',
+  '0.01',
+  '--softmax-temperature-epochs',
+  '2',
+];
 
 test.before(() => makeImages(data, { train: 6, val: 3 }));
 
@@ -55,7 +66,17 @@ test.serial('stopped and resumed, it comes to the same bits', async (t) => {
 });
 
 test.serial('another method of the same network is not what was trained', async (t) => {
-  const other = await kernelWarehouse(['train', data, '--output', whole, '--resume', '--network', 'odconv4x_mobilenetv2_050', '--threads', '1']);
+  const other = await kernelWarehouse([
+    'train',
+    data,
+    '--output',
+    whole,
+    '--resume',
+    '--network',
+    'odconv4x_mobilenetv2_050',
+    '--threads',
+    '1',
+  ]);
   t.is(other.code, 1);
   t.regex(other.stderr, /--network is dyconv_mobilenetv2_050 with other options there, odconv4x_mobilenetv2_050 here/);
 });

@@ -27,7 +27,8 @@ export interface CaseReport {
 }
 
 async function figuresOf(folder: string, name: string, machine: Machine, steps?: number): Promise<Figure[]> {
-  if (name.startsWith('layer-baseline-')) return runBaselineLayerCase(await readCase(folder, name), await readTensors(folder, name), machine);
+  if (name.startsWith('layer-baseline-'))
+    return runBaselineLayerCase(await readCase(folder, name), await readTensors(folder, name), machine);
   if (name.startsWith('network-baseline-')) return runBaselineNetworkCase(await readCase(folder, name), machine);
   if (name.startsWith('layer-')) return runLayerCase(await readCase<LayerFile>(folder, name), await readTensors(folder, name), machine);
   if (name.startsWith('network-')) return runNetworkCase(await readCase<NetworkFile>(folder, name), machine);

@@ -76,7 +76,10 @@ async function resultOf(machine: Machine, factory: ConvolutionFactory, { layer, 
 }
 
 function worst(expected: ArrayLike<number>, actual: ArrayLike<number>): number {
-  return Array.from(expected).reduce((most, value, i) => Math.max(most, Math.abs(value - actual[i]!)), expected.length === actual.length ? 0 : Infinity);
+  return Array.from(expected).reduce(
+    (most, value, i) => Math.max(most, Math.abs(value - actual[i]!)),
+    expected.length === actual.length ? 0 : Infinity,
+  );
 }
 
 for (const machine of [referenceMachine, ...devicesPresent().map(nativeMachine)]) {
@@ -86,7 +89,10 @@ for (const machine of [referenceMachine, ...devicesPresent().map(nativeMachine)]
     for (const attention of ['softmax', 'contrasting'] as const) {
       test(`DY-Conv, ${attention}: ${title}`, async (t) => {
         const factory = dyconvConvolution({ kernels, attention, reduction: 1 / 4 });
-        const { spec, x, actual, stored } = await resultOf(machine, factory, { ...sample, layer: { ...sample.layer, bias: index % 2 === 1 } });
+        const { spec, x, actual, stored } = await resultOf(machine, factory, {
+          ...sample,
+          layer: { ...sample.layer, bias: index % 2 === 1 },
+        });
         const difference = worst(naiveDyconv(x, spec, stored, attention, temperatures).data, actual);
         t.true(difference < 1e-5, `off by ${difference}`);
       });
@@ -163,7 +169,9 @@ function opsOf(factory: ConvolutionFactory, training: boolean): string[] {
   output('y', y);
   if (training) {
     const parameters = [...graph.parameters.values()].map(({ name, shape, ...options }) => graph.parameter(name, shape, options));
-    gradients([{ value: y, gradient: graph.input('g', y.shape) }], [x, ...parameters]).forEach((gradient, i) => gradient && output(`d${i}`, gradient));
+    gradients([{ value: y, gradient: graph.input('g', y.shape) }], [x, ...parameters]).forEach(
+      (gradient, i) => gradient && output(`d${i}`, gradient),
+    );
   }
   return (training ? fuseTraining(graph) : fuseInference(graph)).nodes.map(({ op }) => op.name);
 }
@@ -172,8 +180,14 @@ test('no layer keeps the weights of its samples', (t) => {
   for (const [name, factory] of Object.entries(factories)) {
     for (const training of [false, true]) {
       const ops = opsOf(factory, training);
-      t.false(ops.some((op) => /^(mix_cells|samplewise)/.test(op)), `${name}: ${ops.join(' ')}`);
-      t.true(ops.some((op) => /mixed_conv2d$/.test(op)), name);
+      t.false(
+        ops.some((op) => /^(mix_cells|samplewise)/.test(op)),
+        `${name}: ${ops.join(' ')}`,
+      );
+      t.true(
+        ops.some((op) => /mixed_conv2d$/.test(op)),
+        name,
+      );
     }
   }
 });
@@ -193,7 +207,12 @@ test('CondConv routes a block once, by its input', (t) => {
   factory(context, factory(context, x, spec('layer1.0.conv1', 8)), spec('layer1.0.conv2', 4));
   t.deepEqual(
     [...graph.parameters.values()].map(({ name, shape }) => `${name} [${shape}]`),
-    ['layer1.0.route.fc.weight [8,8]', 'layer1.0.route.fc.bias [8]', 'layer1.0.conv1.weight [8,8,8,3,3]', 'layer1.0.conv2.weight [8,4,8,3,3]'],
+    [
+      'layer1.0.route.fc.weight [8,8]',
+      'layer1.0.route.fc.bias [8]',
+      'layer1.0.conv1.weight [8,8,8,3,3]',
+      'layer1.0.conv2.weight [8,4,8,3,3]',
+    ],
   );
   t.is(graph.nodes.filter(({ op }) => op.name === 'global_avg_pool').length, 1);
 });

@@ -25,15 +25,24 @@ function sampleOf(x: Tensor, index: number): Tensor {
 function means(x: Tensor): number[] {
   const channels = x.shape[1]!;
   const positions = x.data.length / channels;
-  return Array.from({ length: channels }, (_, c) => x.data.slice(c * positions, (c + 1) * positions).reduce((a, b) => a + b, 0) / positions);
+  return Array.from(
+    { length: channels },
+    (_, c) => x.data.slice(c * positions, (c + 1) * positions).reduce((a, b) => a + b, 0) / positions,
+  );
 }
 
 function fullyConnected(x: readonly number[], weight: Tensor, bias?: Tensor): number[] {
   const inputs = x.length;
-  return Array.from({ length: weight.shape[0]! }, (_, o) => x.reduce((sum, value, i) => sum + value * weight.data[o * inputs + i]!, bias?.data[o] ?? 0));
+  return Array.from({ length: weight.shape[0]! }, (_, o) =>
+    x.reduce((sum, value, i) => sum + value * weight.data[o * inputs + i]!, bias?.data[o] ?? 0),
+  );
 }
 
-function attentions(logits: readonly number[], name: 'softmax' | 'contrasting', { temperature, softmaxTemperature }: Temperatures): number[] {
+function attentions(
+  logits: readonly number[],
+  name: 'softmax' | 'contrasting',
+  { temperature, softmaxTemperature }: Temperatures,
+): number[] {
   if (name === 'contrasting') {
     const sum = logits.reduce((total, z) => total + Math.abs(z), 0.001);
     return logits.map((z, k) => temperature * (k === 0 ? 1 : 0) + ((1 - temperature) * z) / sum);
@@ -61,7 +70,13 @@ function bySample(x: Tensor, layer: (sample: Tensor) => Tensor): Tensor {
   return { shape: [ys.length, ...ys[0]!.shape.slice(1)], data: Float64Array.from(ys.flatMap(({ data }) => [...data])) };
 }
 
-export function naiveDyconv(x: Tensor, spec: ConvolutionSpec, stored: Stored, attention: 'softmax' | 'contrasting', at: Temperatures): Tensor {
+export function naiveDyconv(
+  x: Tensor,
+  spec: ConvolutionSpec,
+  stored: Stored,
+  attention: 'softmax' | 'contrasting',
+  at: Temperatures,
+): Tensor {
   return bySample(x, (sample) => {
     const hidden = fullyConnected(means(sample), stored('attention.fc1.weight'), stored('attention.fc1.bias')).map(relu);
     const logits = fullyConnected(hidden, stored('attention.fc2.weight'), stored('attention.fc2.bias'));

@@ -25,7 +25,8 @@ const counts = {
   condconv_resnet18: 81_345_120,
 };
 
-for (const [name, expected] of Object.entries(counts)) test(`${name} has the method's number of parameters`, (t) => t.is(count(name), expected));
+for (const [name, expected] of Object.entries(counts))
+  test(`${name} has the method's number of parameters`, (t) => t.is(count(name), expected));
 
 test("ODConv's own MobileNetV2 keeps the stem static", (t) => {
   t.is(new Model({ network: 'odconv_mobilenetv2_100', method: { stem: false } }).parameters.count, 11_512_149);
@@ -34,7 +35,9 @@ test("ODConv's own MobileNetV2 keeps the stem static", (t) => {
 
 test('each method has its places in a ResNet', (t) => {
   const kernels = (network: string) =>
-    new Model({ network }).declarations.flatMap(({ name, shape }) => (/weight$/.test(name) && (shape.length === 5 || /^fc\.weight/.test(name)) ? [`${name} [${shape}]`] : []));
+    new Model({ network }).declarations.flatMap(({ name, shape }) =>
+      /weight$/.test(name) && (shape.length === 5 || /^fc\.weight/.test(name)) ? [`${name} [${shape}]`] : [],
+    );
   const dyconv = kernels('dyconv_resnet18');
   t.is(dyconv.length, 20);
   t.true(dyconv.includes('layer2.0.downsample.0.weight [4,128,64,1,1]'));
@@ -86,9 +89,15 @@ test('a network of ones own gets the methods for which it tells enough', (t) => 
   );
   registerNetwork('small_kernels', { ...resnet18, methodDefaults: { dyconv: { kernels: 2 } } });
   t.is(new Model({ network: 'dyconv_small_kernels', method: { kernels: 4 } }).parameters.count, counts.dyconv_resnet18);
-  t.deepEqual(new Model({ network: 'dyconv_small_kernels' }).parameters.entry('layer1.0.conv1.weight').declaration.shape, [2, 64, 64, 3, 3]);
+  t.deepEqual(
+    new Model({ network: 'dyconv_small_kernels' }).parameters.entry('layer1.0.conv1.weight').declaration.shape,
+    [2, 64, 64, 3, 3],
+  );
   const refused = (network: object, message: RegExp) =>
-    t.throws(() => registerNetwork('refused', { ...resnet18, ...network } as Network), { code: /ERR_KW_(INVALID_ARGUMENT|CONFIG)/ as never, message });
+    t.throws(() => registerNetwork('refused', { ...resnet18, ...network } as Network), {
+      code: /ERR_KW_(INVALID_ARGUMENT|CONFIG)/ as never,
+      message,
+    });
   refused({ tells: ['stm'] }, /^network 'refused': tells: unknown option 'stm'; did you mean 'stem'\?$/);
   refused({ tells: 'stem' }, /^network 'refused': expected tells to be a list of stem, .*, got "stem"$/);
   refused({ methodDefaults: { dyconf: {} } }, /methodDefaults: unknown option 'dyconf'; did you mean 'dyconv'\?$/);
@@ -119,6 +128,9 @@ test('a configuration gives a method its options, and no other', (t) => {
   t.deepEqual(selectModel('odconv4x_mobilenetv2_100').model.method, { kernels: 4, stem: true });
   const refused = (fields: object, message: string) =>
     t.throws(() => modelOptions(parseConfig(fields)), { code: 'ERR_KW_CONFIG', message });
-  refused({ model: 'dyconv_resnet18', cell_num_ratio: 2, sharing_range: 'layer' }, 'dyconv_resnet18 takes no cell_num_ratio, sharing_range; leave that out');
+  refused(
+    { model: 'dyconv_resnet18', cell_num_ratio: 2, sharing_range: 'layer' },
+    'dyconv_resnet18 takes no cell_num_ratio, sharing_range; leave that out',
+  );
   refused({ model: 'kw_resnet18', kernel_num: 4 }, 'kw_resnet18 takes no kernel_num; leave that out');
 });

@@ -58,8 +58,7 @@ TEST_CASE("attention_function and its gradient") {
         for (const nlohmann::json& assigned : {assignment, nlohmann::json::array()}) {
           CAPTURE(name);
           CAPTURE(temperature);
-          const nlohmann::json attributes = {
-              {"function", name}, {"assignment", assigned}, {"epsilon", 1e-3}, {"zeroCell", zero_cell}};
+          const nlohmann::json attributes = {{"function", name}, {"assignment", assigned}, {"epsilon", 1e-3}, {"zeroCell", zero_cell}};
           // 30 as in a DY-Conv at the beginning of training
           const float divisor = temperature == 0.5f ? 30.0f : 1.0f;
           const auto reference = [&, mixtures = static_cast<size_t>(mixtures), cells = static_cast<size_t>(cells)](const Doubles& z) {
@@ -91,8 +90,7 @@ TEST_CASE("attention_function and its gradient") {
 
 TEST_CASE("attention_function: large logits neither overflow nor leave the range") {
   const auto attend = [](const char* name, const Floats& logits) {
-    const nlohmann::json attributes = {
-        {"function", name}, {"assignment", nlohmann::json::array()}, {"epsilon", 1e-3}, {"zeroCell", true}};
+    const nlohmann::json attributes = {{"function", name}, {"assignment", nlohmann::json::array()}, {"epsilon", 1e-3}, {"zeroCell", true}};
     const Shape wide = {1, 1, static_cast<int64_t>(logits.size())}, narrow = {1, 1, wide[2] - 1};
     return OpRunner("attention_function", attributes).input(wide, logits).input({}, Floats{1}).output(narrow).run().floats();
   };
@@ -104,7 +102,11 @@ TEST_CASE("attention_function: large logits neither overflow nor leave the range
 TEST_CASE("attention_function refuses what it does not know") {
   const auto attend = [](const char* name, const nlohmann::json& assignment, bool zero_cell = true, const Shape& divisor = {}) {
     OpRunner op("attention_function", {{"function", name}, {"assignment", assignment}, {"epsilon", 1e-3}, {"zeroCell", zero_cell}});
-    op.input({1, 1, 2}, Floats{1, 2}).input({}, Floats{0}).input(divisor, Floats(static_cast<size_t>(size_of(divisor)), 1)).output({1, 1, zero_cell ? 1 : 2}).run();
+    op.input({1, 1, 2}, Floats{1, 2})
+        .input({}, Floats{0})
+        .input(divisor, Floats(static_cast<size_t>(size_of(divisor)), 1))
+        .output({1, 1, zero_cell ? 1 : 2})
+        .run();
   };
   CHECK_THROWS_WITH_AS(attend("tanh", {{0}}),
                        "[attention_function] test: expected function contrasting, softmax, sigmoid or rectified but received 'tanh'",
@@ -174,9 +176,12 @@ TEST_CASE("self_attention and its gradient") {
     const auto loss = [&](const Doubles& q, const Doubles& k, const Doubles& v) {
       return weighted_sum(dy, reference_self_attention(t, q, k, v).y);
     };
-    check_gradient(backward.floats(0), q, [&](const Doubles& moved) { return loss(moved, wide_k, wide_v); }, 1e-5);
-    check_gradient(backward.floats(1), k, [&](const Doubles& moved) { return loss(wide_q, moved, wide_v); }, 1e-5);
-    check_gradient(backward.floats(2), v, [&](const Doubles& moved) { return loss(wide_q, wide_k, moved); }, 1e-5);
+    check_gradient(
+        backward.floats(0), q, [&](const Doubles& moved) { return loss(moved, wide_k, wide_v); }, 1e-5);
+    check_gradient(
+        backward.floats(1), k, [&](const Doubles& moved) { return loss(wide_q, moved, wide_v); }, 1e-5);
+    check_gradient(
+        backward.floats(2), v, [&](const Doubles& moved) { return loss(wide_q, wide_k, moved); }, 1e-5);
   }
 }
 

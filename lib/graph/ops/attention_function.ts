@@ -61,7 +61,9 @@ const attentionFunctionOperation = defineOperation<AttentionFunctionAttributes>(
     return [float32([samples, m, zeroCell ? columns - 1 : columns])];
   },
   gradient({ inputs, attributes, outputGradients: [dattention] }) {
-    return [dattention && (dattention.graph.append(attentionFunctionBackwardOperation, [dattention, ...inputs], { ...attributes })[0] as Value)];
+    return [
+      dattention && (dattention.graph.append(attentionFunctionBackwardOperation, [dattention, ...inputs], { ...attributes })[0] as Value),
+    ];
   },
   flops: ({ inputs }) => 5 * elements(shapeOf(inputs, 0)),
 });

@@ -14,9 +14,9 @@ struct AttentionRule {
   AttentionFunction function;
   float epsilon;
   int mixtures, cells;
-  int columns;  // cells, and the zero cell where there is one
-  const std::uint32_t* assigned;  // [mixtures, ceil(cells / 32)]: bit j % 32 of word j / 32 is beta of cell j; null: no assignment
-  const float* temperature;       // one number, read only with an assignment
+  int columns;                       // cells, and the zero cell where there is one
+  const std::uint32_t* assigned;     // [mixtures, ceil(cells / 32)]: bit j % 32 of word j / 32 is beta of cell j; null: no assignment
+  const float* temperature;          // one number, read only with an assignment
   const float* softmax_temperature;  // one number, T; null: 1
 
   __device__ __forceinline__ float share() const { return assigned ? *temperature : 0.0f; }

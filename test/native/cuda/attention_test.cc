@@ -31,8 +31,7 @@ TEST_CASE("attention_function on the device, and its gradient") {
       for (const nlohmann::json& assigned : {assignment_of(of), nlohmann::json::array()}) {
         CAPTURE(name);
         CAPTURE(of.cells);
-        const nlohmann::json attributes = {
-            {"function", name}, {"assignment", assigned}, {"epsilon", 1e-3}, {"zeroCell", of.zero_cell}};
+        const nlohmann::json attributes = {{"function", name}, {"assignment", assigned}, {"epsilon", 1e-3}, {"zeroCell", of.zero_cell}};
         OpRunner forward("attention_function", attributes), backward("attention_function_backward", attributes);
         forward.input(of.wide(), logits).input({}, Floats{0.3f});
         backward.input(of.narrow(), random_floats(size_of(of.narrow()), 13)).input(of.wide(), logits).input({}, Floats{0.3f});
@@ -83,11 +82,9 @@ struct Module {
   int64_t offset;
 
   OpRunner op(const nlohmann::json& assignment) const {
-    OpRunner runner("attention_module", {{"function", function},
-                                         {"assignment", assignment},
-                                         {"epsilon", 1e-3},
-                                         {"normEpsilon", 1e-5},
-                                         {"zeroCell", logits.zero_cell}});
+    OpRunner runner(
+        "attention_module",
+        {{"function", function}, {"assignment", assignment}, {"epsilon", 1e-3}, {"normEpsilon", 1e-5}, {"zeroCell", logits.zero_cell}});
     auto add = [&, seed = 1u](const Shape& shape, float mean) mutable {
       const float spread = 1 / std::sqrt(static_cast<float>(shape.back()));
       runner.input(shape, random_floats(size_of(shape), seed++, mean, shape.size() > 1 ? spread : 0.2f));
@@ -129,7 +126,8 @@ TEST_CASE("attention_module on the device refuses what the CPU refuses") {
   of.function = "tanh";
   check_refused_as_on_cpu(of.op({{0}, {1}}));
   // mean without variance, scale without shift, mean and variance without scale and shift
-  for (const std::vector<bool>& given : std::vector<std::vector<bool>>{{true, true, true, false}, {true, false, true, true}, {false, false, true, true}}) {
+  for (const std::vector<bool>& given :
+       std::vector<std::vector<bool>>{{true, true, true, false}, {true, false, true, true}, {false, false, true, true}}) {
     OpRunner half("attention_module",
                   {{"function", "softmax"}, {"assignment", {{0}}}, {"epsilon", 1e-3}, {"normEpsilon", 1e-5}, {"zeroCell", true}});
     half.input({1, 2}, Floats(2)).input({1, 2}, Floats(2)).no_input();
