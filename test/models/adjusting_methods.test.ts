@@ -8,9 +8,9 @@ import { Model } from '../../lib/models/model.js';
 import { findNetwork, networkNames } from '../../lib/models/registry.js';
 import { modelOptions } from '../../lib/models/select.js';
 import { Device } from '../../lib/runtime/device.js';
+import { Trainer } from '../../lib/train/trainer.js';
 import { eachDevice } from '../devices.js';
 import { fillFrom } from '../golden/fill.js';
-import { l2 } from '../golden/tolerance.js';
 
 function modelOf(network: string, method?: MethodOptions): Model {
   return new Model({ network, ...(method ? { method } : {}) });
@@ -94,20 +94,24 @@ test('a configuration chooses the options', (t) => {
 for (const method of ['cgc', 'weightnet', 'dcd', 'se', 'cbam', 'eca']) {
   eachDevice(
     test,
-    `${method} computes in bfloat16 as in float32, but for rounding`,
+    `${method} trains in bfloat16 as in float32, but for rounding`,
     async (t, name) => {
       using device = Device.open(name);
-      const [size, batch] = [16, 2];
-      const images = fillFrom('images', -1, 1, batch * size * size * 3);
-      const logits = async (precision: Precision): Promise<Float32Array> => {
+      const [imageSize, batch] = [16, 8];
+      const images = fillFrom('images', -1, 1, batch * imageSize * imageSize * 3);
+      const targets = Int32Array.from({ length: batch }, (_, index) => index);
+      const step = async (precision: Precision): Promise<{ loss: number; gradientNorm: number }> => {
         const model = new Model({ network: `${method}_resnet18`, classes: 10, stem: 'small' });
         using instance = new ModelInstance(model, device, { precision });
         await instance.initialize(1);
-        return instance.logits(images, batch, size);
+        using trainer = new Trainer(instance, { optimizer: { kind: 'sgd', momentum: 0, nesterov: false }, labelSmoothing: 0 });
+        return trainer.step({ images, targets, imageSize, controls: { learningRate: 0, step: 1 } });
       };
-      const [expected, actual] = [await logits('float32'), await logits('bfloat16')];
-      const difference = l2(expected.map((value, i) => value - actual[i]!));
-      t.true(difference > 0 && difference < 0.05 * l2(expected), `off by ${difference} of ${l2(expected)}`);
+      const [expected, actual] = [await step('float32'), await step('bfloat16')];
+      t.not(actual.loss, expected.loss);
+      t.true(Math.abs(actual.loss - expected.loss) < 0.05 * expected.loss, `a loss of ${actual.loss} instead of ${expected.loss}`);
+      const norms = `a gradient norm of ${actual.gradientNorm} instead of ${expected.gradientNorm}`;
+      t.true(Math.abs(actual.gradientNorm - expected.gradientNorm) < 0.2 * expected.gradientNorm, norms);
     },
     'heavy',
   );
