@@ -34,6 +34,7 @@ export { type NetworkConfig, officialConfig, officialConfigNames, parseConfig, r
 export { fitOptions } from './models/fitting.js';
 export { type Controls, type FeatureMap, type InstanceOptions, inferencePlan, ModelInstance, type NamedTensor } from './models/instance.js';
 export type { LoadOptions, LoadReport, MissingTensor, WrongShape } from './models/load_report.js';
+export type { MethodOptions } from './models/method_options.js';
 export { Model, type ModelOptions } from './models/model.js';
 export { networkNames, registerNetwork } from './models/registry.js';
 export { modelOptions, type Selection, selectModel } from './models/select.js';
@@ -44,11 +45,19 @@ export { type DeclarationOptions, Graph, type Value } from './graph/graph.js';
 export * as ops from './graph/ops/builders.js';
 export { linearLayer, staticConvolution } from './layers/convolution.js';
 export { kernelWarehouseConvolution } from './layers/kernel_warehouse.js';
-export { type ConvolutionFactory, type ConvolutionSpec, convolutionSpec, type LayerContext } from './layers/layer.js';
+export {
+  type BlockPlace,
+  type ConvolutionFactory,
+  type ConvolutionRole,
+  type ConvolutionSpec,
+  convolutionSpec,
+  type LayerContext,
+  type Recalibration,
+} from './layers/layer.js';
 export { batchNormLayer, layerNormLayer } from './layers/normalization.js';
 export { describedNetwork } from './models/described_network.js';
 export { type LayerDescription, type NetworkDescription, parseDescription } from './models/description.js';
-export type { BuildOptions, Network, NetworkOptions, NetworkOutput } from './models/network.js';
+export type { BuildOptions, Network, NetworkFeature, NetworkOptions, NetworkOutput } from './models/network.js';
 export { type ReplaceableLayer, type ReplaceOptions, replaceConvolutions } from './models/replace_convolutions.js';
 
 // Warehouses as data.
@@ -66,6 +75,7 @@ export {
   type PerWarehouse,
   type SharingRange,
   sharingName,
+  softmaxTemperatureAt,
   type TemperatureSchedule,
   temperatureAt,
   type Warehouse,

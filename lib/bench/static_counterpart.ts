@@ -1,17 +1,12 @@
 /** Which static network a dynamic one is compared with. */
 import type { ModelOptions } from '../models/model.js';
-import { findNetwork, networkNames } from '../models/registry.js';
+import { findNetwork } from '../models/registry.js';
 
 /**
- * The static network that a KernelWarehouse network was made from, by the names: `kw_resnet18` and every budget of it belong to `resnet18`,
- * `kw_convnext_tiny_split` to `convnext_tiny`. Undefined for a network that is static itself.
+ * The static network that a network of some method was made from: `kw_resnet18`, every budget of it and `dyconv_resnet18` belong to
+ * `resnet18`. Undefined for a network that is static itself.
  */
-export function staticCounterpart({ network, warehouse: _, ...options }: ModelOptions): ModelOptions | undefined {
-  if (!findNetwork(network).kernelWarehouse) return undefined;
-  const family = network.replace(/^kw[^_]*_/, '');
-  const candidates = networkNames().filter(
-    (name) => !findNetwork(name).kernelWarehouse && (family === name || family.startsWith(`${name}_`)),
-  );
-  const [nearest] = candidates.sort((a, b) => b.length - a.length);
-  return nearest === undefined ? undefined : { ...options, network: nearest };
+export function staticCounterpart({ network, warehouse: _, method: __, ...options }: ModelOptions): ModelOptions | undefined {
+  const { method, family } = findNetwork(network);
+  return method ? { ...options, network: family } : undefined;
 }

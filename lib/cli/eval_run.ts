@@ -26,7 +26,7 @@ export interface EvalFlags extends DeviceFlags, ModelFlags, PrecisionFlags {
 
 export async function runEval(folder: string, flags: EvalFlags): Promise<void> {
   await using trained = await openTrainedModel(flags.weights, flags, flags.imageSize ?? defaultTrainingOptions.imageSize);
-  const { temperature, model } = trained;
+  const { temperature, softmaxTemperature, model } = trained;
   const found = await readEvaluationFolder(folder);
   const classes = trained.classes ?? foldersAsClasses(found, model, folder);
   const dataset = withClassesOf(found, classes, folder);
@@ -43,6 +43,7 @@ export async function runEval(folder: string, flags: EvalFlags): Promise<void> {
   const { top1, top5 } = await evaluate(instance, loader, {
     imageSize,
     temperature,
+    softmaxTemperature,
     onBatch: (accuracy) => bar.update(accuracy.count, { 'top-1': formatShare(accuracy.top1, accuracy.count) }),
   });
   bar.stop();

@@ -79,7 +79,8 @@ async function computeLogits(
   using device = openDevice(flags);
   using instance = await loadTrainedModel(trained, device, flags);
   noteFallback(instance.precision);
-  await instance.setControls({ temperature: trained.temperature });
+  const { temperature, softmaxTemperature } = trained;
+  await instance.setControls({ temperature, softmaxTemperature });
   const classes = trained.model.options.classes;
   const logits = new Float32Array(names.length * classes);
   using bar = new Progress({ label: 'predict', total: names.length, unit: 'samples', transient: true });

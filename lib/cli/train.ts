@@ -34,6 +34,11 @@ export function trainCommand(): Command {
       'epochs until the attention temperature is 0 (default: 10, or 0 with --weights)',
       decimalNumber({ least: 0 }),
     )
+    .option(
+      '--softmax-temperature-epochs <number>',
+      'epochs in which the softmax temperature of DY-Conv and ODConv falls from 30 to 1 (default: 10, or 0 with --weights)',
+      decimalNumber({ least: 0 }),
+    )
     .addOption(
       new Option('--augmentation <kind>', 'random changes of training images (default: photo)').choices(['none', 'shift', 'photo']),
     )

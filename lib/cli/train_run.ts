@@ -113,8 +113,8 @@ function newPlan(flags: TrainFlags, { classes }: ImageDataset, weights: Checkpoi
       `the configuration has num_classes ${model.classes}, but the folder has ${classes.length} classes; change or remove num_classes`,
     );
   }
-  // Trained weights have left the temperature behind; at 1 their attentions would count for nothing.
-  const started = weights ? { ...configured, temperatureEpochs: 0 } : configured;
+  // Trained weights have left the temperatures behind; at their first values attentions would count for nothing, or for little.
+  const started = weights ? { ...configured, temperatureEpochs: 0, softmaxTemperatureEpochs: 0 } : configured;
   const options = newRunOptions(started, optionFlags(flags));
   const { imageSize } = options;
   const sized = { ...model, ...imageSizeOption(model.network, imageSize) };

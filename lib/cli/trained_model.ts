@@ -16,6 +16,7 @@ export interface TrainedModel extends AsyncDisposable {
   /** Names of the classes; undefined when nothing says them. */
   readonly classes: readonly string[] | undefined;
   readonly temperature: number;
+  readonly softmaxTemperature: number;
   /** How it was trained; undefined when the file does not say. */
   readonly options: TrainingOptions | undefined;
   readonly file: CheckpointFile;
@@ -36,10 +37,11 @@ export function openWeights(path: string, { ema }: { readonly ema?: true }): Pro
 export async function openTrainedModel(path: string, flags: ModelFlags, imageSize?: number): Promise<TrainedModel> {
   const file = await openWeights(path, flags);
   try {
-    const { model, classes, temperature, options } = describeWeights(file, flags, imageSize) ?? needsNetwork(path);
+    const description = describeWeights(file, flags, imageSize) ?? needsNetwork(path);
+    const { model, classes, temperature, softmaxTemperature = 1, options } = description;
     const { strict } = flags;
     const close = () => file.close();
-    return { model: new Model(model), classes, temperature, options, file, strict, [Symbol.asyncDispose]: close };
+    return { model: new Model(model), classes, temperature, softmaxTemperature, options, file, strict, [Symbol.asyncDispose]: close };
   } catch (error) {
     await file.close();
     throw error;
@@ -94,7 +96,7 @@ function classNames(options: ModelOptions, { classesFrom }: DescriptionFlags): P
   return classes.length === count ? { classes } : fail(`has ${classes.length} names, but the network has ${count} classes`);
 }
 
-/** The model with its weights on a device; set the temperature with `setControls`. */
+/** The model with its weights on a device; set the temperatures with `setControls`. */
 export async function loadTrainedModel(
   { model, file, strict }: TrainedModel,
   device: Device,

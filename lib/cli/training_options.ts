@@ -53,6 +53,7 @@ const trainingFields: Partial<Record<keyof NetworkConfig, Translation>> = {
   opt_betas: ({ opt_betas: betas }) => (betas ? { beta1: betas[0], beta2: betas[1] } : {}),
   smoothing: ({ smoothing }) => ({ labelSmoothing: smoothing as number }),
   temp_epoch: ({ temp_epoch: epochs }) => ({ temperatureEpochs: epochs as number }),
+  softmax_temp_epoch: ({ softmax_temp_epoch: epochs }) => ({ softmaxTemperatureEpochs: epochs as number }),
   input_size: ({ input_size: imageSize }) => ({ imageSize: imageSize as number }),
   crop_pct: ({ crop_pct: cropRatio }) => (cropRatio ? { cropRatio } : {}),
   seed: ({ seed }) => ({ seed: seed as number }),

@@ -12,21 +12,33 @@ export type Initialization =
   /** Cells start..end of axis 0 each with a deviation of their own. */
   | { readonly kind: 'cells'; readonly ranges: readonly { readonly start: number; readonly end: number; readonly deviation: number }[] };
 
+/** The axis of PyTorch's order that is stored last, or the first and the last of several neighbours that are. */
+export type ChannelAxis = number | readonly [first: number, last: number];
+
 export interface TensorDeclaration {
   /** The official state-dict name. */
   readonly name: string;
   /** In PyTorch's order. */
   readonly shape: readonly number[];
-  /** The axis of PyTorch's order that is stored last; absent for tensors stored as they are. */
-  readonly channelAxis?: number;
+  /** Absent for tensors stored as they are. */
+  readonly channelAxis?: ChannelAxis;
   readonly initialization: Initialization;
 }
 
+/** A shape's axes before the channel axis, that one (or those), and the axes after it. */
+function parts(
+  shape: readonly number[],
+  channelAxis: ChannelAxis,
+): [before: readonly number[], channels: readonly number[], after: readonly number[]] {
+  const [first, last] = typeof channelAxis === 'number' ? [channelAxis, channelAxis] : channelAxis;
+  return [shape.slice(0, first), shape.slice(first, last + 1), shape.slice(last + 1)];
+}
+
 /** The shape in memory: the channel axis moved to the end. */
-export function physicalShape(tensor: { readonly shape: readonly number[]; readonly channelAxis?: number }): readonly number[] {
-  const { shape, channelAxis } = tensor;
+export function physicalShape({ shape, channelAxis }: Pick<TensorDeclaration, 'shape' | 'channelAxis'>): readonly number[] {
   if (channelAxis === undefined) return shape;
-  return [...shape.slice(0, channelAxis), ...shape.slice(channelAxis + 1), shape[channelAxis] as number];
+  const [before, channels, after] = parts(shape, channelAxis);
+  return [...before, ...after, ...channels];
 }
 
 type NumberArray = Float32Array | Float64Array;
@@ -40,13 +52,14 @@ function transpose(outer: number, rows: number, columns: number, from: ArrayLike
   }
 }
 
-function split(shape: readonly number[], channelAxis: number): [outer: number, channels: number, inner: number] {
+function split(shape: readonly number[], channelAxis: ChannelAxis): [outer: number, channels: number, inner: number] {
   const product = (sizes: readonly number[]) => sizes.reduce((a, b) => a * b, 1);
-  return [product(shape.slice(0, channelAxis)), shape[channelAxis] as number, product(shape.slice(channelAxis + 1))];
+  const [before, channels, after] = parts(shape, channelAxis);
+  return [product(before), product(channels), product(after)];
 }
 
 /** Copies `from` in PyTorch's order to `to` in memory order. `shape` is PyTorch's. */
-export function toPhysical(shape: readonly number[], channelAxis: number | undefined, from: ArrayLike<number>, to: NumberArray): void {
+export function toPhysical(shape: readonly number[], channelAxis: ChannelAxis | undefined, from: ArrayLike<number>, to: NumberArray): void {
   if (channelAxis === undefined) {
     to.set(from);
     return;
@@ -56,7 +69,7 @@ export function toPhysical(shape: readonly number[], channelAxis: number | undef
 }
 
 /** Copies `from` in memory order to `to` in PyTorch's order. `shape` is PyTorch's. */
-export function toLogical(shape: readonly number[], channelAxis: number | undefined, from: ArrayLike<number>, to: NumberArray): void {
+export function toLogical(shape: readonly number[], channelAxis: ChannelAxis | undefined, from: ArrayLike<number>, to: NumberArray): void {
   if (channelAxis === undefined) {
     to.set(from);
     return;

@@ -2,7 +2,7 @@
 import { KernelWarehouseError } from '../errors.js';
 import { type ControlName, controlSlots } from '../plan/control.js';
 import type { DataType } from '../plan/plan.js';
-import { type Initialization, physicalShape, type TensorDeclaration } from './declaration.js';
+import { type ChannelAxis, type Initialization, physicalShape, type TensorDeclaration } from './declaration.js';
 import type { Attributes, Inputs, Operation } from './operation.js';
 import { type LeafAttributes, leaf } from './ops/leaf.js';
 
@@ -27,8 +27,8 @@ export interface Node {
 }
 
 export interface DeclarationOptions {
-  /** The axis of PyTorch's order that is stored last (1 for convolution weights, 2 for cells); absent for tensors stored as they are. */
-  readonly channelAxis?: number;
+  /** What of PyTorch's order is stored last (axis 1 of convolution weights, 2 of cells); absent for tensors stored as they are. */
+  readonly channelAxis?: ChannelAxis;
   readonly initialization: Initialization;
 }
 

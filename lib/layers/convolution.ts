@@ -1,4 +1,5 @@
 /** Convolutions of every kind as ops; the static convolution and the linear layer. */
+import type { Initialization } from '../graph/declaration.js';
 import type { Value } from '../graph/graph.js';
 import { channels, elements, expectRank } from '../graph/operation.js';
 import { conv2d } from '../graph/ops/conv2d.js';
@@ -36,20 +37,36 @@ export function convolve(x: Value, weight: Value, bias: Value | undefined, spec:
   return reshape(y, [...(kind === 'linear' ? x.shape.slice(0, -1) : [samples, y.shape[2] as number]), spec.outChannels]);
 }
 
+/** Initial values of a static layer's weight: normal, or a linear layer's uniform as in PyTorch. */
+export function convolutionInitialization({ kind, deviation, inChannels, outChannels, kernel, groups }: ConvolutionSpec): Initialization {
+  if (deviation !== undefined) return { kind: 'normal', deviation };
+  if (kind === 'linear') return { kind: 'uniform', bound: 1 / Math.sqrt(inChannels) };
+  return { kind: 'normal', deviation: kaimingDeviation((outChannels * elements(kernel)) / groups) };
+}
+
+/** `name.bias` [O], which starts at 0; undefined for a layer without one. */
+export function convolutionBias({ graph }: LayerContext, { name, bias, outChannels }: ConvolutionSpec): Value | undefined {
+  return bias ? graph.parameter(`${name}.bias`, [outChannels], { initialization: { kind: 'zeros' } }) : undefined;
+}
+
 /** A convolution with one weight for all samples: `name.weight` [O, C/groups, ...kernel] (linear: [O, C]), `name.bias` [O]. */
-export const staticConvolution: ConvolutionFactory = ({ graph }, x, spec) =>
-  graph.labelled(spec.name, () => {
+export const staticConvolution: ConvolutionFactory = (context, x, spec) =>
+  context.graph.labelled(spec.name, () => {
     const { name, kernel, groups, outChannels } = spec;
     const given = spec.deviation === undefined ? {} : { deviation: spec.deviation };
-    if (spec.kind === 'linear') return linearLayer({ graph }, x, name, outChannels, { bias: spec.bias, ...given });
-    const fanOut = (outChannels * elements(kernel)) / groups;
-    const weight = graph.parameter(`${name}.weight`, [outChannels, spec.inChannels / groups, ...kernel], {
+    if (spec.kind === 'linear') return linearLayer(context, x, name, outChannels, { bias: spec.bias, ...given });
+    const weight = context.graph.parameter(`${name}.weight`, [outChannels, spec.inChannels / groups, ...kernel], {
       channelAxis: 1,
-      initialization: { kind: 'normal', deviation: spec.deviation ?? kaimingDeviation(fanOut) },
+      initialization: convolutionInitialization(spec),
     });
-    const bias = spec.bias ? graph.parameter(`${name}.bias`, [outChannels], { initialization: { kind: 'zeros' } }) : undefined;
-    return convolve(x, weight, bias, spec, false);
+    return convolve(x, weight, convolutionBias(context, spec), spec, false);
   });
+
+export interface LinearLayerOptions {
+  /** Whether there is one, and whether it begins at 0 whatever the weight's values. Default true. */
+  readonly bias?: boolean | 'zeros';
+  readonly deviation?: number;
+}
 
 /**
  * x [..., I] to [..., outFeatures] with `name.weight` [O, I] and `name.bias` [O], initialised as PyTorch's Linear, or with a normal
@@ -60,7 +77,7 @@ export function linearLayer(
   x: Value,
   name: string,
   outFeatures: number,
-  options: { readonly bias?: boolean; readonly deviation?: number } = {},
+  options: LinearLayerOptions = {},
 ): Value {
   return graph.labelled(name, () => {
     const inFeatures = channels(x);
@@ -68,7 +85,8 @@ export function linearLayer(
     const uniform = { kind: 'uniform', bound: 1 / Math.sqrt(inFeatures) } as const;
     const initialization = deviation === undefined ? uniform : ({ kind: 'normal', deviation } as const);
     const weight = graph.parameter(`${name}.weight`, [outFeatures, inFeatures], { initialization });
-    const biasInitialization = deviation === undefined ? uniform : ({ kind: 'zeros' } as const);
+    const startsAtZero = options.bias === 'zeros' || deviation !== undefined;
+    const biasInitialization = startsAtZero ? ({ kind: 'zeros' } as const) : uniform;
     const bias =
       options.bias === false ? undefined : graph.parameter(`${name}.bias`, [outFeatures], { initialization: biasInitialization });
     return linear(x, weight, bias);

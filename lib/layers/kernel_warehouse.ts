@@ -5,14 +5,10 @@
 import { KernelWarehouseError } from '../errors.js';
 import type { TensorDeclaration } from '../graph/declaration.js';
 import type { Value } from '../graph/graph.js';
-import { channels, elements } from '../graph/operation.js';
 import { addBias } from '../graph/ops/add_bias.js';
 import { attentionFunction } from '../graph/ops/attention_function.js';
 import { concat } from '../graph/ops/concat.js';
-import { fill } from '../graph/ops/fill.js';
-import { globalAvgPool } from '../graph/ops/global_avg_pool.js';
 import { matmul } from '../graph/ops/matmul.js';
-import { type MixAttributes, mixCells } from '../graph/ops/mix_cells.js';
 import { relu } from '../graph/ops/relu.js';
 import { reshape } from '../graph/ops/reshape.js';
 import { slice } from '../graph/ops/slice.js';
@@ -26,8 +22,10 @@ import {
 } from '../warehouse/index.js';
 import { convolve, staticConvolution } from './convolution.js';
 import type { ConvolutionFactory, ConvolutionSpec, LayerContext } from './layer.js';
+import { cellsOf, mixWeight, spreadOverCells } from './mixing.js';
 import { batchNormLayer, layerNormLayer } from './normalization.js';
 import { gateChannels, gateMixtures, gateWeight, type OdconvGates, odconvGates } from './odconv_attentions.js';
+import { pooledFeatures } from './pooled_features.js';
 
 /** Logits of all cells from local logits, basis coefficients and the zero cell's logit: [rows, L + K + 1] to [rows, n + 1]. */
 function mapBasisToCells(rows: Value, fc3: Value, { local, basis, others, start }: NonlocalBasis): Value {
@@ -35,20 +33,6 @@ function mapBasisToCells(rows: Value, fc3: Value, { local, basis, others, start 
   const before = start > 0 ? [slice(nonlocal, 0, start)] : [];
   const after = start < others ? [slice(nonlocal, start, others)] : [];
   return concat([...before, slice(rows, 0, local), ...after, slice(rows, local + basis, local + basis + 1)]);
-}
-
-/**
- * Attention [N, m, b] of each mixture's own cells as attention [N, m, n] of the warehouse's, zero for all others: mixture i owns the b
- * cells from start + i * b.
- */
-function spreadOverWarehouse(own: Value, start: number, cells: number): Value {
-  const [samples, mixtures, each] = own.shape as [number, number, number];
-  if (each === cells) return own;
-  // In memory each row begins n after the one before, and its own cells stand b further right: n + b from one row's to the next's.
-  const padded = concat([reshape(own, [samples * mixtures, each]), fill(own.graph, [samples * mixtures, cells], 0)]);
-  const rows = reshape(padded, [samples, mixtures * (each + cells)]);
-  const shifted = start > 0 ? concat([fill(own.graph, [samples, start], 0), rows]) : rows;
-  return reshape(slice(shifted, 0, mixtures * cells), [samples, mixtures, cells]);
 }
 
 interface LayerAttention {
@@ -89,25 +73,17 @@ function attentionLayer(
     assignment: layer.assignment,
   });
   return {
-    cells: spreadOverWarehouse(own, layer.startCell, warehouseCells),
+    cells: spreadOverCells(own, layer.startCell, warehouseCells),
     ...(odconv ? { odconv: odconvGates(active, odconv, tensor) } : {}),
   };
 }
 
-/**
- * Spatial sizes as rows and columns, which is what mixing knows: it only counts positions in row-major order, and a cell is one position or
- * the whole kernel.
- */
-function rowsAndColumns(sizes: readonly number[]): readonly [number, number] {
-  return [elements(sizes.slice(0, -1)), sizes.at(-1) as number];
-}
-
 /** Each sample's kernel [N, O, kh, kw, I], its positions times their gate of [N, kh * kw] if there is one. */
-function assembleWeight(attention: Value, cells: Value, mixing: MixAttributes, spatial: Value | undefined): Value {
-  if (!spatial) return mixCells(attention, cells, mixing);
+function assembleWeight(attention: Value, cells: Value, spec: ConvolutionSpec, spatial: Value | undefined): Value {
+  if (!spatial) return mixWeight(attention, cells, spec);
   const single = cells.shape.slice(2, -1).every((size) => size === 1);
   // Gating attentions is cheaper than gating weights, and leaves the mixing where it can be joined with the convolution.
-  return single ? mixCells(gateMixtures(attention, spatial), cells, mixing) : gateWeight(mixCells(attention, cells, mixing), spatial);
+  return single ? mixWeight(gateMixtures(attention, spatial), cells, spec) : gateWeight(mixWeight(attention, cells, spec), spatial);
 }
 
 /**
@@ -153,21 +129,12 @@ function kernelWarehouseLayer(
     const declaration = declarations.get(`${module}.${suffix}`) as TensorDeclaration;
     return graph.parameter(declaration.name, declaration.shape, declaration);
   };
-  const stored = graph.parameter(cellTensor.name, cellTensor.shape, cellTensor);
-  const [count, cellOut, ...cellKernel] = stored.shape.slice(0, -1) as [number, number, ...number[]];
-  const cells = reshape(stored, [count, cellOut, ...rowsAndColumns(cellKernel), channels(stored)]);
-
-  const features = x.shape.length === 2 ? reshape(x, [x.shape[0] as number, 1, channels(x)]) : x;
-  const pooled = globalAvgPool(features);
+  const cells = cellsOf(graph.parameter(cellTensor.name, cellTensor.shape, cellTensor));
+  const pooled = pooledFeatures(x);
   const { cells: attention, odconv } = attentionLayer(context, pooled, `${module}.attention`, layer, cells.shape[0] as number, (suffix) =>
     tensor(`attention.${suffix}`),
   );
-  const mixing: MixAttributes = {
-    outChannels: spec.outChannels,
-    inChannels: spec.inChannels / spec.groups,
-    kernel: rowsAndColumns(spec.kernel),
-  };
-  const weight = assembleWeight(attention, cells, mixing, odconv?.spatial);
+  const weight = assembleWeight(attention, cells, spec, odconv?.spatial);
   const bias = spec.bias ? tensor('bias') : undefined;
   if (!odconv) return convolve(x, weight, bias, spec, true);
   const filtered = gateChannels(convolve(gateChannels(x, odconv.channel), weight, undefined, spec, true), odconv.filter);

@@ -11,6 +11,17 @@ export interface LayerContext {
   readonly nextStream: () => number;
 }
 
+/** What a convolution is to its network, where a method may treat it otherwise than the others. */
+export type ConvolutionRole = 'stem' | 'shortcut' | 'classifier';
+
+/** A residual block, from its input to the addition. */
+export interface BlockPlace {
+  /** The official name, such as `layer1.0`. */
+  readonly name: string;
+  /** [N, H, W, C] */
+  readonly input: Value;
+}
+
 /** One convolution, or a linear layer, completely described; made by `convolutionSpec`. */
 export interface ConvolutionSpec {
   /** The official module name, such as `layer1.0.conv1`. */
@@ -35,16 +46,26 @@ export interface ConvolutionSpec {
    * numbers the warehouses.
    */
   readonly createdBefore?: string;
+  /** Absent for an ordinary convolution, and for all of a network that does not tell; see `Network.tells`. */
+  readonly role?: ConvolutionRole;
+  /** The residual block that the convolution belongs to, its shortcut included. */
+  readonly block?: BlockPlace;
 }
 
 /** Appends one convolution (or linear layer) to the graph. A network gets its kind of dynamic convolution through this. */
 export type ConvolutionFactory = (context: LayerContext, x: Value, spec: ConvolutionSpec) => Value;
 
+/**
+ * Appends what a method does to a residual block's output y [N, H, W, C] after its last norm, before the addition; the result has y's shape.
+ * `name` is the block's official one, such as `layer1.0`.
+ */
+export type Recalibration = (context: LayerContext, y: Value, name: string) => Value;
+
 /** A number for all spatial dimensions, or a list with one for each. */
 type Sizes = number | readonly number[];
 
 export interface ConvolutionSpecOptions
-  extends Pick<ConvolutionSpec, 'name' | 'inChannels' | 'outChannels' | 'deviation' | 'sharingName' | 'createdBefore'>,
+  extends Pick<ConvolutionSpec, 'name' | 'inChannels' | 'outChannels' | 'deviation' | 'sharingName' | 'createdBefore' | 'role' | 'block'>,
     Partial<Pick<ConvolutionSpec, 'kind' | 'groups' | 'bias'>> {
   readonly kernel?: Sizes;
   readonly stride?: Sizes;

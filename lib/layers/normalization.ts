@@ -6,16 +6,24 @@ import { layerNorm } from '../graph/ops/layer_norm.js';
 import { updateRunningStatistics } from '../graph/ops/update_running_statistics.js';
 import type { LayerContext } from './layer.js';
 
-const momentum = 0.1;
+export interface BatchNormOptions {
+  /** Added to the variance. Default 1e-5. */
+  readonly epsilon?: number | undefined;
+  /** How much of the batch's statistics enters the running ones. Default 0.1. */
+  readonly momentum?: number;
+  /** Initial values of the scale. Default 1. */
+  readonly scale?: 0 | 1;
+}
 
 /**
  * BatchNorm over all axes but the last: `name.weight`, `name.bias`, `name.running_mean`, `name.running_var`, each [C].
  * In training a single row has no variance to normalise by; then the running statistics serve, and stay as they are.
  */
-export function batchNormLayer({ graph, training }: LayerContext, x: Value, name: string, epsilon = 1e-5): Value {
+export function batchNormLayer({ graph, training }: LayerContext, x: Value, name: string, options: BatchNormOptions = {}): Value {
+  const { epsilon = 1e-5, momentum = 0.1, scale: initialScale = 1 } = options;
   return graph.labelled(name, () => {
     const shape = [channels(x)];
-    const scale = graph.parameter(`${name}.weight`, shape, { initialization: { kind: 'ones' } });
+    const scale = graph.parameter(`${name}.weight`, shape, { initialization: { kind: initialScale === 0 ? 'zeros' : 'ones' } });
     const bias = graph.parameter(`${name}.bias`, shape, { initialization: { kind: 'zeros' } });
     const running = {
       mean: graph.state(`${name}.running_mean`, shape, { initialization: { kind: 'zeros' } }),

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { KernelWarehouseError } from '../errors.js';
 import { type AllocationOptions, attentionFunctions, attentionInitializations } from '../warehouse/index.js';
+import { type MethodOptions, methodOptionOfField } from './method_options.js';
 import { nearestName } from './nearest_name.js';
 import { expectation } from './schema_problem.js';
 
@@ -54,6 +55,14 @@ const fields = {
     .optional(),
   odconv_attentions: z.boolean().optional(),
   odconv_temperature: positive.optional(),
+  /** Options of the other methods, see `MethodOptions`; they read `reduction` and `attention_function` too. */
+  kernel_num: count.optional(),
+  dynamic_stem: z.boolean().optional(),
+  attention_floor: count.optional(),
+  attention_bias: z.boolean().optional(),
+  eca_kernel_sizes: z.array(count).optional(),
+  /** Epochs until the softmax temperature of DY-Conv and ODConv is 1. */
+  softmax_temp_epoch: fromZero.optional(),
   /** Epochs until the temperature is 0. */
   temp_epoch: fromZero.optional(),
   temp_init_value: probability.optional(),
@@ -204,4 +213,13 @@ export const warehouseConfigFields = Object.keys(optionOfField) as readonly (key
 export function allocationOptions(config: NetworkConfig): AllocationOptions {
   const given = warehouseConfigFields.filter((field) => config[field] !== undefined);
   return Object.fromEntries(given.map((field) => [optionOfField[field], config[field]]));
+}
+
+/** Fields of a configuration that set options of a method other than KernelWarehouse. */
+export const methodConfigFields = Object.keys(methodOptionOfField) as readonly (keyof typeof methodOptionOfField)[];
+
+/** The options that a configuration gives to a method other than KernelWarehouse; those that it leaves out are absent. */
+export function methodOptions(config: NetworkConfig): MethodOptions {
+  const given = methodConfigFields.filter((field) => config[field] !== undefined);
+  return Object.fromEntries(given.map((field) => [methodOptionOfField[field], config[field]]));
 }

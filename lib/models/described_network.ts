@@ -40,7 +40,7 @@ function appendLayer(context: DescriptionContext, x: Value, layer: LayerDescript
       return convolution(context, x, convolutionSpec({ ...shape, bias, inChannels: channels(x), outChannels: sizeOf(outFeatures) }));
     }
     case 'batch_norm':
-      return batchNormLayer(context, x, layer.name, layer.epsilon);
+      return batchNormLayer(context, x, layer.name, { epsilon: layer.epsilon });
     case 'layer_norm':
       return layerNormLayer(context, x, layer.name, layer.epsilon);
     case 'relu':

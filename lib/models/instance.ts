@@ -103,6 +103,7 @@ export class ModelInstance implements Disposable {
   readonly state: DeviceBuffer;
   readonly control: DeviceBuffer;
   readonly #inference = new Map<string, Inference>();
+  #hasControls = false;
 
   /** Stored tensors start as zeros; call `initialize` or `load`. Throws ERR_KW_INVALID_ARGUMENT for options that mean nothing. */
   constructor(model: Model, device: Device, options: InstanceOptions = {}) {
@@ -157,8 +158,9 @@ export class ModelInstance implements Disposable {
   }
 
   /**
-   * Writes the whole control block: run-time scalars that are not given become 0.
-   * Throws ERR_KW_INVALID_ARGUMENT for those that do not exist, and for values that are no finite numbers.
+   * Writes the whole control block: run-time scalars that are not given become 0, the softmax temperature 1.
+   * Throws ERR_KW_INVALID_ARGUMENT for those that do not exist, for values that are no finite numbers, and for a softmax temperature that
+   * is not above 0.
    */
   async setControls(values: Controls): Promise<void> {
     checkNames(values, Object.keys(controlSlots), 'controls');
@@ -167,6 +169,14 @@ export class ModelInstance implements Disposable {
         throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', `controls: expected ${name} to be a finite number, got ${String(value)}`);
       }
     }
+    const { softmaxTemperature = 1 } = values;
+    if (softmaxTemperature <= 0) {
+      throw new KernelWarehouseError(
+        'ERR_KW_INVALID_ARGUMENT',
+        `controls: expected softmaxTemperature above 0, because logits are divided by it, got ${softmaxTemperature}`,
+      );
+    }
+    this.#hasControls = true;
     await this.control.write(controlBlock(values));
   }
 
@@ -215,9 +225,8 @@ export class ModelInstance implements Disposable {
     const key = `${size.join('x')} ${wanted}`;
     const inference = this.#inference.get(key) ?? this.#prepare(...plan());
     this.#inference.set(key, inference);
-    const writing = inference.images.write(images);
-    const running = inference.program.run();
-    const [read] = await Promise.all([Promise.all(inference.results.map(({ buffer }) => buffer.read())), writing, running]);
+    const queued = [...(this.#hasControls ? [] : [this.setControls({})]), inference.images.write(images), inference.program.run()];
+    const [read] = await Promise.all([Promise.all(inference.results.map(({ buffer }) => buffer.read())), ...queued]);
     return inference.results.map(({ shape }, index) => ({ shape, data: new Float32Array(read[index] as ArrayBuffer) }));
   }
 

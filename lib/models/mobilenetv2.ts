@@ -4,7 +4,6 @@ import { channels } from '../graph/operation.js';
 import { add } from '../graph/ops/add.js';
 import { globalAvgPool } from '../graph/ops/global_avg_pool.js';
 import { relu6 } from '../graph/ops/relu6.js';
-import { linearLayer } from '../layers/convolution.js';
 import { dropoutLayer, dropPathLayer } from '../layers/dropout.js';
 import { type ConvolutionFactory, type ConvolutionSpecOptions, convolutionSpec, type LayerContext } from '../layers/layer.js';
 import { batchNormLayer } from '../layers/normalization.js';
@@ -40,7 +39,7 @@ function roundedChannels(channelCount: number): number {
   return rounded < 0.9 * channelCount ? rounded + 8 : rounded;
 }
 
-interface Shape extends Pick<ConvolutionSpecOptions, 'outChannels' | 'groups' | 'sharingName'> {
+interface Shape extends Pick<ConvolutionSpecOptions, 'outChannels' | 'groups' | 'sharingName' | 'role'> {
   readonly kernel?: number;
   readonly stride?: number;
 }
@@ -92,12 +91,10 @@ function invertedResidual(context: MobileNetContext, x: Value, name: string, blo
 
 /** The classifier: a plain linear layer, or in the 1/2x network one that takes part in warehouses. */
 function classifier(context: MobileNetContext, features: Value, { classes, naming }: BuildOptions, isShared: boolean): Value {
-  if (isShared) {
-    const spec = { name: 'classifier.1', kind: 'linear', inChannels: channels(features), outChannels: classes, bias: true } as const;
-    return context.convolution(context, features, convolutionSpec({ ...spec, sharingName: 'classifier' }));
-  }
-  const name = naming === 'static' ? 'classifier.1' : 'classifier';
-  return linearLayer(context, features, name, classes, { deviation: classifierDeviation });
+  const spec = { kind: 'linear', inChannels: channels(features), outChannels: classes, bias: true, role: 'classifier' } as const;
+  const name = isShared || naming === 'static' ? 'classifier.1' : 'classifier';
+  const own = isShared ? { sharingName: 'classifier' } : { deviation: classifierDeviation };
+  return context.convolution(context, features, convolutionSpec({ ...spec, ...own, name }));
 }
 
 function builder(width: number, isHalf: boolean): Network['build'] {
@@ -109,6 +106,7 @@ function builder(width: number, isHalf: boolean): Network['build'] {
       kernel: 3,
       stride: options.stem === 'large' ? 2 : 1,
       sharingName: 'stage0_conv0',
+      role: 'stem',
     });
     let index = 1;
     const stages: Value[] = [];
@@ -135,7 +133,15 @@ function builder(width: number, isHalf: boolean): Network['build'] {
 
 /** MobileNetV2 of a width multiplier; KernelWarehouse takes every convolution. */
 export function mobileNetV2(width: number): Network {
-  return { build: builder(width, false), warehouse: { sharingRange: ['layer', 'pwconv'] }, stems: ['large', 'small'] };
+  return {
+    build: builder(width, false),
+    warehouse: { sharingRange: ['layer', 'pwconv'] },
+    // The addition of a block joins it with its own input, so that there are no shortcuts to tell.
+    tells: ['stem', 'shortcut', 'classifier'],
+    // The paper's counts (Table 4) need it; ODConv's own MobileNetV2 keeps the stem static.
+    methodDefaults: { odconv: { stem: true } },
+    stems: ['large', 'small'],
+  };
 }
 
 /**

@@ -8,11 +8,13 @@ import { nodeCost } from '../graph/operation.js';
 import { output } from '../graph/ops/copy.js';
 import { fuseInference } from '../graph/passes/fuse_inference.js';
 import { staticConvolution } from '../layers/convolution.js';
-import { kernelWarehouseConvolution } from '../layers/kernel_warehouse.js';
-import { type ConvolutionFactory, layerShape, newContext } from '../layers/layer.js';
-import { type Allocation, type AllocationOptions, allocate, type LayerShape } from '../warehouse/index.js';
+import { type ConvolutionFactory, type ConvolutionSpec, newContext } from '../layers/layer.js';
+import type { Allocation, AllocationOptions } from '../warehouse/index.js';
 import { checkNames, shortly } from './known_names.js';
 import { compareTensors, describeMisfit, type LoadOptions, type LoadReport } from './load_report.js';
+import type { Variant } from './method.js';
+import type { MethodOptions } from './method_options.js';
+import { kernelWarehouse } from './methods.js';
 import type { NetworkOptions, NetworkOutput, Stem } from './network.js';
 import { modelOptionFields, warehouseFields } from './options_schema.js';
 import { findNetwork, type RegisteredNetwork } from './registry.js';
@@ -22,6 +24,8 @@ export interface ModelOptions extends Partial<NetworkOptions> {
   readonly network: string;
   /** How warehouses are made; only for KernelWarehouse networks. */
   readonly warehouse?: AllocationOptions;
+  /** Options of the network's method, other than KernelWarehouse. */
+  readonly method?: MethodOptions;
 }
 
 const defaults: NetworkOptions = {
@@ -65,14 +69,14 @@ function checkOptions(name: string, { classes, stem, imageSize, headScale, ...ra
 export class Model {
   readonly network: string;
   readonly options: NetworkOptions;
-  /** The warehouses; undefined for a static network. */
+  /** The warehouses; undefined for a network of another kind than KernelWarehouse's. */
   readonly allocation: Allocation | undefined;
   /** Layout of the arena of trained tensors. */
   readonly parameters: Arena;
   /** Layout of the arena of running statistics. */
   readonly states: Arena;
   readonly #registered: RegisteredNetwork;
-  readonly #convolution: ConvolutionFactory;
+  readonly #variant: Variant;
 
   /**
    * Throws ERR_KW_UNKNOWN_NETWORK, ERR_KW_CONFIG for options that the network does
@@ -80,24 +84,24 @@ export class Model {
    */
   constructor(given: ModelOptions) {
     checkNames(given, Object.keys(modelOptionFields), 'options of Model', 'ERR_KW_CONFIG');
-    const { network, warehouse, ...options } = given;
+    const { network, warehouse, method: methodOptions, ...options } = given;
     if (typeof network !== 'string') {
       throw new KernelWarehouseError('ERR_KW_CONFIG', `options of Model: expected network to be a name, got ${shortly(network)}`);
     }
     if (warehouse !== undefined) checkNames(warehouse, Object.keys(warehouseFields), 'warehouse options of Model', 'ERR_KW_CONFIG');
     this.#registered = findNetwork(network);
-    const { kernelWarehouse, network: family } = this.#registered;
+    const { method, network: family } = this.#registered;
     this.network = network;
     this.options = { ...defaults, ...options };
     checkOptions(network, this.options, family.stems ?? ['large']);
-    if (!kernelWarehouse && warehouse) {
-      throw new KernelWarehouseError(
-        'ERR_KW_CONFIG',
-        `'${network}' is static and takes no warehouse options; the KernelWarehouse network is 'kw_${network}'`,
-      );
-    }
-    this.allocation = kernelWarehouse ? this.#allocate({ ...family.warehouse, ...warehouse }) : undefined;
-    this.#convolution = this.allocation ? kernelWarehouseConvolution(this.allocation) : staticConvolution;
+    this.#checkOptionsOfMethod(warehouse, methodOptions);
+    this.#variant = method?.variant({
+      network,
+      warehouse: { ...family.warehouse, ...warehouse },
+      options: { ...family.methodDefaults?.[method.name], ...methodOptions },
+      layers: this.#layers(),
+    }) ?? { convolution: staticConvolution };
+    this.allocation = this.#variant.allocation;
     const graph = new Graph();
     this.forward(graph, this.#sampleInput(graph), false);
     this.parameters = new Arena(graph.parameters.values());
@@ -106,7 +110,7 @@ export class Model {
 
   /** Appends the network to `graph` for images x [N, H, W, 3]; returns logits [N, classes]. */
   forward(graph: Graph, x: Value, training: boolean): Value {
-    return this.#build(graph, x, training, this.#convolution).logits;
+    return this.#build(graph, x, training, this.#variant).logits;
   }
 
   /**
@@ -115,7 +119,7 @@ export class Model {
    * Throws ERR_KW_INVALID_ARGUMENT for a stage that the network does not have.
    */
   forwardStages(graph: Graph, x: Value, training: boolean, stages: readonly number[]): Value[] {
-    const maps = this.#build(graph, x, training, this.#convolution).stages ?? [];
+    const maps = this.#build(graph, x, training, this.#variant).stages ?? [];
     return stages.map((stage) => {
       const map = maps[stage];
       if (map) return map;
@@ -162,10 +166,10 @@ export class Model {
     return fuseInference(graph).nodes.reduce((sum, node) => sum + nodeCost(node).flops, 0);
   }
 
-  #build(graph: Graph, x: Value, training: boolean, convolution: ConvolutionFactory): NetworkOutput {
-    const { network, kernelWarehouse } = this.#registered;
-    const naming = kernelWarehouse ? 'kernel_warehouse' : 'static';
-    const built = network.build(newContext(graph, training), x, convolution, { ...this.options, naming });
+  #build(graph: Graph, x: Value, training: boolean, { convolution, recalibration }: Variant): NetworkOutput {
+    const { network, method } = this.#registered;
+    const options = { ...this.options, naming: method?.naming ?? 'static', ...(recalibration ? { recalibration } : {}) } as const;
+    const built = network.build(newContext(graph, training), x, convolution, options);
     const expected = [x.shape[0], this.options.classes].join(', ');
     const shape = (built as Partial<NetworkOutput> | undefined)?.logits?.shape;
     if (shape?.join(', ') !== expected) {
@@ -178,14 +182,17 @@ export class Model {
     return built;
   }
 
-  #allocate(options: AllocationOptions): Allocation {
-    const layers = this.#layerShapes();
-    if (layers.length > 0) return allocate(layers, options);
-    throw new KernelWarehouseError(
-      'ERR_KW_CONFIG',
-      `'${this.network}' has no layer that can be dynamic; make convolutions with the factory that the build function is given, ` +
-        'and with a sharingName (replaceConvolutions gives them to a description)',
-    );
+  #checkOptionsOfMethod(warehouse: AllocationOptions | undefined, options: MethodOptions | undefined): void {
+    const { method, family } = this.#registered;
+    const fail = (problem: string): never => {
+      throw new KernelWarehouseError(
+        'ERR_KW_CONFIG',
+        `'${this.network}' is ${method ? `of method ${method.name}` : 'static'} and ${problem}`,
+      );
+    };
+    if (warehouse && method !== kernelWarehouse) fail(`takes no warehouse options; the KernelWarehouse network is 'kw_${family}'`);
+    if (options && !method) fail(`takes no options of a method; networks that do are called <method>_${family}`);
+    if (options && method === kernelWarehouse) fail("takes its method's options as warehouse options; give them as warehouse");
   }
 
   #sampleInput(graph: Graph): Value {
@@ -193,21 +200,15 @@ export class Model {
     return graph.input('images', [1, imageSize, imageSize, 3]);
   }
 
-  /** The layers that take part in warehouses, in module order, found by building the static network once. */
-  #layerShapes(): LayerShape[] {
-    const shapes: LayerShape[] = [];
-    const createdBefore = new Map<string, string>();
-    const record: ConvolutionFactory = (context, x, spec) => {
-      if (spec.createdBefore !== undefined) createdBefore.set(spec.name, spec.createdBefore);
-      if (spec.sharingName !== undefined) shapes.push(layerShape(spec, spec.sharingName));
+  /** Every convolution, in module order, found by building the static network once. */
+  #layers(): ConvolutionSpec[] {
+    const layers: ConvolutionSpec[] = [];
+    const convolution: ConvolutionFactory = (context, x, spec) => {
+      layers.push(spec);
       return staticConvolution(context, x, spec);
     };
     const graph = new Graph();
-    this.#build(graph, this.#sampleInput(graph), false, record);
-    const positions = new Map(shapes.map(({ name }, index) => [name, index]));
-    return shapes.map((shape) => {
-      const next = positions.get(createdBefore.get(shape.name) ?? '');
-      return next === undefined ? shape : { ...shape, reserved: next - 0.5 };
-    });
+    this.#build(graph, this.#sampleInput(graph), false, { convolution });
+    return layers;
   }
 }

@@ -1,9 +1,16 @@
 /** What a network provides. */
 import type { Value } from '../graph/graph.js';
-import type { ConvolutionFactory, LayerContext } from '../layers/layer.js';
+import type { ConvolutionFactory, ConvolutionRole, LayerContext, Recalibration } from '../layers/layer.js';
 import type { AllocationOptions } from '../warehouse/index.js';
+import type { MethodOptions } from './method_options.js';
 
 export type Stem = 'large' | 'small';
+
+/**
+ * What a network may tell of its layers: the roles of convolutions that have one, the block of those in residual blocks
+ * (`ConvolutionSpec.role` and `.block`), and `recalibration`, that it applies the one of its build options.
+ */
+export type NetworkFeature = ConvolutionRole | 'block' | 'recalibration';
 
 export interface NetworkOptions {
   readonly classes: number;
@@ -27,6 +34,8 @@ export interface BuildOptions extends NetworkOptions {
    * differ in MobileNetV2 (the classifier), ConvNeXt (linear layers against 1x1 convolutions) and DeiT (the value projection).
    */
   readonly naming: 'static' | 'kernel_warehouse';
+  /** To be applied in every residual block; absent where the method has none. */
+  readonly recalibration?: Recalibration;
 }
 
 export interface NetworkOutput {
@@ -41,6 +50,10 @@ export interface Network {
   readonly build: (context: LayerContext, x: Value, convolution: ConvolutionFactory, options: BuildOptions) => NetworkOutput;
   /** How the KernelWarehouse variant shares and cuts its kernels, where a configuration says nothing. */
   readonly warehouse?: AllocationOptions;
+  /** What the build function tells of its layers; a method is for the networks that tell what it needs. Defaults to nothing. */
+  readonly tells?: readonly NetworkFeature[];
+  /** Options of methods, by the method's name, that differ in this network from the method's defaults. */
+  readonly methodDefaults?: Readonly<Record<string, MethodOptions>>;
   /** Defaults to `large` alone. */
   readonly stems?: readonly Stem[];
   /** Whether stored tensors depend on the image size, as position embeddings do. */

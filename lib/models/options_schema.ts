@@ -1,6 +1,7 @@
 /** The form of a model's options as data, for checking those that come from a file. */
 import { z } from 'zod';
 import { type AllocationOptions, attentionFunctions, attentionInitializations } from '../warehouse/index.js';
+import { methodOptionFields } from './method_options.js';
 import type { ModelOptions } from './model.js';
 
 /** One field for each option, so that the compiler misses none that is added. */
@@ -38,6 +39,7 @@ export const modelOptionFields = {
   layerScale: z.number().optional(),
   headScale: z.number().optional(),
   warehouse: z.strictObject(warehouseFields).optional(),
+  method: z.strictObject(methodOptionFields).optional(),
 } satisfies Fields<ModelOptions>;
 
 /** Form only; `Model` checks ranges and what goes together. */

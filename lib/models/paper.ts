@@ -10,14 +10,18 @@ export interface PaperRow {
   readonly tables: readonly (number | 'README')[];
   /** The printed count in millions, to two decimals. */
   readonly millions: number;
-  /** The configuration or network that stands for the row; absent for a method that this version does not have. */
-  readonly config?: string;
-  /** Count of the method's own public code, where there is no configuration. */
-  readonly publicCode?: number;
+  /** The configuration or network that stands for the row. */
+  readonly config: string;
   /** Where paper and released code disagree, or what the row's configuration rests on. */
   readonly note?: string;
 }
 
+const dyConvAttention =
+  'the count fixes the attention: a hidden width of a quarter of the input channels, biases, every layer but the stem';
+const condConvPlaces =
+  'the count fits the 3x3 convolutions of the last three blocks and the classifier, a route for each block; it is not unique';
+const contrasting = 'the paper gives no formula: here its function for a single mixture, without the zero cell, bound to the first kernel';
+const dynamicStem = 'with its module in the stem too; the official network keeps the stem static: 11,512,149 (1.0x), 4,435,501 (0.5x)';
 const reconstruction = 'reconstruction: no code was released for DeiT; layers, groups and ratios are inferred from the counts';
 const roundedUp = 'Table 11 prints the counts rounded up';
 const halfMobileNet =
@@ -30,27 +34,42 @@ const split =
 
 export const paperRows: readonly PaperRow[] = [
   { row: 'ResNet18', tables: [1, 2, 5, 6, 8, 9, 10, 13], millions: 11.69, config: 'resnet18' },
-  { row: 'ResNet18 + SE', tables: [1], millions: 11.78, publicCode: 11_776_552 },
-  { row: 'ResNet18 + CBAM', tables: [1], millions: 11.78, publicCode: 11_779_392 },
-  { row: 'ResNet18 + ECA', tables: [1], millions: 11.69, publicCode: 11_689_548 },
+  { row: 'ResNet18 + SE', tables: [1], millions: 11.78, config: 'se_resnet18' },
+  { row: 'ResNet18 + CBAM', tables: [1], millions: 11.78, config: 'cbam_resnet18' },
+  { row: 'ResNet18 + ECA', tables: [1], millions: 11.69, config: 'eca_resnet18' },
   {
     row: 'ResNet18 + CGC',
     tables: [1],
     millions: 11.69,
-    publicCode: 11_721_791,
+    config: 'cgc_resnet18',
     note: 'reproduced by nothing known: 11.69M leaves fewer than 5,488 parameters for the method, its code adds 32,279',
   },
   {
     row: 'ResNet18 + WeightNet',
     tables: [1],
     millions: 11.93,
-    publicCode: 11_948_376,
-    note: 'reproduced by no public code; a hidden width of at least 8 instead of 16 would give 11,925,264',
+    config: 'weightnet_resnet18',
+    note: 'reproduced by no public code',
   },
-  { row: 'ResNet18 + DCD', tables: [1], millions: 14.7, publicCode: 14_703_332 },
-  { row: 'ResNet18 + CondConv (8x)', tables: [1], millions: 81.35, publicCode: 81_345_120 },
-  { row: 'ResNet18 + DY-Conv (4x)', tables: [1, 2, 10], millions: 45.47, publicCode: 45_472_052 },
-  { row: 'ResNet18 + ODConv (4x)', tables: [1, 2, 10], millions: 44.9, publicCode: 44_901_640 },
+  {
+    row: 'ResNet18 + WeightNet',
+    tables: [1],
+    millions: 11.93,
+    config: 'weightnet_resnet18_floor8',
+    note: 'a numerical fit: an attention of at least 8 hidden values, where the public code has 16',
+  },
+  { row: 'ResNet18 + DCD', tables: [1], millions: 14.7, config: 'dcd_resnet18' },
+  { row: 'ResNet18 + CondConv (8x)', tables: [1], millions: 81.35, config: 'condconv8x_resnet18', note: condConvPlaces },
+  { row: 'ResNet18 + DY-Conv (4x)', tables: [1, 2, 10], millions: 45.47, config: 'dyconv4x_resnet18', note: dyConvAttention },
+  { row: 'ResNet18 + ODConv (4x)', tables: [1, 2, 10], millions: 44.9, config: 'odconv4x_resnet18' },
+  {
+    row: 'ResNet18 + DY-Conv (4x), contrasting',
+    tables: [10],
+    millions: 45.47,
+    config: 'dyconv4x_contrasting_resnet18',
+    note: contrasting,
+  },
+  { row: 'ResNet18 + ODConv (4x), contrasting', tables: [10], millions: 44.9, config: 'odconv4x_contrasting_resnet18', note: contrasting },
   {
     row: 'ResNet18 + KW (1/4x)',
     tables: [2],
@@ -119,8 +138,8 @@ export const paperRows: readonly PaperRow[] = [
   { row: 'ResNet18 + KW (1/2x), 1 cell to 2 mixtures', tables: [13], millions: 7.43, config: 'kw1d2x_resnet18_one_to_several' },
 
   { row: 'ResNet50', tables: [2, 7, 12, 16], millions: 25.56, config: 'resnet50' },
-  { row: 'ResNet50 + DY-Conv (4x)', tables: [2, 12, 16], millions: 100.88, publicCode: 100_878_072 },
-  { row: 'ResNet50 + ODConv (4x)', tables: [2, 12, 16], millions: 90.67, publicCode: 90_670_888 },
+  { row: 'ResNet50 + DY-Conv (4x)', tables: [2, 12, 16], millions: 100.88, config: 'dyconv4x_resnet50', note: dyConvAttention },
+  { row: 'ResNet50 + ODConv (4x)', tables: [2, 12, 16], millions: 90.67, config: 'odconv4x_resnet50' },
   {
     row: 'ResNet50 + KW (1/2x)',
     tables: [2, 12, 16],
@@ -158,8 +177,8 @@ export const paperRows: readonly PaperRow[] = [
   },
 
   { row: 'MobileNetV2 (0.5x)', tables: [4], millions: 1.97, config: 'mobilenetv2_050' },
-  { row: 'MobileNetV2 (0.5x) + DY-Conv (4x)', tables: [4], millions: 4.57, publicCode: 4_567_338 },
-  { row: 'MobileNetV2 (0.5x) + ODConv (4x)', tables: [4], millions: 4.44, publicCode: 4_437_421 },
+  { row: 'MobileNetV2 (0.5x) + DY-Conv (4x)', tables: [4], millions: 4.57, config: 'dyconv4x_mobilenetv2_050', note: dyConvAttention },
+  { row: 'MobileNetV2 (0.5x) + ODConv (4x)', tables: [4], millions: 4.44, config: 'odconv4x_mobilenetv2_050', note: dynamicStem },
   {
     row: 'MobileNetV2 (0.5x) + KW (1/2x)',
     tables: [4],
@@ -182,13 +201,19 @@ export const paperRows: readonly PaperRow[] = [
     note: narrowTable14,
   },
   { row: 'MobileNetV2 (1.0x)', tables: [4, 12, 16, 17], millions: 3.5, config: 'mobilenetv2_100' },
-  { row: 'MobileNetV2 (1.0x) + DY-Conv (4x)', tables: [4, 12, 16], millions: 12.4, publicCode: 12_404_540 },
+  {
+    row: 'MobileNetV2 (1.0x) + DY-Conv (4x)',
+    tables: [4, 12, 16],
+    millions: 12.4,
+    config: 'dyconv4x_mobilenetv2_100',
+    note: dyConvAttention,
+  },
   {
     row: 'MobileNetV2 (1.0x) + ODConv (4x)',
     tables: [4, 12, 16, 17],
     millions: 11.52,
-    publicCode: 11_515_637,
-    note: 'with its module in the stem too; the official network keeps the stem static: 11,512,149',
+    config: 'odconv4x_mobilenetv2_100',
+    note: dynamicStem,
   },
   {
     row: 'MobileNetV2 (1.0x) + KW (1/2x)',

@@ -4,37 +4,55 @@ import { officialConfigNames } from './config.js';
 import { convNextTiny, splitConvNextTiny } from './convnext.js';
 import { deitSmall, deitTiny } from './deit.js';
 import { checkNames, shortly, suggestion } from './known_names.js';
+import type { Method } from './method.js';
+import { checkMethodOptions } from './method_options.js';
+import { kernelWarehouse, methods } from './methods.js';
 import { halfMobileNetV2, mobileNetV2 } from './mobilenetv2.js';
-import type { Network } from './network.js';
+import type { Network, NetworkFeature } from './network.js';
 import { warehouseFields } from './options_schema.js';
 import { resnet18, resnet50 } from './resnet.js';
 
 export interface RegisteredNetwork {
   readonly name: string;
   readonly network: Network;
-  /** Whether the network's convolutions are KernelWarehouse's. */
-  readonly kernelWarehouse: boolean;
+  /** The method that it is a network of; absent for a static one. */
+  readonly method?: Method;
+  /** The name of the static network that it is made of; its own for a static one. */
+  readonly family: string;
 }
 
 const registered = new Map<string, RegisteredNetwork>();
 
-function add(name: string, network: Network, kernelWarehouse: boolean): void {
-  registered.set(name, { name, network, kernelWarehouse });
+/** The names of a network's variants, with their methods. */
+function variantsOf(name: string, { tells = [] }: Network): [name: string, method: Method][] {
+  return methods
+    .filter(({ needs }) => needs.every((feature) => tells.includes(feature)))
+    .map((method) => [`${method.name}_${name}`, method]);
 }
 
-function addWithVariant(name: string, network: Network): void {
-  add(name, network, false);
-  add(`kw_${name}`, network, true);
+function addWithVariants(family: string, network: Network): void {
+  registered.set(family, { name: family, network, family });
+  for (const [name, method] of variantsOf(family, network)) registered.set(name, { name, network, method, family });
+}
+
+/** A KernelWarehouse network whose static one is built by another function, which is registered already. */
+function addVariant(name: string, network: Network, family: string): void {
+  registered.set(name, { name, network, method: kernelWarehouse, family });
 }
 
 /** One entry for each field, so that the compiler misses none that is added. */
 const networkFields: Readonly<Record<keyof Network, true>> = {
   build: true,
   warehouse: true,
+  tells: true,
+  methodDefaults: true,
   stems: true,
   fixedImageSize: true,
   imageSizeOf: true,
 };
+
+/** One entry for each feature, so that the compiler misses none that is added. */
+const features: Readonly<Record<NetworkFeature, true>> = { stem: true, shortcut: true, classifier: true, block: true, recalibration: true };
 
 function checkNetwork(name: string, network: Network): void {
   const fail = (problem: string): never => {
@@ -44,11 +62,23 @@ function checkNetwork(name: string, network: Network): void {
   if (Object.hasOwn(network, 'layers')) fail('a description is no network yet; give describedNetwork(description)');
   checkNames(network, Object.keys(networkFields), `network '${name}'`);
   if (typeof network.build !== 'function') fail(`expected a function build, got ${shortly(network.build)}`);
-  if (network.warehouse !== undefined) checkNames(network.warehouse, Object.keys(warehouseFields), `network '${name}': warehouse`);
+  const { warehouse, tells = [], methodDefaults = {} } = network;
+  if (warehouse !== undefined) checkNames(warehouse, Object.keys(warehouseFields), `network '${name}': warehouse`);
+  if (!Array.isArray(tells)) fail(`expected tells to be a list of ${Object.keys(features).join(', ')}, got ${shortly(tells)}`);
+  checkNames(Object.fromEntries(tells.map((feature) => [feature, true])), Object.keys(features), `network '${name}': tells`);
+  const place = `network '${name}': methodDefaults`;
+  checkNames(
+    methodDefaults,
+    methods.map((method) => method.name),
+    place,
+  );
+  for (const { name: method, defaults } of methods)
+    checkMethodOptions(methodDefaults[method] ?? {}, Object.keys(defaults), `${place}: ${method}`);
 }
 
 /**
- * Makes a network known under `name`, and its KernelWarehouse variant under `kw_<name>`, to everything that takes a network's name.
+ * Makes a network known under `name`, and its variants under `<method>_<name>`, to everything that takes a network's name: `kw_<name>`, and
+ * those of the methods for which the network tells enough of its layers (`Network.tells`).
  * Throws ERR_KW_INVALID_ARGUMENT for a name that is taken, or that is not made of letters, digits, `_`, `-` and `.`, and for what is no
  * network.
  */
@@ -59,25 +89,25 @@ export function registerNetwork(name: string, network: Network): void {
   if (!/^\w[\w.-]*$/.test(name)) fail('expected letters, digits, _, - and .');
   if (name.startsWith('kw_'))
     fail(`kw_ is the prefix of KernelWarehouse variants, which are registered with their network; give '${name.slice(3)}'`);
-  const names = [name, `kw_${name}`];
+  checkNetwork(name, network);
+  const names = [name, ...variantsOf(name, network).map(([variant]) => variant)];
   if (names.some((one) => registered.has(one))) fail('a network of this name is registered already');
   const configurations = officialConfigNames();
   if (names.some((one) => configurations.includes(one))) fail('a configuration that comes with the package has this name; choose another');
-  checkNetwork(name, network);
-  addWithVariant(name, network);
+  addWithVariants(name, network);
 }
 
-addWithVariant('resnet18', resnet18);
-addWithVariant('resnet50', resnet50);
-addWithVariant('mobilenetv2_100', mobileNetV2(1));
-addWithVariant('mobilenetv2_050', mobileNetV2(0.5));
-addWithVariant('convnext_tiny', convNextTiny);
-addWithVariant('deit_tiny', deitTiny);
-addWithVariant('deit_small', deitSmall);
+addWithVariants('resnet18', resnet18);
+addWithVariants('resnet50', resnet50);
+addWithVariants('mobilenetv2_100', mobileNetV2(1));
+addWithVariants('mobilenetv2_050', mobileNetV2(0.5));
+addWithVariants('convnext_tiny', convNextTiny);
+addWithVariants('deit_tiny', deitTiny);
+addWithVariants('deit_small', deitSmall);
 // Variants whose static network is one of the above.
-add('kw1d2x_mobilenetv2_100', halfMobileNetV2(1), true);
-add('kw1d2x_mobilenetv2_050', halfMobileNetV2(0.5), true);
-add('kw_convnext_tiny_split', splitConvNextTiny, true);
+addVariant('kw1d2x_mobilenetv2_100', halfMobileNetV2(1), 'mobilenetv2_100');
+addVariant('kw1d2x_mobilenetv2_050', halfMobileNetV2(0.5), 'mobilenetv2_050');
+addVariant('kw_convnext_tiny_split', splitConvNextTiny, 'convnext_tiny');
 
 export function networkNames(): string[] {
   return [...registered.keys()];

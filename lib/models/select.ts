@@ -4,6 +4,8 @@ import { basename } from 'node:path';
 import { KernelWarehouseError } from '../errors.js';
 import {
   allocationOptions,
+  methodConfigFields,
+  methodOptions,
   type NetworkConfig,
   officialConfig,
   officialConfigNames,
@@ -12,6 +14,8 @@ import {
   warehouseConfigFields,
 } from './config.js';
 import { suggestion } from './known_names.js';
+import type { Method } from './method.js';
+import { kernelWarehouse } from './methods.js';
 import type { ModelOptions } from './model.js';
 import { findNetwork, networkNames, registrationRemedy } from './registry.js';
 
@@ -24,14 +28,30 @@ export const modelFields: readonly (keyof NetworkConfig)[] = [
   'layer_scale_init_value',
   'head_init_scale',
   ...warehouseConfigFields,
+  ...methodConfigFields,
 ];
 
-/** The model's part of a configuration; the rest of it belongs to training. */
+/** Refuses the fields of other methods than the network's: they would have no effect, and no one would know. */
+function checkFields(config: NetworkConfig, taken: readonly (keyof NetworkConfig)[]): void {
+  const stray = [...warehouseConfigFields, ...methodConfigFields].filter((field) => !taken.includes(field) && config[field] !== undefined);
+  if (stray.length > 0) throw new KernelWarehouseError('ERR_KW_CONFIG', `${config.model} takes no ${stray.join(', ')}; leave that out`);
+}
+
+function optionsOfMethod(config: NetworkConfig, method: Method): Pick<ModelOptions, 'warehouse' | 'method'> {
+  const isKernelWarehouse = method === kernelWarehouse;
+  checkFields(config, isKernelWarehouse ? warehouseConfigFields : methodConfigFields);
+  return isKernelWarehouse ? { warehouse: allocationOptions(config) } : { method: methodOptions(config) };
+}
+
+/**
+ * The model's part of a configuration; the rest of it belongs to training.
+ * @throws ERR_KW_CONFIG for fields that belong to another method than the network's.
+ */
 export function modelOptions(config: NetworkConfig): ModelOptions {
-  const { kernelWarehouse } = findNetwork(config.model);
+  const { method } = findNetwork(config.model);
   return {
     network: config.model,
-    ...(kernelWarehouse ? { warehouse: allocationOptions(config) } : {}),
+    ...(method ? optionsOfMethod(config, method) : {}),
     ...(config.num_classes === undefined ? {} : { classes: config.num_classes }),
     ...(config.dropout === undefined ? {} : { dropout: config.dropout }),
     ...(config.drop_path === undefined ? {} : { dropPath: config.drop_path }),

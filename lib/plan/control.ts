@@ -5,28 +5,32 @@ interface ControlSlot {
   readonly type: DataType;
   /** Bytes from the start of the block. */
   readonly offset: number;
+  /** The value where none is given. */
+  readonly otherwise: number;
 }
 
 export const controlSlots = {
   /** τ, the weight of the initial assignment (paper, equation 4). */
-  temperature: { type: 'float32', offset: 0 },
-  learningRate: { type: 'float32', offset: 4 },
-  weightDecay: { type: 'float32', offset: 8 },
+  temperature: { type: 'float32', offset: 0, otherwise: 0 },
+  learningRate: { type: 'float32', offset: 4, otherwise: 0 },
+  weightDecay: { type: 'float32', offset: 8, otherwise: 0 },
+  /** T, by which DY-Conv and ODConv divide the logits of their softmax and sigmoids; above 0. */
+  softmaxTemperature: { type: 'float32', offset: 12, otherwise: 1 },
   /** Optimizer steps, counted from 1. */
-  step: { type: 'int32', offset: 16 },
+  step: { type: 'int32', offset: 16, otherwise: 0 },
   /** Key of the random numbers that dropout draws. */
-  seed: { type: 'int32', offset: 20 },
+  seed: { type: 'int32', offset: 20, otherwise: 0 },
 } as const satisfies Record<string, ControlSlot>;
 
 export type ControlName = keyof typeof controlSlots;
 
 export const controlBytes = 64;
 
-/** The block as bytes; what is not given is zero. */
+/** The block as bytes; what is not given is as `controlSlots` says, zero but for the softmax temperature of 1. */
 export function controlBlock(values: Readonly<Partial<Record<ControlName, number>>>): Uint8Array {
   const view = new DataView(new ArrayBuffer(controlBytes));
-  for (const [name, value] of Object.entries(values)) {
-    const { type, offset } = controlSlots[name as ControlName];
+  for (const [name, { type, offset, otherwise }] of Object.entries(controlSlots)) {
+    const value = values[name as ControlName] ?? otherwise;
     if (type === 'float32') view.setFloat32(offset, value, true);
     else view.setInt32(offset, value, true);
   }

@@ -45,6 +45,8 @@ const descriptionSchema = z.strictObject({
   model: modelOptionsSchema,
   /** The temperature that the weights were last used with. */
   temperature: z.number().min(0).max(1),
+  /** The same of the softmax temperature; absent in the files of versions without it, where it is 1. */
+  softmaxTemperature: z.number().positive().exactOptional(),
   /** Names, in the order of the logits. */
   classes: z.array(z.string()).optional(),
   options: trainingOptionsSchema.optional(),
@@ -55,6 +57,8 @@ const descriptionSchema = z.strictObject({
 export interface Description {
   readonly model: ModelOptions;
   readonly temperature: number;
+  /** Default 1. */
+  readonly softmaxTemperature?: number;
   readonly classes?: readonly string[];
   readonly options?: TrainingOptions;
   readonly progress?: TrainingProgress;
@@ -97,11 +101,11 @@ export function readDescription({ path, metadata }: CheckpointFile): Description
 
 /** An open file as the checkpoint of a training run. Throws ERR_KW_CHECKPOINT when it is not one of this package. */
 export function trainingCheckpoint(file: CheckpointFile): Checkpoint {
-  const { model, temperature, classes, options, progress } = readDescription(file) ?? {};
+  const { model, temperature, softmaxTemperature = 1, classes, options, progress } = readDescription(file) ?? {};
   if (!model || temperature === undefined || !classes || !options || !progress) {
     return failureOf(file.path)("not a checkpoint that 'kernel-warehouse train' wrote");
   }
-  return { model, temperature, classes, options, progress, tensors: file };
+  return { model, temperature, softmaxTemperature, classes, options, progress, tensors: file };
 }
 
 /** What the checkpoint of a training run says, without its tensors. Throws ERR_KW_CHECKPOINT when it is not one of this package. */

@@ -7,13 +7,16 @@ export interface EvaluateOptions {
   readonly imageSize: number;
   /** The attention's temperature (set in the control block before the first batch). */
   readonly temperature: number;
+  /** By which DY-Conv and ODConv divide logits; default 1. */
+  readonly softmaxTemperature?: number;
   readonly signal?: AbortSignal;
   /** Called after each batch with the images done. */
   readonly onBatch?: (accuracy: Readonly<Accuracy>) => void;
 }
 
 export async function evaluate(instance: ModelInstance, loader: ImageLoader, options: EvaluateOptions): Promise<Accuracy> {
-  await instance.setControls({ temperature: options.temperature });
+  const { temperature, softmaxTemperature = 1 } = options;
+  await instance.setControls({ temperature, softmaxTemperature });
   const accuracy = noAccuracy();
   for await (const batch of loader.batches(0, options.signal ? { signal: options.signal } : {})) {
     countCorrect(accuracy, await instance.logits(batch.images, batch.size, options.imageSize), batch.targets);

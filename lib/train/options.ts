@@ -27,8 +27,10 @@ export const trainingOptionsSchema = z.strictObject({
   labelSmoothing: z.number().min(0).lt(1),
   /** Of the activations between layers and their gradients; runs before there was a choice had float32. */
   precision: z.enum(['float32', 'bfloat16']).default('float32'),
-  /** Epochs until the temperature of KernelWarehouse attentions is 0. */
+  /** Epochs until the temperature of KernelWarehouse's and other contrasting attentions is 0. */
   temperatureEpochs: z.number().nonnegative(),
+  /** Epochs until the softmax temperature of DY-Conv and ODConv is 1. */
+  softmaxTemperatureEpochs: z.number().nonnegative().default(10),
   /** `photo`: random resized crops and flips; `shift`: moves by an eighth of the image; `none`. */
   augmentation: z.enum(['none', 'shift', 'photo']),
   /** Part of the resized shorter side that validation's central crop keeps. */
@@ -52,6 +54,7 @@ export const defaultTrainingOptions: TrainingOptions = {
   labelSmoothing: 0,
   precision: 'float32',
   temperatureEpochs: 10,
+  softmaxTemperatureEpochs: 10,
   augmentation: 'photo',
   cropRatio: 0.875,
   mean: [...IMAGENET_MEAN] as [number, number, number],

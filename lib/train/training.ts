@@ -4,10 +4,10 @@ import type { TensorSource } from '../checkpoint/checkpoint_file.js';
 import type { SplitDataset } from '../data/folder.js';
 import { ImageLoader, type LoaderOptions } from '../data/loader.js';
 import { KernelWarehouseError } from '../errors.js';
-import { ModelInstance } from '../models/instance.js';
+import { type Controls, ModelInstance } from '../models/instance.js';
 import { Model, type ModelOptions } from '../models/model.js';
 import type { Device } from '../runtime/device.js';
-import { temperatureAt } from '../warehouse/index.js';
+import { softmaxTemperatureAt, temperatureAt } from '../warehouse/index.js';
 import { type Accuracy, countCorrect, noAccuracy } from './accuracy.js';
 import { type Checkpoint, type EpochSummary, type TrainingProgress, writeCheckpoint } from './checkpoint.js';
 import { evaluate } from './evaluate.js';
@@ -25,6 +25,7 @@ export interface StepReport {
   readonly top1: number;
   readonly learningRate: number;
   readonly temperature: number;
+  readonly softmaxTemperature: number;
   readonly gradientNorm: number;
 }
 
@@ -170,7 +171,7 @@ class Run {
     const progress = this.#progress;
     const { options } = this.#run;
     const iteration = progress.epoch * this.#loader.batchesPerEpoch + batch.index + 1;
-    const temperature = this.#temperature(iteration);
+    const temperatures = this.#temperatures(iteration);
     const learningRate = learningRateAt(iteration, {
       peak: options.learningRate,
       minimum: options.minimumLearningRate,
@@ -178,7 +179,7 @@ class Run {
       epochs: options.epochs,
       iterationsPerEpoch: this.#loader.batchesPerEpoch,
     });
-    const controls = { temperature, learningRate, weightDecay: options.weightDecay, step: iteration, seed: options.seed };
+    const controls = { ...temperatures, learningRate, weightDecay: options.weightDecay, step: iteration, seed: options.seed };
     const { loss, logits, gradientNorm } = await this.#trainer.step({ ...batch, imageSize: options.imageSize, controls });
     if (!Number.isFinite(loss)) {
       throw new KernelWarehouseError(
@@ -199,13 +200,18 @@ class Run {
       loss: progress.lossSum / count,
       top1: share(top1, count),
       learningRate,
-      temperature,
+      ...temperatures,
       gradientNorm,
     };
   }
 
-  #temperature(iteration: number): number {
-    return temperatureAt(iteration, { epochs: this.#run.options.temperatureEpochs, iterationsPerEpoch: this.#loader.batchesPerEpoch });
+  #temperatures(iteration: number): Required<Pick<Controls, 'temperature' | 'softmaxTemperature'>> {
+    const { temperatureEpochs, softmaxTemperatureEpochs } = this.#run.options;
+    const iterationsPerEpoch = this.#loader.batchesPerEpoch;
+    return {
+      temperature: temperatureAt(iteration, { epochs: temperatureEpochs, iterationsPerEpoch }),
+      softmaxTemperature: softmaxTemperatureAt(iteration, { epochs: softmaxTemperatureEpochs, iterationsPerEpoch }),
+    };
   }
 
   /** Validates and writes the checkpoint; undefined when stopped in between (validation then starts again on resuming). */
@@ -218,7 +224,7 @@ class Run {
       try {
         validation = await evaluate(this.#instance, new ImageLoader(data.validation, validationLoaderOptions(options)), {
           imageSize: options.imageSize,
-          temperature: this.#temperature((progress.epoch + 1) * this.#loader.batchesPerEpoch),
+          ...this.#temperatures((progress.epoch + 1) * this.#loader.batchesPerEpoch),
           ...(signal ? { signal } : {}),
           onBatch: (accuracy) => this.#run.onValidationBatch?.(accuracy, total),
         });
@@ -250,8 +256,8 @@ class Run {
     const progress = this.#progress;
     const iteration = progress.epoch * this.#loader.batchesPerEpoch + progress.batch;
     const tensors = new Map([...(await this.#instance.save()), ...(await this.#trainer.save())]);
-    const temperature = this.#temperature(Math.max(1, iteration));
-    await writeCheckpoint(path, { model, classes: [...data.train.classes], temperature, options, progress, tensors });
+    const temperatures = this.#temperatures(Math.max(1, iteration));
+    await writeCheckpoint(path, { model, classes: [...data.train.classes], ...temperatures, options, progress, tensors });
   }
 }
 

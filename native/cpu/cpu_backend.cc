@@ -6,6 +6,7 @@ const KernelRegistry& registry() {
   static const KernelRegistry instance = [] {
     KernelRegistry ops;
     add_activations(ops);
+    add_adaptive_avg_pool2d(ops);
     add_attention_function(ops);
     add_attention_module(ops);
     add_batch_norm(ops);
@@ -23,6 +24,7 @@ const KernelRegistry& registry() {
     add_reductions(ops);
     add_samplewise_convolution(ops);
     add_self_attention(ops);
+    add_transpose(ops);
     return ops;
   }();
   return instance;

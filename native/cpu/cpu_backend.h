@@ -8,6 +8,7 @@ namespace kw::cpu {
 const KernelRegistry& registry();  // all of the below
 
 void add_activations(KernelRegistry&);             // activation.cc: relu, relu6, gelu, sigmoid
+void add_adaptive_avg_pool2d(KernelRegistry&);     // adaptive_avg_pool2d.cc
 void add_attention_function(KernelRegistry&);      // attention_function.cc
 void add_attention_module(KernelRegistry&);        // attention_module.cc
 void add_batch_norm(KernelRegistry&);              // batch_norm.cc
@@ -25,5 +26,6 @@ void add_pooling(KernelRegistry&);                 // pooling.cc
 void add_reductions(KernelRegistry&);              // reductions.cc: sum_rows, sum_of_squares
 void add_samplewise_convolution(KernelRegistry&);  // samplewise_convolution.cc
 void add_self_attention(KernelRegistry&);          // self_attention.cc, oneDNN
+void add_transpose(KernelRegistry&);               // transpose.cc
 
 }  // namespace kw::cpu

@@ -5,6 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/kernel_checks.h"
+
 namespace kw::cuda {
 namespace {
 
@@ -22,7 +24,7 @@ device::AttentionFunction read_function(const StepContext& context) {
 }
 
 // For each mixture the cells whose beta is 1, as bits; index `cells` stands for the zero cell, which has no output. Empty: no assignment.
-std::vector<uint32_t> read_assignment(const StepContext& context, int64_t mixtures, int64_t cells) {
+std::vector<uint32_t> read_assignment(const StepContext& context, int64_t mixtures, int64_t cells, int64_t columns) {
   const std::vector<std::vector<int64_t>> assignment = context.integer_lists("assignment");
   if (assignment.empty()) return {};
   if (assignment.size() != static_cast<size_t>(mixtures)) {
@@ -33,9 +35,9 @@ std::vector<uint32_t> read_assignment(const StepContext& context, int64_t mixtur
   std::vector<uint32_t> bits(static_cast<size_t>(mixtures * words), 0);
   for (int64_t mixture = 0; mixture < mixtures; ++mixture) {
     for (const int64_t cell : assignment[static_cast<size_t>(mixture)]) {
-      if (cell < 0 || cell > cells) {
-        context.fail("expected cell indices in 0.." + std::to_string(cells) + " but assignment of mixture " + std::to_string(mixture) +
-                     " holds " + std::to_string(cell));
+      if (cell < 0 || cell >= columns) {
+        context.fail("expected cell indices in 0.." + std::to_string(columns - 1) + " but assignment of mixture " +
+                     std::to_string(mixture) + " holds " + std::to_string(cell));
       }
       if (cell < cells) bits[static_cast<size_t>(mixture * words + cell / 32)] |= uint32_t{1} << (cell % 32);
     }
@@ -43,25 +45,35 @@ std::vector<uint32_t> read_assignment(const StepContext& context, int64_t mixtur
   return bits;
 }
 
+const Tensor* read_divisor(const StepContext& context, size_t position) {
+  if (!context.has_input(position)) return nullptr;
+  expect_shape(context, "softmax temperature", context.input(position), {});
+  return &context.input(position);
+}
+
 }  // namespace
 
-AttentionRule::AttentionRule(const StepContext& context, int64_t mixtures, int64_t cells)
+AttentionRule::AttentionRule(const StepContext& context, int64_t mixtures, int64_t cells, size_t divisor)
     : rule_{read_function(context),
             static_cast<float>(context.number("epsilon")),
             static_cast<int>(mixtures),
             static_cast<int>(cells),
+            static_cast<int>(cells) + context.boolean("zeroCell"),
             nullptr,
-            nullptr} {
-  if (const std::vector<uint32_t> bits = read_assignment(context, mixtures, cells); !bits.empty()) {
+            nullptr,
+            nullptr},
+      divisor_(read_divisor(context, divisor)) {
+  if (const std::vector<uint32_t> bits = read_assignment(context, mixtures, cells, rule_.columns); !bits.empty()) {
     assigned_ = upload(bits);
     context.resources.prepared_bytes += assigned_->bytes();
   }
 }
 
-device::AttentionRule AttentionRule::at(const float* temperature) const {
+device::AttentionRule AttentionRule::at(const Memory& memory, const Tensor& temperature) const {
   device::AttentionRule rule = rule_;
   rule.assigned = assigned_ ? assigned_->data<uint32_t>() : nullptr;
-  rule.temperature = temperature;
+  rule.temperature = memory.data<float>(temperature);
+  rule.softmax_temperature = divisor_ ? memory.data<float>(*divisor_) : nullptr;
   return rule;
 }
 

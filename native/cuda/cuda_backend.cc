@@ -55,6 +55,7 @@ class CudaBackend final : public Backend {
   explicit CudaBackend(const Device& described)
       : streams_(described.index), device_(with_stream(described, streams_.compute)), transfers_(streams_.compute) {
     add_activations(registry_, device_);
+    add_adaptive_avg_pool2d(registry_, device_);
     add_attention_function(registry_, device_);
     add_attention_module(registry_, device_);
     add_batch_norm(registry_, device_);
@@ -72,6 +73,7 @@ class CudaBackend final : public Backend {
     add_reductions(registry_, device_);
     add_samplewise_convolution(registry_, device_);
     add_self_attention(registry_, device_);
+    add_transpose(registry_, device_);
   }
 
   const KernelRegistry& registry() const override { return registry_; }

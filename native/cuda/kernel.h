@@ -8,23 +8,25 @@
 
 namespace kw::cuda {
 
-void add_activations(KernelRegistry&, const Device&);         // activation.cu: relu, relu6, gelu, sigmoid
-void add_attention_function(KernelRegistry&, const Device&);  // attention_function.cu
-void add_attention_module(KernelRegistry&, const Device&);    // attention_module.cu
-void add_batch_norm(KernelRegistry&, const Device&);          // batch_norm.cu, batch_norm_backward.cu
-void add_convolution(KernelRegistry&, const Device&);         // static_convolution.cu: conv2d, conv3d, their gradients, normalized_conv2d
-void add_cross_entropy(KernelRegistry&, const Device&);       // cross_entropy.cu
-void add_dropout(KernelRegistry&, const Device&);             // dropout.cu
-void add_elementwise(KernelRegistry&, const Device&);         // elementwise.cu: add, add_bias, cast, fill, copy, slice, concat
-void add_layer_norm(KernelRegistry&, const Device&);          // layer_norm.cu
-void add_matmul(KernelRegistry&, const Device&);              // matmul.cu
-void add_mix_cells(KernelRegistry&, const Device&);           // mix_cells.cu: mix_cells and its gradients
-void add_mixed_convolution(KernelRegistry&, const Device&);   // mixed_conv2d.cu: mixed_conv2d, its gradients, normalized_mixed_conv2d
-void add_multiply(KernelRegistry&, const Device&);            // multiply.cu
-void add_optimizers(KernelRegistry&, const Device&);          // optimizers.cu: sgd, adamw
-void add_pooling(KernelRegistry&, const Device&);             // pooling.cu
-void add_reductions(KernelRegistry&, const Device&);          // reductions.cu: sum_rows, sum_of_squares
+void add_activations(KernelRegistry&, const Device&);          // activation.cu: relu, relu6, gelu, sigmoid
+void add_adaptive_avg_pool2d(KernelRegistry&, const Device&);  // adaptive_avg_pool2d.cu
+void add_attention_function(KernelRegistry&, const Device&);   // attention_function.cu
+void add_attention_module(KernelRegistry&, const Device&);     // attention_module.cu
+void add_batch_norm(KernelRegistry&, const Device&);           // batch_norm.cu, batch_norm_backward.cu
+void add_convolution(KernelRegistry&, const Device&);          // static_convolution.cu: conv2d, conv3d, their gradients, normalized_conv2d
+void add_cross_entropy(KernelRegistry&, const Device&);        // cross_entropy.cu
+void add_dropout(KernelRegistry&, const Device&);              // dropout.cu
+void add_elementwise(KernelRegistry&, const Device&);          // elementwise.cu: add, add_bias, cast, fill, copy, slice, concat
+void add_layer_norm(KernelRegistry&, const Device&);           // layer_norm.cu
+void add_matmul(KernelRegistry&, const Device&);               // matmul.cu
+void add_mix_cells(KernelRegistry&, const Device&);            // mix_cells.cu: mix_cells and its gradients
+void add_mixed_convolution(KernelRegistry&, const Device&);    // mixed_conv2d.cu: mixed_conv2d, its gradients, normalized_mixed_conv2d
+void add_multiply(KernelRegistry&, const Device&);             // multiply.cu
+void add_optimizers(KernelRegistry&, const Device&);           // optimizers.cu: sgd, adamw
+void add_pooling(KernelRegistry&, const Device&);              // pooling.cu
+void add_reductions(KernelRegistry&, const Device&);           // reductions.cu: sum_rows, sum_of_squares
 void add_samplewise_convolution(KernelRegistry&, const Device&);  // samplewise_conv2d, samplewise_conv3d, their gradients
 void add_self_attention(KernelRegistry&, const Device&);          // self_attention.cu
+void add_transpose(KernelRegistry&, const Device&);               // transpose.cu
 
 }  // namespace kw::cuda

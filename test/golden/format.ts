@@ -37,7 +37,10 @@ export interface GoldenLayer {
 }
 
 export interface LayerResult {
-  readonly tau: number;
+  /** Default 0. */
+  readonly tau?: number;
+  /** Of softmax and sigmoids, in cases of the baselines; default 1. */
+  readonly temperature?: number;
   readonly train: boolean;
   /** Names of tensors in the safetensors file (x and g are filled). */
   readonly layers: readonly { readonly y: string; readonly dx: string }[];
@@ -74,7 +77,11 @@ interface ModelCase {
 }
 
 export interface NetworkFile {
-  readonly case: ModelCase & { readonly tau?: number };
+  readonly case: ModelCase & {
+    readonly tau?: number;
+    /** Of softmax and sigmoids, in cases of the baselines; default 1. */
+    readonly temperature?: number;
+  };
   readonly parameters: number;
   readonly params: readonly FilledTensor[];
   readonly warehouses?: readonly { readonly name: string; readonly n: number; readonly cell: readonly number[] }[];

@@ -5,7 +5,7 @@ import { Graph, type Value } from '../../lib/graph/graph.js';
 import { assign, output } from '../../lib/graph/ops/copy.js';
 import { fuseMixing } from '../../lib/graph/passes/fuse_mixing.js';
 import { kernelWarehouseConvolution } from '../../lib/layers/kernel_warehouse.js';
-import { type ConvolutionSpec, convolutionSpec, layerShape, newContext } from '../../lib/layers/layer.js';
+import { type ConvolutionSpec, convolutionSpec, type LayerContext, layerShape, newContext } from '../../lib/layers/layer.js';
 import { allocationOptions, parseConfig } from '../../lib/models/config.js';
 import { type Allocation, allocate } from '../../lib/warehouse/index.js';
 import { elementCount } from '../reference/tensor.js';
@@ -68,14 +68,21 @@ function allocationOf(file: LayerFile, specs: readonly ConvolutionSpec[]): Alloc
   });
 }
 
-/** All layers of the case in one graph, with the gradients of the sum over layers of y times g. */
-function buildGraph(file: LayerFile, specs: readonly ConvolutionSpec[], allocation: Allocation, training: boolean) {
+/** A layer as a case tells of it. */
+export interface GoldenModule {
+  readonly input: Activation;
+  readonly append: (context: LayerContext, x: Value) => Value;
+  /** What y is in PyTorch's order. */
+  readonly output: (y: Value) => Activation;
+}
+
+/** All modules of the case in one graph, with the gradients of the sum over modules of y times g. */
+function buildGraph(modules: readonly GoldenModule[], training: boolean) {
   const graph = new Graph();
   const context = newContext(graph, training);
-  const convolution = kernelWarehouseConvolution(allocation);
-  const inputs = file.case.layers.map((layer, i) => activationOf(specs[i]!, [file.case.batch, ...layer.input]));
+  const inputs = modules.map(({ input }) => input);
   const xs: Value[] = inputs.map((input, i) => graph.input(`x${i}`, physicalShape(input)));
-  const ys = xs.map((x, i) => convolution(context, x, specs[i]!));
+  const ys = xs.map((x, i) => modules[i]!.append(context, x));
   const gs = ys.map((y, i) => graph.input(`g${i}`, y.shape));
   const parameters = [...graph.parameters.values()].map(({ name, shape, ...options }) => graph.parameter(name, shape, options));
   const derived = gradients(
@@ -88,7 +95,7 @@ function buildGraph(file: LayerFile, specs: readonly ConvolutionSpec[], allocati
     const gradient = derived[xs.length + i];
     if (gradient) assign(graph.gradientOf(parameter), gradient);
   });
-  const outputs = ys.map(({ shape }, i) => activationStoredAs(specs[i]!, shape));
+  const outputs = ys.map((y, i) => modules[i]!.output(y));
   return { graph: fuseMixing(graph), inputs, outputs };
 }
 
@@ -121,13 +128,19 @@ function allocationFigures(file: LayerFile, { warehouses }: Allocation): Figure[
   ];
 }
 
-/** Every figure of the case as computed on `machine`. */
-export async function runLayerCase(file: LayerFile, tensors: ReadonlyMap<string, ArrayLike<number>>, machine: Machine): Promise<Figure[]> {
-  const specs = file.case.layers.map(specOf);
-  const allocation = allocationOf(file, specs);
-  const figures = allocationFigures(file, allocation);
+/** What every layer case has. */
+type ModuleFile = Pick<LayerFile, 'params' | 'results'> & { readonly case: Pick<LayerFile['case'], 'name'> };
+
+/** Every figure of the case's modules as computed on `machine`. */
+export async function runModules(
+  file: ModuleFile,
+  modules: readonly GoldenModule[],
+  tensors: ReadonlyMap<string, ArrayLike<number>>,
+  machine: Machine,
+): Promise<Figure[]> {
+  const figures: Figure[] = [];
   for (const training of [true, false]) {
-    const built = buildOrSkip(() => buildGraph(file, specs, allocation, training));
+    const built = buildOrSkip(() => buildGraph(modules, training));
     checkStoredTensors(built.graph, file.params);
     const session = await machine.prepare(built.graph, `${file.case.name} ${training ? 'train' : 'eval'}`);
     for (const result of file.results.filter(({ train }) => train === training)) {
@@ -138,8 +151,23 @@ export async function runLayerCase(file: LayerFile, tensors: ReadonlyMap<string,
   return figures;
 }
 
+/** Every figure of the case as computed on `machine`. */
+export async function runLayerCase(file: LayerFile, tensors: ReadonlyMap<string, ArrayLike<number>>, machine: Machine): Promise<Figure[]> {
+  const specs = file.case.layers.map(specOf);
+  const allocation = allocationOf(file, specs);
+  const convolution = kernelWarehouseConvolution(allocation);
+  const modules = specs.map(
+    (spec, i): GoldenModule => ({
+      input: activationOf(spec, [file.case.batch, ...file.case.layers[i]!.input]),
+      append: (context, x) => convolution(context, x, spec),
+      output: ({ shape }) => activationStoredAs(spec, shape),
+    }),
+  );
+  return [...allocationFigures(file, allocation), ...(await runModules(file, modules, tensors, machine))];
+}
+
 async function runOnce(
-  file: LayerFile,
+  file: ModuleFile,
   tensors: ReadonlyMap<string, ArrayLike<number>>,
   { graph, inputs, outputs }: ReturnType<typeof buildGraph>,
   session: Session,
@@ -153,10 +181,12 @@ async function runOnce(
     await fill(`x${i}`, input);
     await fill(`g${i}`, outputs[i]!);
   }
-  await session.write('control', 'temperature', [result.tau]);
+  const { tau = 0, temperature = 1 } = result;
+  await session.write('control', 'temperature', [tau]);
+  await session.write('control', 'softmaxTemperature', [temperature]);
   await session.run();
 
-  const run = `tau ${result.tau} ${result.train ? 'train' : 'eval'}`;
+  const run = `tau ${tau} T ${temperature} ${result.train ? 'train' : 'eval'}`;
   const figures: Figure[] = [];
   for (const [i, { y }] of result.layers.entries()) {
     figures.push({

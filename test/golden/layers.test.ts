@@ -9,7 +9,10 @@ const cases = [
   ...['b1', 'b4', 'bhalf', 'bquarter', 'depthwise', 'layernorm', 'linear', 'nonlocal', 'nopartition'],
   ...['conv1d', 'conv1d_nopartition', 'conv1d_single', 'conv2d_nonsquare'],
   ...['conv3d', 'conv3d_depthwise', 'conv3d_nopartition', 'conv3d_single'],
-  ...['baseline-kwstar', 'baseline-kwstar_depthwise'],
+  ...['kwstar', 'kwstar_depthwise', 'dyconv', 'dyconv_contrasting', 'odconv', 'odconv_contrasting', 'condconv', 'condconv_block'].map(
+    (name) => `baseline-${name}`,
+  ),
+  ...['cgc', 'weightnet', 'dcd', 'se', 'cbam', 'eca'].map((method) => `baseline-${method}`),
 ];
 
 for (const name of cases) {

@@ -72,9 +72,10 @@ async function start(file: NetworkFile, graph: Graph, machine: Machine, mode: st
   checkStoredTensors(graph, file.params);
   const session = await machine.prepare(graph, `${file.case.name} ${mode}`);
   await fillStoredTensors(session, graph, file.params);
-  const { name, batch, size, tau = 0 } = file.case;
+  const { name, batch, size, tau = 0, temperature = 1 } = file.case;
   await writeActivation(session, 'images', imagesOf([batch, 3, size, size]), imageBatch(`${name}/x`, batch, size));
   await session.write('control', 'temperature', [tau]);
+  await session.write('control', 'softmaxTemperature', [temperature]);
   return session;
 }
 
@@ -113,8 +114,7 @@ async function trainingFigures(file: NetworkFile, model: Model, machine: Machine
 }
 
 /** Every figure of the case as computed on `machine`. */
-export async function runNetworkCase(file: NetworkFile, machine: Machine): Promise<Figure[]> {
-  const model = goldenModel(file.case);
+export async function runNetworkCase(file: NetworkFile, machine: Machine, model = goldenModel(file.case)): Promise<Figure[]> {
   return [
     ...modelFigures(file, model),
     ...(await evaluationFigures(file, model, machine)),

@@ -40,6 +40,14 @@ for (const native of natives) {
     'kw1x_convnext_tiny',
     'baseline-kwstar1x_resnet18',
     'baseline-kwstar4x_mobilenetv2_100',
+    'baseline-dyconv4x_resnet18',
+    'baseline-dyconv4x_mobilenetv2_050',
+    'baseline-dyconv4x_contrasting_resnet18',
+    'baseline-odconv4x_resnet18',
+    'baseline-odconv4x_mobilenetv2_050',
+    'baseline-odconv4x_contrasting_resnet18',
+    'baseline-condconv_resnet18',
+    ...['cgc', 'weightnet', 'dcd', 'se', 'cbam', 'eca'].map((method) => `baseline-${method}_resnet18`),
   ])
     golden(`network-${name}`, native);
   for (const name of ['sgd_resnet18', 'sgd_kw1x_resnet18', 'adamw_kw1x_mobilenetv2_050']) golden(`training-${name}`, native);

@@ -26,16 +26,24 @@ test('networks, options and baselines that are unknown are not runnable, with th
   t.like(await report({ model: 'kw_resnet18', config: { dropout: 0.2 } }), { outcome: 'not runnable' });
 });
 
-test('baseline methods other than KW* are not runnable, and a KW* layer that starts elsewhere fails', async (t) => {
+test('baseline methods that are unknown are not runnable, and a KW* layer that starts elsewhere fails', async (t) => {
   const network = await readCase<{ case: object }>(casesFolder, 'network-baseline-kwstar1x_resnet18');
-  const se = await folderWith(t, 'network-baseline-se', { ...network, case: { ...network.case, module: 'se' } });
-  t.like(await runCase(se, 'network-baseline-se', referenceMachine), {
+  const other = await folderWith(t, 'network-baseline-other', { ...network, case: { ...network.case, module: 'other', options: {} } });
+  const unknown = await runCase(other, 'network-baseline-other', referenceMachine);
+  t.is(unknown.outcome, 'not runnable');
+  t.regex(unknown.reason ?? '', /^no network 'other_resnet18'/);
+  const layers = await readCase<{ starts: number[]; case: { layers: object[] } }>(casesFolder, 'layer-baseline-kwstar');
+  const tensorsOf = (folder: string) =>
+    copyFile(join(casesFolder, 'layer-baseline-kwstar.safetensors'), join(folder, 'layer-baseline-kwstar.safetensors'));
+  const modules = layers.case.layers.map((layer) => ({ ...layer, module: 'other' }));
+  const unheard = await folderWith(t, 'layer-baseline-kwstar', { ...layers, case: { ...layers.case, layers: modules } });
+  await tensorsOf(unheard);
+  t.like(await runCase(unheard, 'layer-baseline-kwstar', referenceMachine), {
     outcome: 'not runnable',
-    reason: 'the baseline method se is not supported yet',
+    reason: 'the baseline module other is not supported yet',
   });
-  const layers = await readCase<{ starts: number[] }>(casesFolder, 'layer-baseline-kwstar');
   const moved = await folderWith(t, 'layer-baseline-kwstar', { ...layers, starts: [0, 36, 107] });
-  await copyFile(join(casesFolder, 'layer-baseline-kwstar.safetensors'), join(moved, 'layer-baseline-kwstar.safetensors'));
+  await tensorsOf(moved);
   const report = await runCase(moved, 'layer-baseline-kwstar', referenceMachine);
   t.is(report.outcome, 'failed');
   t.true(report.judgements.every(({ name, verdict }) => verdict === 'passed' || name === 'start cells'));

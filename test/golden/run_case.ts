@@ -1,8 +1,8 @@
 /** Runs one golden case of any kind on one machine and judges every figure of it. */
 import type { Differences } from '../reference/decisions.js';
+import { runBaselineLayerCase, runBaselineNetworkCase } from './baseline_case.js';
 import { followingMachine } from './following.js';
 import { type LayerFile, type NetworkFile, readCase, readTensors, type TrainingFile } from './format.js';
-import { type BaselineLayerFile, type BaselineNetworkFile, kwstarLayerFiles, kwstarNetworkFile } from './kwstar_case.js';
 import { runLayerCase } from './layer_case.js';
 import { runNetworkCase } from './network_case.js';
 import { NotRunnable } from './not_runnable.js';
@@ -27,15 +27,9 @@ export interface CaseReport {
 }
 
 async function figuresOf(folder: string, name: string, machine: Machine, steps?: number): Promise<Figure[]> {
-  if (name.startsWith('layer-baseline-')) {
-    const files = kwstarLayerFiles(await readCase<BaselineLayerFile>(folder, name));
-    const tensors = await readTensors(folder, name);
-    const figures: Figure[] = [];
-    for (const file of files) figures.push(...(await runLayerCase(file, tensors, machine)));
-    return figures;
-  }
-  if (name.startsWith('network-baseline-'))
-    return runNetworkCase(kwstarNetworkFile(await readCase<BaselineNetworkFile>(folder, name)), machine);
+  if (name.startsWith('layer-baseline-'))
+    return runBaselineLayerCase(await readCase(folder, name), await readTensors(folder, name), machine);
+  if (name.startsWith('network-baseline-')) return runBaselineNetworkCase(await readCase(folder, name), machine);
   if (name.startsWith('layer-')) return runLayerCase(await readCase<LayerFile>(folder, name), await readTensors(folder, name), machine);
   if (name.startsWith('network-')) return runNetworkCase(await readCase<NetworkFile>(folder, name), machine);
   if (name.startsWith('training-')) return runTrainingCase(await readCase<TrainingFile>(folder, name), machine, steps);

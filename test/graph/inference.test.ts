@@ -44,8 +44,8 @@ async function logits(instance: ModelInstance, plan: Plan): Promise<Float64Array
   return values;
 }
 
-// The others have no BatchNorm after a convolution.
-for (const network of networkNames().filter((name) => /resnet|mobilenet/.test(name))) {
+// The others have no BatchNorm after a convolution; the methods' large networks are made of the same layers as the small ones.
+for (const network of networkNames().filter((name) => /resnet|mobilenet/.test(name) && !/^(?!kw_).+_resnet50$/.test(name))) {
   eachDevice(
     test,
     `${network} computes the same with and without BatchNorm folded`,
@@ -58,8 +58,11 @@ for (const network of networkNames().filter((name) => /resnet|mobilenet/.test(na
       const graph = inferenceGraph(model);
       const arenas = { parameters: model.parameters, states: model.states };
       const folded = fuseInference(graph);
-      const left = folded.nodes.filter(({ op, inputs }) => op.name === 'batch_norm_inference' && inputs[0]?.shape.length === 4);
-      t.is(left.length, 0, 'a BatchNorm of an image was left');
+      const convolutions = ['conv2d', 'mixed_conv2d'];
+      const left = folded.nodes.filter(
+        ({ op, inputs }) => op.name === 'batch_norm_inference' && convolutions.includes(inputs[0]?.node.op.name ?? ''),
+      );
+      t.is(left.length, 0, 'a BatchNorm after a convolution was left');
       const expected = await logits(instance, lower(fuseMixing(graph), { name: 'as it is', ...arenas }));
       const actual = await logits(instance, lower(folded, { name: 'folded', ...arenas }));
       const difference = l2(expected.map((value, i) => value - actual[i]!));

@@ -2,10 +2,13 @@
 import test from 'ava';
 import { KernelWarehouseError } from '../../lib/errors.js';
 import { Graph, type Value } from '../../lib/graph/graph.js';
+import { adaptiveAvgPool2d } from '../../lib/graph/ops/adaptive_avg_pool2d.js';
 import { type AttentionFunction, attentionFunction } from '../../lib/graph/ops/attention_function.js';
+import { addToPositions } from '../../lib/graph/ops/global_avg_pool.js';
 import { operations } from '../../lib/graph/ops/index.js';
 import { multiply } from '../../lib/graph/ops/multiply.js';
 import { selfAttention } from '../../lib/graph/ops/self_attention.js';
+import { transpose } from '../../lib/graph/ops/transpose.js';
 
 /** Builds with inputs of the given shapes; returns the refusal's message. */
 function refusal(shapes: readonly (readonly number[])[], build: (...inputs: Value[]) => unknown): string {
@@ -77,10 +80,76 @@ test('attention_function wants one of its functions, and an assignment of every 
   t.is(refusal(shapes, attend('softmax', [[0], [4]])), '[attention_function] the assignment names a cell outside 0..3');
 });
 
+test('attention_function without a zero cell gives every logit an attention, and a softmax temperature is a scalar', (t) => {
+  const graph = new Graph();
+  const logits = graph.input('logits', [1, 2, 4]);
+  const divided = (softmaxTemperature: Value) =>
+    attentionFunction(logits, graph.control('temperature'), { function: 'softmax', assignment: [], zeroCell: false, softmaxTemperature });
+  t.deepEqual(divided(graph.control('softmaxTemperature')).shape, [1, 2, 4]);
+  t.throws(() => divided(graph.input('many', [2])), {
+    code: 'ERR_KW_SHAPE',
+    message: '[attention_function] expected softmax temperature of shape [] but received [2]',
+  });
+});
+
 test('backward ops of activations want two tensors of one shape', (t) => {
   for (const name of ['relu6_backward', 'gelu_backward', 'sigmoid_backward']) {
     const build = (dy: Value, y: Value): unknown => dy.graph.append(operations.get(name)!, [dy, y], {});
     const second = name === 'gelu_backward' ? 'x' : 'y';
     t.is(refusal([[2, 3], [3]], build), `[${name}] expected ${second} of shape [2, 3] but received [3]`);
   }
+});
+
+test('transpose wants every axis once', (t) => {
+  const shapes = [[2, 3, 4]];
+  t.is(
+    refusal(shapes, (x) => transpose(x, [2, 0, 1])),
+    'accepted',
+  );
+  for (const axes of [
+    [0, 1],
+    [0, 1, 1],
+    [0, 1, 3],
+    [0, 1, 2, 3],
+  ]) {
+    t.is(
+      refusal(shapes, (x) => transpose(x, axes)),
+      `[transpose] expected axes to be an order of the 3 axes of x but received [${axes.join(', ')}]`,
+    );
+  }
+});
+
+test('adaptive_avg_pool2d wants images, and a grid of at least one window', (t) => {
+  const pool = (rows: number, columns: number) => (x: Value) => adaptiveAvgPool2d(x, [rows, columns]);
+  t.is(refusal([[2, 1, 5, 3]], pool(7, 2)), 'accepted');
+  t.is(refusal([[2, 5, 3]], pool(1, 1)), '[adaptive_avg_pool2d] expected x of shape [N, H, W, C] but received [2, 5, 3]');
+  for (const size of [0, 1.5]) {
+    t.is(
+      refusal([[2, 4, 4, 3]], pool(2, size)),
+      `[adaptive_avg_pool2d] expected size of two positive whole numbers but received [2, ${size}]`,
+    );
+  }
+});
+
+test('addToPositions wants a row for each sample', (t) => {
+  t.is(
+    refusal(
+      [
+        [2, 5, 3],
+        [2, 3],
+      ],
+      addToPositions,
+    ),
+    'accepted',
+  );
+  t.is(
+    refusal(
+      [
+        [2, 5, 3],
+        [1, 3],
+      ],
+      addToPositions,
+    ),
+    '[global_avg_pool_backward] expected dy of shape [2, 3] but received [1, 3]',
+  );
 });

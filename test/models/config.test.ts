@@ -5,13 +5,14 @@ import test from 'ava';
 import { allocationOptions, officialConfig, officialConfigNames, parseConfig, readConfig } from '../../lib/models/config.js';
 
 test('all configurations are read, and named after budget, network and variant', (t) => {
-  t.is(officialConfigNames().length, 42);
+  t.is(officialConfigNames().length, 53);
   for (const name of officialConfigNames()) {
     const { model } = officialConfig(name);
     // kw1d2x_resnet18.json holds kw_resnet18, kw1x_resnet18_softmax.json a variant of it.
-    const network = model.replace(/^kw(1d2x)?_/, '');
-    t.true(name.replace(/^kw(star)?\d(d\d)?x_/, '').startsWith(network), `${name}: ${model}`);
-    t.is(name.startsWith('kw'), model.startsWith('kw'));
+    const network = model.replace(/^(kw(1d2x)?|dyconv|odconv|condconv)_/, '');
+    t.true(name.replace(/^(kw(star)?|dyconv|odconv|condconv)\d(d\d)?x_(contrasting_)?/, '').startsWith(network), `${name}: ${model}`);
+    const method = (of: string) => /^(kw|dyconv|odconv|condconv)/.exec(of)?.[0];
+    t.is(method(name), method(model));
   }
 });
 

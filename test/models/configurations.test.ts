@@ -24,7 +24,8 @@ for (const name of officialConfigNames()) {
   test(`${name} can be trained`, (t) => {
     const config = officialConfig(name);
     const { model, plan } = planOf(config);
-    const layers = model.allocation?.warehouses.flatMap((warehouse) => warehouse.layers) ?? [];
+    if (!model.allocation) return;
+    const layers = model.allocation.warehouses.flatMap((warehouse) => warehouse.layers);
     const attentions = steps(plan, 'attention_function');
     t.is(attentions.length, layers.length);
     t.is(steps(plan, 'attention_function_backward').length, layers.length);

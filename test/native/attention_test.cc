@@ -18,14 +18,21 @@ Doubles reference_function(const std::string& name, const Doubles& z, double eps
   return f;
 }
 
-// Rows of n + 1 logits to rows of n attentions.
-Doubles reference_attention(const nlohmann::json& attributes, const Doubles& logits, size_t mixtures, size_t cells, double temperature) {
+// Rows of n + 1 logits, without a zero cell n, to rows of n attentions. `divisor` is the softmax temperature.
+Doubles reference_attention(const nlohmann::json& attributes, const Doubles& logits, size_t mixtures, size_t cells, double temperature,
+                            double divisor) {
   const nlohmann::json& assignment = attributes["assignment"];
+  const std::string name = attributes["function"];
   const double share = assignment.empty() ? 0 : temperature;
+  const size_t columns = cells + (attributes["zeroCell"].get<bool>() ? 1 : 0);
   Doubles attention;
-  for (size_t row = 0; row < logits.size() / (cells + 1); ++row) {
-    const auto begin = logits.begin() + static_cast<std::ptrdiff_t>(row * (cells + 1));
-    const Doubles f = reference_function(attributes["function"], {begin, begin + static_cast<std::ptrdiff_t>(cells) + 1}, 1e-3);
+  for (size_t row = 0; row < logits.size() / columns; ++row) {
+    const auto begin = logits.begin() + static_cast<std::ptrdiff_t>(row * columns);
+    Doubles z(begin, begin + static_cast<std::ptrdiff_t>(columns));
+    if (name == "softmax" || name == "sigmoid") {
+      for (double& value : z) value /= divisor;
+    }
+    const Doubles f = reference_function(name, z, 1e-3);
     for (size_t j = 0; j < cells; ++j) {
       const auto is_assigned = [&](const nlohmann::json& of) { return std::count(of.begin(), of.end(), nlohmann::json(j)) > 0; };
       const double beta = !assignment.empty() && is_assigned(assignment[row % mixtures]);
@@ -37,28 +44,35 @@ Doubles reference_attention(const nlohmann::json& attributes, const Doubles& log
 
 TEST_CASE("attention_function and its gradient") {
   for (const auto& [samples, mixtures, cells] : std::vector<std::tuple<int64_t, int64_t, int64_t>>{{1, 1, 1}, {3, 4, 7}, {40, 9, 130}}) {
-    const Shape wide = {samples, mixtures, cells + 1}, narrow = {samples, mixtures, cells};
+    const bool zero_cell = cells != 7;
+    const Shape wide = {samples, mixtures, cells + zero_cell}, narrow = {samples, mixtures, cells};
     Floats logits = random_floats(size_of(wide), 12);
     logits[0] = 0;
     const Floats dattention = random_floats(size_of(narrow), 13);
     nlohmann::json assignment = nlohmann::json::array();
     // one cell, the zero cell, none, two cells, in turn
-    const std::vector<nlohmann::json> kinds = {{cells - 1}, {cells}, nlohmann::json::array(), {0, cells - 1}};
+    const std::vector<nlohmann::json> kinds = {{cells - 1}, {wide[2] - 1}, nlohmann::json::array(), {0, cells - 1}};
     for (int64_t mixture = 0; mixture < mixtures; ++mixture) assignment.push_back(kinds[static_cast<size_t>(mixture % 4)]);
     for (const std::string name : {"contrasting", "softmax", "sigmoid", "rectified"}) {
       for (const float temperature : {0.0f, 0.5f, 1.0f}) {
         for (const nlohmann::json& assigned : {assignment, nlohmann::json::array()}) {
           CAPTURE(name);
           CAPTURE(temperature);
-          const nlohmann::json attributes = {{"function", name}, {"assignment", assigned}, {"epsilon", 1e-3}};
+          const nlohmann::json attributes = {{"function", name}, {"assignment", assigned}, {"epsilon", 1e-3}, {"zeroCell", zero_cell}};
+          // 30 as in a DY-Conv at the beginning of training
+          const float divisor = temperature == 0.5f ? 30.0f : 1.0f;
           const auto reference = [&, mixtures = static_cast<size_t>(mixtures), cells = static_cast<size_t>(cells)](const Doubles& z) {
-            return reference_attention(attributes, z, mixtures, cells, temperature);
+            return reference_attention(attributes, z, mixtures, cells, temperature, divisor);
           };
           OpRunner forward("attention_function", attributes);
-          forward.input(wide, logits).input({}, Floats{temperature}).output(narrow).run();
+          forward.input(wide, logits).input({}, Floats{temperature});
+          if (divisor != 1) forward.input({}, Floats{divisor});
+          forward.output(narrow).run();
           check_close(forward.floats(), reference(widen(logits)), 1e-6);
           OpRunner backward("attention_function_backward", attributes);
-          backward.input(narrow, dattention).input(wide, logits).input({}, Floats{temperature}).output(wide).run();
+          backward.input(narrow, dattention).input(wide, logits).input({}, Floats{temperature});
+          if (divisor != 1) backward.input({}, Floats{divisor});
+          backward.output(wide).run();
           Floats gradient = backward.floats(), point = logits;
           // at z = 0 some have a kink and a gradient that is defined, not differentiated
           gradient.erase(gradient.begin());
@@ -76,7 +90,7 @@ TEST_CASE("attention_function and its gradient") {
 
 TEST_CASE("attention_function: large logits neither overflow nor leave the range") {
   const auto attend = [](const char* name, const Floats& logits) {
-    const nlohmann::json attributes = {{"function", name}, {"assignment", nlohmann::json::array()}, {"epsilon", 1e-3}};
+    const nlohmann::json attributes = {{"function", name}, {"assignment", nlohmann::json::array()}, {"epsilon", 1e-3}, {"zeroCell", true}};
     const Shape wide = {1, 1, static_cast<int64_t>(logits.size())}, narrow = {1, 1, wide[2] - 1};
     return OpRunner("attention_function", attributes).input(wide, logits).input({}, Floats{1}).output(narrow).run().floats();
   };
@@ -86,15 +100,22 @@ TEST_CASE("attention_function: large logits neither overflow nor leave the range
 }
 
 TEST_CASE("attention_function refuses what it does not know") {
-  const auto attend = [](const char* name, const nlohmann::json& assignment) {
-    OpRunner op("attention_function", {{"function", name}, {"assignment", assignment}, {"epsilon", 1e-3}});
-    op.input({1, 1, 2}, Floats{1, 2}).input({}, Floats{0}).output({1, 1, 1}).run();
+  const auto attend = [](const char* name, const nlohmann::json& assignment, bool zero_cell = true, const Shape& divisor = {}) {
+    OpRunner op("attention_function", {{"function", name}, {"assignment", assignment}, {"epsilon", 1e-3}, {"zeroCell", zero_cell}});
+    op.input({1, 1, 2}, Floats{1, 2})
+        .input({}, Floats{0})
+        .input(divisor, Floats(static_cast<size_t>(size_of(divisor)), 1))
+        .output({1, 1, zero_cell ? 1 : 2})
+        .run();
   };
   CHECK_THROWS_WITH_AS(attend("tanh", {{0}}),
                        "[attention_function] test: expected function contrasting, softmax, sigmoid or rectified but received 'tanh'",
                        Error);
   CHECK_THROWS_WITH_AS(attend("softmax", {{2}}),
                        "[attention_function] test: expected cell indices in 0..1 but assignment of mixture 0 holds 2", Error);
+  CHECK_THROWS_WITH_AS(attend("softmax", {{2}}, false),
+                       "[attention_function] test: expected cell indices in 0..1 but assignment of mixture 0 holds 2", Error);
+  CHECK_THROWS_AS(attend("softmax", {{1}}, false, {1}), Error);
   CHECK_THROWS_WITH_AS(attend("softmax", {{0}, {1}}),
                        "[attention_function] test: expected attribute assignment with 1 lists, or none, but received 2", Error);
 }
@@ -155,9 +176,12 @@ TEST_CASE("self_attention and its gradient") {
     const auto loss = [&](const Doubles& q, const Doubles& k, const Doubles& v) {
       return weighted_sum(dy, reference_self_attention(t, q, k, v).y);
     };
-    check_gradient(backward.floats(0), q, [&](const Doubles& moved) { return loss(moved, wide_k, wide_v); }, 1e-5);
-    check_gradient(backward.floats(1), k, [&](const Doubles& moved) { return loss(wide_q, moved, wide_v); }, 1e-5);
-    check_gradient(backward.floats(2), v, [&](const Doubles& moved) { return loss(wide_q, wide_k, moved); }, 1e-5);
+    check_gradient(
+        backward.floats(0), q, [&](const Doubles& moved) { return loss(moved, wide_k, wide_v); }, 1e-5);
+    check_gradient(
+        backward.floats(1), k, [&](const Doubles& moved) { return loss(wide_q, moved, wide_v); }, 1e-5);
+    check_gradient(
+        backward.floats(2), v, [&](const Doubles& moved) { return loss(wide_q, wide_k, moved); }, 1e-5);
   }
 }
 

@@ -84,6 +84,60 @@ TEST_CASE("global_avg_pool and its gradient") {
   }
 }
 
+TEST_CASE("adaptive_avg_pool2d and its gradient") {
+  const std::pair<Shape, Shape> cases[] = {
+      {{2, 7, 9, 5}, {3, 2}}, {{1, 64, 48, 130}, {7, 7}}, {{3, 2, 1, 17}, {5, 3}}, {{2, 40, 40, 1}, {1, 1}}};
+  for (const auto& [shape, grid] : cases) {
+    const int64_t samples = shape[0], height = shape[1], width = shape[2], channels = shape[3];
+    const Shape pooled = {samples, grid[0], grid[1], channels};
+    const Floats x = random_floats(size_of(shape), 6, 1000), dy = random_floats(size_of(pooled), 7);
+    Doubles mean, dx(x.size(), 0.0);
+    for (int64_t i = 0; i < size_of(pooled); ++i) {
+      const int64_t c = i % channels, column = i / channels % grid[1], row = i / channels / grid[1] % grid[0];
+      const int64_t sample = i / channels / grid[1] / grid[0];
+      std::vector<size_t> window;
+      for (int64_t h = 0; h < height; ++h) {
+        for (int64_t w = 0; w < width; ++w) {
+          const bool is_within_rows = h >= row * height / grid[0] && h * grid[0] < (row + 1) * height;
+          const bool is_within_columns = w >= column * width / grid[1] && w * grid[1] < (column + 1) * width;
+          if (is_within_rows && is_within_columns)
+            window.push_back(static_cast<size_t>(((sample * height + h) * width + w) * channels + c));
+        }
+      }
+      double sum = 0;
+      for (const size_t at : window) {
+        sum += x[at];
+        dx[at] += dy[static_cast<size_t>(i)] / static_cast<double>(window.size());
+      }
+      mean.push_back(sum / static_cast<double>(window.size()));
+    }
+    check_close(OpRunner("adaptive_avg_pool2d", {{"size", grid}}).input(shape, x).output(pooled).run().floats(), mean, 2e-7);
+    const nlohmann::json backward = {{"inputSize", {height, width}}};
+    check_close(OpRunner("adaptive_avg_pool2d_backward", backward).input(pooled, dy).output(shape).run().floats(), dx, 1e-6);
+  }
+}
+
+TEST_CASE("transpose") {
+  const int64_t outer = 70, rows = 3, columns = 90;
+  const Floats x = random_floats(outer * rows * columns, 8);
+  Floats exchanged, moved;
+  for (int64_t i = 0; i < outer; ++i) {
+    for (int64_t column = 0; column < columns; ++column) {
+      for (int64_t row = 0; row < rows; ++row) exchanged.push_back(x[static_cast<size_t>((i * rows + row) * columns + column)]);
+    }
+  }
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t i = 0; i < outer; ++i) {
+      for (int64_t column = 0; column < columns; ++column) moved.push_back(x[static_cast<size_t>((i * rows + row) * columns + column)]);
+    }
+  }
+  const auto transposed = [&](const Shape& axes, const Shape& shape) {
+    return OpRunner("transpose", {{"axes", axes}}).input({outer, rows, columns}, x).output(shape).run().floats();
+  };
+  CHECK(transposed({0, 2, 1}, {outer, columns, rows}) == exchanged);
+  CHECK(transposed({1, 0, 2}, {rows, outer, columns}) == moved);
+}
+
 TEST_CASE("max_pool2d: first maximum, NaN, gradient") {
   const nlohmann::json attributes = {{"kernel", {3, 2}}, {"stride", {2, 1}}, {"padding", {1, 1}}};
   for (const int64_t channels : {1, 3, 67}) {

@@ -79,7 +79,32 @@ function middle(draw: Draw): number[] {
 function globalAvgPoolBackward(draw: Draw): Sample {
   const inputShape = [draw.integer(1, 3), ...middle(draw), draw.channels()];
   const accumulator = draw.boolean() ? draw.tensor(inputShape) : undefined;
-  return { inputs: [draw.tensor([inputShape[0]!, inputShape.at(-1)!]), accumulator], attributes: { inputShape, type: 'float32' } };
+  const inputs = [draw.tensor([inputShape[0]!, inputShape.at(-1)!]), accumulator];
+  return { inputs, attributes: { inputShape, type: 'float32' }, differentiable: accumulator ? [0, 1] : [0] };
+}
+
+/** Grids of fewer windows than pixels and of more, dividing them or not. */
+function drawAdaptivePooling(draw: Draw) {
+  const [samples, channels] = [draw.integer(1, 3), draw.choice([draw.channels(), 67])];
+  return { samples, channels, size: [draw.integer(1, 7), draw.integer(1, 4)], inputSize: [draw.integer(1, 12), draw.integer(1, 9)] };
+}
+
+function adaptiveAvgPool2d(draw: Draw): Sample {
+  const { samples, channels, size, inputSize } = drawAdaptivePooling(draw);
+  return { inputs: [draw.tensor([samples, ...inputSize, channels])], attributes: { size }, differentiable: [0] };
+}
+
+function adaptiveAvgPool2dBackward(draw: Draw): Sample {
+  const { samples, channels, size, inputSize } = drawAdaptivePooling(draw);
+  return { inputs: [draw.tensor([samples, ...size, channels])], attributes: { inputSize, type: 'float32' } };
+}
+
+/** Any order of up to five axes. */
+function transpose(draw: Draw): Sample {
+  const drawn = [...shape(draw), draw.integer(1, 5)];
+  const axes: number[] = [];
+  for (let axis = 0; axis < drawn.length; axis++) axes.splice(draw.integer(0, axis), 0, axis);
+  return { inputs: [draw.tensor(drawn)], attributes: { axes }, differentiable: [0] };
 }
 
 /** Windows as PyTorch allows them: the padding is at most half the kernel, so that each holds an element. */
@@ -103,43 +128,50 @@ function maxPool2dBackward(draw: Draw): Sample {
   return { inputs: [draw.tensor(output), draw.indices(output, inputSize[0]! * inputSize[1]!)], attributes: { inputSize } };
 }
 
-/** Each mixture is bound to one cell, to several, to the zero cell, or to none; or there is no assignment at all. */
+/**
+ * Each mixture is bound to one cell, to several, to the zero cell, or to none; or there is no assignment at all. With and without a zero
+ * cell, and a softmax temperature.
+ */
 function drawAttention(draw: Draw) {
-  const [samples, m, n] = [draw.integer(1, 3), draw.integer(1, 6), draw.channels()];
-  const assignment = Array.from({ length: m }, () => draw.choice([[], [draw.integer(0, n)], [n], n > 1 ? [0, n - 1] : [0]]));
+  const [samples, m, n, zeroCell] = [draw.integer(1, 3), draw.integer(1, 6), draw.channels(), draw.boolean()];
+  const columns = zeroCell ? n + 1 : n;
+  const last = columns - 1;
+  const assignment = Array.from({ length: m }, () => draw.choice([[], [draw.integer(0, last)], [last], n > 1 ? [0, n - 1] : [0]]));
   const attributes = {
     function: draw.choice(attentionFunctions),
     assignment: draw.choice([assignment, assignment, []]),
     epsilon: draw.choice([1e-3, 0.1]),
+    zeroCell,
   };
-  return { samples, m, n, attributes, temperature: scalarOf(draw.choice([0, 0.25, 0.7, 1])) };
+  const temperatures = [scalarOf(draw.choice([0, 0.25, 0.7, 1])), draw.choice([undefined, scalarOf(1), scalarOf(4.5)])];
+  return { samples, m, n, columns, attributes, temperatures };
 }
 
 function attentionFunction(draw: Draw): Sample {
-  const { samples, m, n, attributes, temperature } = drawAttention(draw);
-  return { inputs: [draw.awayFromZero([samples, m, n + 1]), temperature], attributes, differentiable: [0] };
+  const { samples, m, columns, attributes, temperatures } = drawAttention(draw);
+  return { inputs: [draw.awayFromZero([samples, m, columns]), ...temperatures], attributes, differentiable: [0] };
 }
 
 function attentionFunctionBackward(draw: Draw): Sample {
-  const { samples, m, n, attributes, temperature } = drawAttention(draw);
-  return { inputs: [draw.tensor([samples, m, n]), draw.awayFromZero([samples, m, n + 1]), temperature], attributes };
+  const { samples, m, n, columns, attributes, temperatures } = drawAttention(draw);
+  return { inputs: [draw.tensor([samples, m, n]), draw.awayFromZero([samples, m, columns]), ...temperatures], attributes };
 }
 
-/** With a normalization of either kind, with and without the first bias. */
+/** With a normalization of either kind and with none, with and without the first bias. */
 function attentionModule(draw: Draw): Sample {
-  const { samples, m, n, attributes, temperature } = drawAttention(draw);
-  const [channels, hidden, batchNorm] = [draw.channels(), draw.choice([2, 7, 16, 17]), draw.boolean()];
-  const statistics = batchNorm ? [draw.tensor([hidden]), draw.tensor([hidden], 0.5, 2)] : [undefined, undefined];
+  const { samples, m, columns, attributes, temperatures } = drawAttention(draw);
+  const [channels, hidden, norm] = [draw.channels(), draw.choice([2, 7, 16, 17]), draw.choice(['batch', 'layer', 'none'])];
+  const affine = norm === 'none' ? [undefined, undefined] : [draw.tensor([hidden]), draw.tensor([hidden])];
+  const statistics = norm === 'batch' ? [draw.tensor([hidden]), draw.tensor([hidden], 0.5, 2)] : [undefined, undefined];
   const inputs = [
     draw.tensor([samples, channels]),
     draw.tensor([hidden, channels]),
     draw.boolean() ? draw.tensor([hidden]) : undefined,
-    draw.tensor([hidden]),
-    draw.tensor([hidden]),
+    ...affine,
     ...statistics,
-    draw.tensor([m * (n + 1), hidden]),
-    draw.awayFromZero([m * (n + 1)]),
-    temperature,
+    draw.tensor([m * columns, hidden]),
+    draw.awayFromZero([m * columns]),
+    ...temperatures,
   ];
   return { inputs, attributes: { ...attributes, mixtures: m, normEpsilon: 1e-2 } };
 }
@@ -250,6 +282,8 @@ export const samples: Readonly<Record<string, (draw: Draw) => Sample>> = {
   matmul,
   global_avg_pool: globalAvgPool,
   global_avg_pool_backward: globalAvgPoolBackward,
+  adaptive_avg_pool2d: adaptiveAvgPool2d,
+  adaptive_avg_pool2d_backward: adaptiveAvgPool2dBackward,
   max_pool2d: maxPool2d,
   max_pool2d_backward: maxPool2dBackward,
   ...normalizationSamples,
@@ -258,6 +292,7 @@ export const samples: Readonly<Record<string, (draw: Draw) => Sample>> = {
   attention_module: attentionModule,
   self_attention: selfAttention,
   self_attention_backward: selfAttentionBackward,
+  transpose,
   slice,
   slice_backward: sliceBackward,
   concat,

@@ -1,4 +1,7 @@
-/** The attention functions of KernelWarehouse (paper, equations 3 and 4, Table 8) as the authors' code has them: with a zero cell. */
+/**
+ * The attention functions of KernelWarehouse (paper, equations 3 and 4, Table 8) as the authors' code has them: with a zero cell. DY-Conv and
+ * ODConv have none, and divide the logits of their softmax and sigmoids.
+ */
 import type { Arguments } from './operation.js';
 import { size, type Tensor, zeros } from './tensor.js';
 
@@ -14,6 +17,17 @@ function assignmentMatrix(args: Arguments, m: number, width: number): Float64Arr
 /** The share of the initial assignment: none without one, whatever the temperature. */
 function assignedShare(args: Arguments, temperature: number): number {
   return args.lists('assignment').length === 0 ? 0 : temperature;
+}
+
+/** What the functions are of: a row of logits, over T where `softmax` or `sigmoid` is given one. */
+function divided(args: Arguments, z: Float64Array, temperature: Tensor | undefined): Float64Array {
+  const isDivided = temperature && ['softmax', 'sigmoid'].includes(args.text('function'));
+  return isDivided ? z.map((value) => value / temperature.data[0]!) : z;
+}
+
+/** Attentions that a row of `width` logits gives. */
+function cellsOf(args: Arguments, width: number): number {
+  return args.boolean('zeroCell') ? width - 1 : width;
 }
 
 function magnitude(z: Float64Array, epsilon: number): number {
@@ -58,19 +72,21 @@ function normalizedGradient(name: string, z: Float64Array, gradient: Float64Arra
 }
 
 export function attentionFunction(args: Arguments): Tensor[] {
-  return [blended(args, args.input(0), args.scalar(1))];
+  return [blended(args, args.input(0), args.scalar(1), args.optional(2))];
 }
 
 /** attention = (1 - t) f(z) + t beta, without the zero cell's column. */
-export function blended(args: Arguments, logits: Tensor, temperature: number): Tensor {
+export function blended(args: Arguments, logits: Tensor, temperature: number, softmaxTemperature?: Tensor): Tensor {
   const t = assignedShare(args, temperature);
   const [batch, m, width] = logits.shape as [number, number, number];
   const beta = assignmentMatrix(args, m, width);
-  const attention = zeros([batch, m, width - 1]);
+  const cells = cellsOf(args, width);
+  const attention = zeros([batch, m, cells]);
   for (let row = 0; row < batch * m; row++) {
-    const f = normalized(args.text('function'), logits.data.subarray(row * width, (row + 1) * width), args.number('epsilon'));
-    for (let j = 0; j < width - 1; j++) {
-      attention.data[row * (width - 1) + j] = (1 - t) * f[j]! + t * beta[(row % m) * width + j]!;
+    const z = divided(args, logits.data.subarray(row * width, (row + 1) * width), softmaxTemperature);
+    const f = normalized(args.text('function'), z, args.number('epsilon'));
+    for (let j = 0; j < cells; j++) {
+      attention.data[row * cells + j] = (1 - t) * f[j]! + t * beta[(row % m) * width + j]!;
     }
   }
   return attention;
@@ -79,15 +95,19 @@ export function blended(args: Arguments, logits: Tensor, temperature: number): T
 export function attentionFunctionBackward(args: Arguments): Tensor[] {
   const [dattention, logits] = [args.input(0), args.input(1)];
   const t = assignedShare(args, args.scalar(2));
+  const softmaxTemperature = args.optional(3);
   const width = size(logits, -1);
+  const cells = cellsOf(args, width);
+  const isDivided = softmaxTemperature && ['softmax', 'sigmoid'].includes(args.text('function'));
+  const slope = isDivided ? 1 / softmaxTemperature.data[0]! : 1;
   const dlogits = zeros(logits.shape);
   for (let row = 0; row < logits.data.length / width; row++) {
-    const z = logits.data.subarray(row * width, (row + 1) * width);
+    const z = divided(args, logits.data.subarray(row * width, (row + 1) * width), softmaxTemperature);
     const gradient = new Float64Array(width);
-    gradient.set(dattention.data.subarray(row * (width - 1), (row + 1) * (width - 1)));
+    gradient.set(dattention.data.subarray(row * cells, (row + 1) * cells));
     const dz = normalizedGradient(args.text('function'), z, gradient, args.number('epsilon'));
     dlogits.data.set(
-      dz.map((value) => (1 - t) * value),
+      dz.map((value) => (1 - t) * slope * value),
       row * width,
     );
   }

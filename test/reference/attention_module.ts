@@ -17,9 +17,9 @@ function fullyConnected(rows: Tensor, weight: Tensor, bias: Tensor | undefined):
 }
 
 export function attentionModule(args: Arguments): Tensor[] {
-  const [scale, shift, mean, variance] = [args.input(3), args.input(4), args.optional(5), args.optional(6)];
+  const [scale, shift, mean, variance] = [args.optional(3), args.optional(4), args.optional(5), args.optional(6)];
   const hidden = fullyConnected(args.input(0), args.input(1), args.optional(2));
-  const width = size(scale, 0);
+  const width = size(hidden, 1);
   for (let row = 0; row < hidden.data.length; row += width) {
     const values = hidden.data.subarray(row, row + width);
     const rowMean = values.reduce((a, b) => a + b) / width;
@@ -27,10 +27,11 @@ export function attentionModule(args: Arguments): Tensor[] {
     values.forEach((value, k) => {
       const centred = value - (mean?.data[k] ?? rowMean);
       const normalized = centred / Math.sqrt((variance?.data[k] ?? rowVariance) + args.number('normEpsilon'));
-      values[k] = Math.max(0, normalized * scale.data[k]! + shift.data[k]!);
+      values[k] = Math.max(0, scale && shift ? normalized * scale.data[k]! + shift.data[k]! : value);
     });
   }
   const [samples, mixtures, cells] = args.outputShape(0) as [number, number, number];
   const logits = fullyConnected(hidden, args.input(7), args.input(8));
-  return [blended(args, { shape: [samples, mixtures, cells + 1], data: logits.data }, args.scalar(9))];
+  const columns = args.boolean('zeroCell') ? cells + 1 : cells;
+  return [blended(args, { shape: [samples, mixtures, columns], data: logits.data }, args.scalar(9), args.optional(10))];
 }

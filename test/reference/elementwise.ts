@@ -1,6 +1,6 @@
 /** Ops on elements, rows and the last axis. */
 import type { Arguments } from './operation.js';
-import { size, type Tensor, tensorOf, zeros } from './tensor.js';
+import { elementCount, size, type Tensor, tensorOf, zeros } from './tensor.js';
 
 export function add(args: Arguments): Tensor[] {
   const [a, b] = [args.input(0), args.input(1)];
@@ -107,4 +107,20 @@ export function sumOfSquares(args: Arguments): Tensor[] {
 export function cast(args: Arguments): Tensor[] {
   const x = args.input(0);
   return [{ shape: x.shape, data: x.data.slice() }];
+}
+
+/** x with its axes in the order of `axes`. */
+export function transpose(args: Arguments): Tensor[] {
+  const [x, axes] = [args.input(0), args.numbers('axes')];
+  const y = zeros(axes.map((axis) => size(x, axis)));
+  const strides = x.shape.map((_, axis) => elementCount(x.shape.slice(axis + 1)));
+  for (let to = 0; to < y.data.length; to++) {
+    let [rest, from] = [to, 0];
+    for (let axis = axes.length - 1; axis >= 0; axis--) {
+      from += (rest % size(y, axis)) * strides[axes[axis]!]!;
+      rest = Math.floor(rest / size(y, axis));
+    }
+    y.data[to] = x.data[from]!;
+  }
+  return [y];
 }

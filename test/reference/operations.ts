@@ -19,6 +19,7 @@ import {
   sliceBackward,
   sumOfSquares,
   sumRows,
+  transpose,
 } from './elementwise.js';
 import { matmul } from './matmul.js';
 import {
@@ -42,7 +43,14 @@ import {
 import { normalizedConv2d, normalizedMixedConv2d } from './normalized_convolution.js';
 import { Arguments, type ReferenceOperation } from './operation.js';
 import { adamw, sgd } from './optimizer.js';
-import { globalAvgPool, globalAvgPoolBackward, maxPool2d, maxPool2dBackward } from './pooling.js';
+import {
+  adaptiveAvgPool2d,
+  adaptiveAvgPool2dBackward,
+  globalAvgPool,
+  globalAvgPoolBackward,
+  maxPool2d,
+  maxPool2dBackward,
+} from './pooling.js';
 import { selfAttention, selfAttentionBackward } from './self_attention.js';
 import type { Tensor } from './tensor.js';
 
@@ -83,6 +91,8 @@ export const referenceOperations: Readonly<Record<string, ReferenceOperation>> =
   sigmoid_backward: sigmoidBackward,
   multiply,
   multiply_backward_factor: multiplyBackwardFactor,
+  adaptive_avg_pool2d: adaptiveAvgPool2d,
+  adaptive_avg_pool2d_backward: adaptiveAvgPool2dBackward,
   global_avg_pool: globalAvgPool,
   global_avg_pool_backward: globalAvgPoolBackward,
   max_pool2d: maxPool2d,
@@ -99,6 +109,7 @@ export const referenceOperations: Readonly<Record<string, ReferenceOperation>> =
   attention_module: attentionModule,
   self_attention: selfAttention,
   self_attention_backward: selfAttentionBackward,
+  transpose,
   slice,
   slice_backward: sliceBackward,
   concat,

@@ -70,3 +70,50 @@ export function maxPool2dBackward(args: Arguments): Tensor[] {
   }
   return [dx];
 }
+
+/** The windows of AdaptiveAvgPool2d over one axis: for each, the pixels that it has. */
+function adaptiveWindows(size: number, count: number): number[][] {
+  return Array.from({ length: count }, (_, window) => {
+    const [first, end] = [Math.floor((window * size) / count), Math.ceil(((window + 1) * size) / count)];
+    return Array.from({ length: end - first }, (_, pixel) => first + pixel);
+  });
+}
+
+/** Calls `meet` for each element of an image [N, H, W, C] and each element of the grid [N, rows, columns, C] whose mean it takes part in. */
+function meetWindows(image: Tensor, grid: Tensor, meet: (element: number, window: number, area: number) => void): void {
+  const [batch, height, width, channels] = image.shape as [number, number, number, number];
+  const [gridRows, gridColumns] = grid.shape.slice(1, 3) as [number, number];
+  const [rows, columns] = [adaptiveWindows(height, gridRows), adaptiveWindows(width, gridColumns)];
+  for (let b = 0; b < batch; b++) {
+    rows.forEach((hs, i) => {
+      columns.forEach((ws, j) => {
+        const window = ((b * gridRows + i) * gridColumns + j) * channels;
+        for (const h of hs) {
+          for (const w of ws) {
+            const pixel = ((b * height + h) * width + w) * channels;
+            for (let c = 0; c < channels; c++) meet(pixel + c, window + c, hs.length * ws.length);
+          }
+        }
+      });
+    });
+  }
+}
+
+/** x `[N,H,W,C]` to the means of `size` windows `[N,rows,columns,C]`. */
+export function adaptiveAvgPool2d(args: Arguments): Tensor[] {
+  const x = args.input(0);
+  const y = zeros([size(x, 0), ...args.pair('size'), size(x, -1)]);
+  meetWindows(x, y, (element, window, area) => {
+    y.data[window]! += x.data[element]! / area;
+  });
+  return [y];
+}
+
+export function adaptiveAvgPool2dBackward(args: Arguments): Tensor[] {
+  const dy = args.input(0);
+  const dx = zeros([size(dy, 0), ...args.pair('inputSize'), size(dy, -1)]);
+  meetWindows(dx, dy, (element, window, area) => {
+    dx.data[element]! += dy.data[window]! / area;
+  });
+  return [dx];
+}

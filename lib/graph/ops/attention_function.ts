@@ -1,6 +1,7 @@
 /**
  * From logits to attentions: the contrasting attention function (paper, equation 3) or one of those that the paper compares it with
- * (Table 8), blended with the initial assignment by temperature (equation 4).
+ * (Table 8), blended with the initial assignment by temperature (equation 4). DY-Conv and ODConv make theirs by the same functions, without
+ * a zero cell and of logits over a temperature of their own.
  */
 import type { Value } from '../graph.js';
 import { defineOperation, elements, expectRank, expectShape, float32, required, shapeError, shapeOf } from '../operation.js';
@@ -15,6 +16,8 @@ export const attentionFunctions: readonly AttentionFunction[] = ['contrasting', 
 
 export interface AttentionFunctionAttributes {
   readonly function: AttentionFunction;
+  /** Whether the last logit of a row belongs to the zero cell, which counts in the sums of f and has no attention. */
+  readonly zeroCell: boolean;
   /**
    * For each of the m mixtures the cells where beta is 1; index n is the zero cell.
    * Empty: no initial assignment, whatever the temperature.
@@ -24,9 +27,13 @@ export interface AttentionFunctionAttributes {
   readonly epsilon: number;
 }
 
-interface AttentionFunctionOptions extends Omit<AttentionFunctionAttributes, 'epsilon'> {
+interface AttentionFunctionOptions extends Pick<AttentionFunctionAttributes, 'function' | 'assignment'> {
   /** Default 0.001. */
   readonly epsilon?: number;
+  /** Default true. */
+  readonly zeroCell?: boolean;
+  /** T [], above 0: `softmax` and `sigmoid` are of z / T; the others pay no heed. */
+  readonly softmaxTemperature?: Value;
 }
 
 const attentionFunctionOperation = defineOperation<AttentionFunctionAttributes>({
@@ -35,7 +42,8 @@ const attentionFunctionOperation = defineOperation<AttentionFunctionAttributes>(
     const logits = required('attention_function', inputs, 0, 'logits');
     const [samples, m, columns] = expectRank('attention_function', 'logits', logits, 3, '[N, m, n+1]') as [number, number, number];
     expectShape('attention_function', 'temperature', required('attention_function', inputs, 1, 'temperature'), []);
-    const { assignment } = attributes;
+    if (inputs[2]) expectShape('attention_function', 'softmax temperature', inputs[2], []);
+    const { assignment, zeroCell } = attributes;
     if (!attentionFunctions.includes(attributes.function)) {
       throw shapeError(
         'attention_function',
@@ -50,13 +58,11 @@ const attentionFunctionOperation = defineOperation<AttentionFunctionAttributes>(
     if (assignment.some((cells) => cells.some((cell) => !Number.isInteger(cell) || cell < 0 || cell >= columns))) {
       throw shapeError('attention_function', `the assignment names a cell outside 0..${columns - 1}`);
     }
-    return [float32([samples, m, columns - 1])];
+    return [float32([samples, m, zeroCell ? columns - 1 : columns])];
   },
   gradient({ inputs, attributes, outputGradients: [dattention] }) {
-    const [logits, temperature] = inputs as [Value, Value];
     return [
-      dattention &&
-        (dattention.graph.append(attentionFunctionBackwardOperation, [dattention, logits, temperature], { ...attributes })[0] as Value),
+      dattention && (dattention.graph.append(attentionFunctionBackwardOperation, [dattention, ...inputs], { ...attributes })[0] as Value),
     ];
   },
   flops: ({ inputs }) => 5 * elements(shapeOf(inputs, 0)),
@@ -70,11 +76,12 @@ const attentionFunctionBackwardOperation = defineOperation<AttentionFunctionAttr
 
 /**
  * Attention [N, m, n] = (1 - temperature) f(logits) + temperature beta, from logits [N, m, n+1]. The zero cell's column counts in the
- * sums of f and is then dropped.
+ * sums of f and is then dropped; without a zero cell logits are [N, m, n].
  */
 export function attentionFunction(logits: Value, temperature: Value, options: AttentionFunctionOptions): Value {
-  const { function: name, assignment, epsilon = 1e-3 } = options;
-  return logits.graph.append(attentionFunctionOperation, [logits, temperature], { function: name, assignment, epsilon })[0] as Value;
+  const { function: name, assignment, epsilon = 1e-3, zeroCell = true, softmaxTemperature } = options;
+  const inputs = [logits, temperature, ...(softmaxTemperature ? [softmaxTemperature] : [])];
+  return logits.graph.append(attentionFunctionOperation, inputs, { function: name, assignment, epsilon, zeroCell })[0] as Value;
 }
 
 export const attentionFunctionOperations = [attentionFunctionOperation, attentionFunctionBackwardOperation];

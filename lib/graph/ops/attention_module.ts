@@ -1,6 +1,6 @@
 /**
  * A layer's whole attention for inference (paper, Figure 3): two fully connected layers with a normalization and a ReLU between them, then
- * the attention function. One step in place of six tiny ones; the pass `fuse_attention` makes it.
+ * the attention function; DY-Conv's has no normalization. One step in place of six tiny ones; the pass `fuse_attention` makes it.
  */
 import { defineOperation, elements, expectRank, expectShape, float32, required, shapeError, shapeOf } from '../operation.js';
 import type { AttentionFunctionAttributes } from './attention_function.js';
@@ -8,19 +8,20 @@ import type { AttentionFunctionAttributes } from './attention_function.js';
 export interface AttentionModuleAttributes extends AttentionFunctionAttributes {
   /** m */
   readonly mixtures: number;
-  /** Of the normalization. */
+  /** Of the normalization; 0 without one. */
   readonly normEpsilon: number;
 }
 
 const name = 'attention_module';
 
 /**
- * Inputs: pooled [N, C], first weight [h, C] and bias? [h]; scale [h], shift [h], mean? [h], variance? [h] of the normalization, which is
- * BatchNorm with given statistics or, without mean and variance, LayerNorm; second weight [m(n+1), h] and bias [m(n+1)]; temperature [].
+ * Inputs: pooled [N, C], first weight [h, C] and bias? [h]; scale? [h], shift? [h], mean? [h], variance? [h] of the normalization, which is
+ * BatchNorm with given statistics, without mean and variance LayerNorm, and without scale and shift none; second weight [m(n+1), h] and bias
+ * [m(n+1)]; temperature []; softmax temperature? []. Without a zero cell there are m n logits.
  */
 export const attentionModuleOperation = defineOperation<AttentionModuleAttributes>({
   name,
-  infer(inputs, { mixtures, assignment }) {
+  infer(inputs, { mixtures, assignment, zeroCell }) {
     const [samples, channels] = expectRank(name, 'pooled', required(name, inputs, 0, 'pooled'), 2, '[N, C]') as [number, number];
     const [hidden] = expectRank(name, 'first weight', required(name, inputs, 1, 'first weight'), 2, '[h, C]') as [number, number];
     expectShape(name, 'first weight', required(name, inputs, 1, 'first weight'), [hidden, channels]);
@@ -28,25 +29,26 @@ export const attentionModuleOperation = defineOperation<AttentionModuleAttribute
       const value = inputs[2 + position];
       if (value) expectShape(name, vector, value, [hidden]);
     }
-    required(name, inputs, 3, 'scale');
-    required(name, inputs, 4, 'shift');
+    if ((inputs[3] === undefined) !== (inputs[4] === undefined)) throw shapeError(name, 'expected both scale and shift, or neither');
     if ((inputs[5] === undefined) !== (inputs[6] === undefined)) throw shapeError(name, 'expected both mean and variance, or neither');
+    if (inputs[5] && !inputs[3]) throw shapeError(name, 'expected scale and shift where there are mean and variance');
     const second = required(name, inputs, 7, 'second weight');
     const [logits] = expectRank(name, 'second weight', second, 2, '[m(n+1), h]') as [number, number];
     expectShape(name, 'second weight', second, [logits, hidden]);
     expectShape(name, 'second bias', required(name, inputs, 8, 'second bias'), [logits]);
     expectShape(name, 'temperature', required(name, inputs, 9, 'temperature'), []);
-    if (!(logits % mixtures === 0 && logits / mixtures > 1))
-      throw shapeError(name, `${logits} logits are not those of ${mixtures} mixtures`);
+    if (inputs[10]) expectShape(name, 'softmax temperature', inputs[10], []);
+    const cells = logits / mixtures - (zeroCell ? 1 : 0);
+    if (!(Number.isInteger(cells) && cells > 0)) throw shapeError(name, `${logits} logits are not those of ${mixtures} mixtures`);
     if (assignment.length !== 0 && assignment.length !== mixtures) {
       throw shapeError(name, `expected an assignment for each of ${mixtures} mixtures, or none, but received ${assignment.length}`);
     }
-    return [float32([samples, mixtures, logits / mixtures - 1])];
+    return [float32([samples, mixtures, cells])];
   },
   flops({ inputs }) {
     const samples = shapeOf(inputs, 0)[0] as number;
-    const [hidden, logits] = [shapeOf(inputs, 3)[0] as number, shapeOf(inputs, 8)[0] as number];
-    const normalization = inputs[5] ? 2 : 6;
+    const [hidden, logits] = [shapeOf(inputs, 1)[0] as number, shapeOf(inputs, 8)[0] as number];
+    const normalization = inputs[5] ? 2 : inputs[3] ? 6 : 0;
     return samples * (2 * elements(shapeOf(inputs, 1)) + (normalization + 1) * hidden + 2 * elements(shapeOf(inputs, 7)) + 5 * logits);
   },
 });

@@ -1,4 +1,5 @@
 /** The functions that append ops to a graph, for networks of one's own; published as the namespace `ops`. */
+export { adaptiveAvgPool2d } from './adaptive_avg_pool2d.js';
 export { add } from './add.js';
 export { addBias } from './add_bias.js';
 export { batchNorm, batchNormInference } from './batch_norm.js';
@@ -8,7 +9,7 @@ export { conv2d } from './conv2d.js';
 export { dropout } from './dropout.js';
 export { fill } from './fill.js';
 export { gelu } from './gelu.js';
-export { globalAvgPool } from './global_avg_pool.js';
+export { addToPositions, globalAvgPool } from './global_avg_pool.js';
 export { layerNorm } from './layer_norm.js';
 export { linear, matmul } from './matmul.js';
 export { maxPool2d } from './max_pool2d.js';
@@ -21,3 +22,4 @@ export { samplewiseConv2d } from './samplewise_conv2d.js';
 export { selfAttention } from './self_attention.js';
 export { sigmoid } from './sigmoid.js';
 export { slice } from './slice.js';
+export { transpose } from './transpose.js';

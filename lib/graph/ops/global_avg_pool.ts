@@ -1,7 +1,9 @@
 /** Mean over all positions of each channel. */
 import type { DataType } from '../../plan/plan.js';
 import type { Value } from '../graph.js';
-import { channels, defineOperation, elements, expectLike, float32, required, shapeError, shapeOf } from '../operation.js';
+import { channels, defineOperation, elements, expectLike, expectShape, float32, required, shapeError, shapeOf } from '../operation.js';
+import { fill } from './fill.js';
+import { multiply } from './multiply.js';
 
 const globalAvgPoolOperation = defineOperation<object>({
   name: 'global_avg_pool',
@@ -25,9 +27,12 @@ export const globalAvgPoolBackwardOperation = defineOperation<{ readonly inputSh
   name: 'global_avg_pool_backward',
   infer(inputs, { inputShape, type }) {
     const dx = { type, shape: inputShape };
+    const dy = required('global_avg_pool_backward', inputs, 0, 'dy');
+    expectShape('global_avg_pool_backward', 'dy', dy, [inputShape[0] as number, channels(dx)]);
     if (inputs[1]) expectLike('global_avg_pool_backward', 'accumulator', inputs[1], dx);
     return [dx];
   },
+  gradient: ({ inputs, outputGradients: [dy], wanted }) => [dy && wanted[0] ? globalAvgPool(dy) : undefined, inputs[1] && dy],
   flops: ({ inputs, outputs }) => (inputs[1] ? 2 : 1) * elements(shapeOf(outputs, 0)),
   activations: { inputs: [1], outputs: [0], begins: true },
   sharing: [{ output: 0, input: 1, kind: 'may' }],
@@ -36,6 +41,13 @@ export const globalAvgPoolBackwardOperation = defineOperation<{ readonly inputSh
 /** x [N, ..., C] averaged to [N, C]. */
 export function globalAvgPool(x: Value): Value {
   return x.graph.append(globalAvgPoolOperation, [x], {})[0] as Value;
+}
+
+/** x [N, ..., C] plus added [N, C] at each position: what the mean's gradient does, of an `added` that many times as large. */
+export function addToPositions(x: Value, added: Value): Value {
+  const positions = elements(x.shape.slice(1, -1));
+  const whole = multiply(added, fill(x.graph, [1, 1], positions));
+  return x.graph.append(globalAvgPoolBackwardOperation, [whole, x], gradientAttributes(x))[0] as Value;
 }
 
 export const globalAvgPoolOperations = [globalAvgPoolOperation, globalAvgPoolBackwardOperation];

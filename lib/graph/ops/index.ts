@@ -1,5 +1,6 @@
 /** All primitive ops by name. */
 import type { Operation } from '../operation.js';
+import { adaptiveAvgPool2dOperations } from './adaptive_avg_pool2d.js';
 import { addOperation } from './add.js';
 import { addBiasOperations } from './add_bias.js';
 import { attentionFunctionOperations } from './attention_function.js';
@@ -34,6 +35,7 @@ import { sigmoidOperations } from './sigmoid.js';
 import { sliceOperations } from './slice.js';
 import { sumOfSquaresOperations } from './sum_of_squares.js';
 import { sumRowsOperations } from './sum_rows.js';
+import { transposeOperations } from './transpose.js';
 import { updateRunningStatisticsOperations } from './update_running_statistics.js';
 
 export const operations: ReadonlyMap<string, Operation> = new Map(
@@ -44,6 +46,7 @@ export const operations: ReadonlyMap<string, Operation> = new Map(
     castOperation,
     copyOperation,
     attentionModuleOperation,
+    ...adaptiveAvgPool2dOperations,
     ...addBiasOperations,
     ...attentionFunctionOperations,
     ...batchNormOperations,
@@ -72,6 +75,7 @@ export const operations: ReadonlyMap<string, Operation> = new Map(
     ...sliceOperations,
     ...sumOfSquaresOperations,
     ...sumRowsOperations,
+    ...transposeOperations,
     ...updateRunningStatisticsOperations,
   ].map((operation) => [operation.name, operation]),
 );

@@ -42,9 +42,10 @@ const maxPool2dBackwardOperation = defineOperation<{ readonly inputSize: Pair }>
   activations: { inputs: [0], outputs: [0] },
 });
 
-/** x [N,H,W,C]: [N,OH,OW,C]. */
-export function maxPool2d(x: Value, kernel: number, stride: number, padding: number): Value {
-  const attributes = { kernel: [kernel, kernel], stride: [stride, stride], padding: [padding, padding] };
+/** x [N,H,W,C]: [N,OH,OW,C]. A number stands for both dimensions. */
+export function maxPool2d(x: Value, kernel: number | Pair, stride: number | Pair, padding: number | Pair): Value {
+  const pair = (size: number | Pair): Pair => (typeof size === 'number' ? [size, size] : size);
+  const attributes = { kernel: pair(kernel), stride: pair(stride), padding: pair(padding) };
   return x.graph.append(maxPool2dOperation, [x], attributes)[0] as Value;
 }
 

@@ -18,16 +18,17 @@ function moduleOf(node: Node, usedOnce: (value: Value) => boolean): Module | und
     return value && ops.includes(value.node.op.name) && usedOnce(value) ? value.node : undefined;
   };
   const second = before(before(node, 0, 'reshape'), 0, 'matmul');
-  const norm = before(before(second, 0, 'relu'), 0, 'batch_norm_inference', 'layer_norm');
-  const first = before(norm, 0, 'matmul');
-  if (!second || !norm || !first) return undefined;
+  const active = before(second, 0, 'relu');
+  const norm = before(active, 0, 'batch_norm_inference', 'layer_norm');
+  const first = before(norm ?? active, 0, 'matmul');
+  if (!second || !first) return undefined;
   const product = ({ inputs, attributes: { transposeA, transposeB } }: Node) => (transposeB && !transposeA ? inputs : undefined);
   const [a, b] = [product(first), product(second)];
   if (!a || !b || b[2] === undefined) return undefined;
-  const [, scale, shift, mean, variance] = norm.inputs;
+  const [, scale, shift, mean, variance] = norm?.inputs ?? [];
   return {
-    inputs: [a[0], a[1], a[2], scale, shift, mean, variance, b[1], b[2], node.inputs[1]],
-    normEpsilon: norm.attributes.epsilon as number,
+    inputs: [a[0], a[1], a[2], scale, shift, mean, variance, b[1], b[2], node.inputs[1], node.inputs[2]],
+    normEpsilon: (norm?.attributes.epsilon as number | undefined) ?? 0,
   };
 }
 

@@ -10,7 +10,10 @@ namespace kw::cuda::device {
 constexpr int kModuleThreads = kGroupThreads;
 constexpr int kModuleSamples = 8;  // of a block
 
-/** hidden [samples, width] of pooled [samples, channels]; without mean and variance, [width] each, it is not normalized here. */
+/**
+ * hidden [samples, width] of pooled [samples, channels]; without mean and variance, [width] each, it is not normalized here, and without
+ * scale and shift not at all.
+ */
 struct AttentionHidden {
   const float* pooled;
   const float* weight;  // [width, channels]
@@ -56,6 +59,7 @@ __global__ void __launch_bounds__(kModuleThreads) attention_hidden(AttentionHidd
     const float factor = layer.scale[k] * static_cast<float>(1.0 / sqrt(layer.variance[k] + layer.epsilon));
     own = positive_part(fmaf(own - layer.mean[k], factor, layer.shift[k]));
   }
+  if (!layer.scale) own = positive_part(own);
   layer.hidden[static_cast<long long>(first + lane) * layer.width + k] = own;
 }
 
@@ -80,10 +84,10 @@ __global__ void __launch_bounds__(kModuleThreads) normalize_attention_hidden(Att
   }
 }
 
-/** attention [samples, mixtures, cells] of hidden [samples, width]. `logits` [samples, mixtures, cells + 1] is scratch. */
+/** attention [samples, mixtures, cells] of hidden [samples, width]. `logits` [samples, mixtures, columns] is scratch. */
 struct AttentionLogits {
   const float* hidden;
-  const float* weight;  // [mixtures * (cells + 1), width]
+  const float* weight;  // [mixtures * columns, width]
   const float* bias;
   int samples, width;
   int mixtures_of_block;
@@ -96,7 +100,7 @@ struct AttentionLogits {
 /** A block has some mixtures of kModuleSamples samples: its threads take one logit each, then its groups of lanes one row each. */
 template <int kCount>
 __global__ void __launch_bounds__(kModuleThreads) attention_of_hidden(AttentionLogits layer) {
-  const int columns = layer.rule.cells + 1, cells = layer.rule.cells, mixtures = layer.rule.mixtures;
+  const int columns = layer.rule.columns, cells = layer.rule.cells, mixtures = layer.rule.mixtures;
   const int first_mixture = static_cast<int>(blockIdx.x) * layer.mixtures_of_block;
   const int own_mixtures = min(layer.mixtures_of_block, mixtures - first_mixture);
   const int first = static_cast<int>(blockIdx.y) * kModuleSamples, samples = min(kModuleSamples, layer.samples - first);

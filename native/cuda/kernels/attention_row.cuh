@@ -1,6 +1,6 @@
-// From logits to attentions (KernelWarehouse, section 3.3): alpha = (1-t) f(z) + t beta, each row of n+1 logits z being one mixture. f is
-// the contrasting function of equation 3 or one of those that the paper compares it with (Table 8). The last logit belongs to the zero
-// cell: it counts in f's sums and has no output.
+// From logits to attentions (KernelWarehouse, section 3.3): alpha = (1-t) f(z) + t beta, each row of logits z being one mixture. f is the
+// contrasting function of equation 3 or one of those that the paper compares it with (Table 8). The last logit belongs to the zero cell,
+// which counts in f's sums and has no output, unless there is none (DY-Conv, ODConv). Softmax and sigmoid are of z over a temperature T.
 #pragma once
 
 #include "cuda/kernels/lane_group.cuh"
@@ -9,15 +9,18 @@ namespace kw::cuda::device {
 
 enum class AttentionFunction { contrasting, softmax, sigmoid, rectified };
 
-/** What turns the rows of `mixtures` mixtures, each of `cells` + 1 logits, into attentions. */
+/** What turns the rows of `mixtures` mixtures, each of `columns` logits, into attentions of `cells`. */
 struct AttentionRule {
   AttentionFunction function;
   float epsilon;
   int mixtures, cells;
-  const std::uint32_t* assigned;  // [mixtures, ceil(cells / 32)]: bit j % 32 of word j / 32 is beta of cell j; null: no assignment
-  const float* temperature;       // one number, read only with an assignment
+  int columns;                       // cells, and the zero cell where there is one
+  const std::uint32_t* assigned;     // [mixtures, ceil(cells / 32)]: bit j % 32 of word j / 32 is beta of cell j; null: no assignment
+  const float* temperature;          // one number, read only with an assignment
+  const float* softmax_temperature;  // one number, T; null: 1
 
   __device__ __forceinline__ float share() const { return assigned ? *temperature : 0.0f; }
+  __device__ __forceinline__ float scale() const { return softmax_temperature ? 1.0f / *softmax_temperature : 1.0f; }
   __device__ __forceinline__ float beta(int mixture, int cell) const {
     if (!assigned) return 0.0f;
     const long long word = static_cast<long long>(mixture) * ceil_divide(cells, 32) + cell / 32;
@@ -49,56 +52,57 @@ __device__ __forceinline__ float group_largest(const LaneGroup& group, const flo
   return group.largest(largest);
 }
 
-/** One row of logits z [cells + 1] to alpha [cells]. All lanes of the warp take part, with the row of their group where that is `active`.
+/** One row of logits z [columns] to alpha [cells]. All lanes of the warp take part, with the row of their group where that is `active`.
  */
 __device__ __forceinline__ void attention_row(const AttentionRule& rule, const LaneGroup& group, const float* z, int mixture, bool active,
                                               float* alpha) {
-  const int cells = rule.cells;
-  const float t = rule.share(), rest = 1.0f - t;
+  const int cells = rule.cells, columns = rule.columns;
+  const float t = rule.share(), rest = 1.0f - t, scale = rule.scale();
   const auto write = [&](const auto& value) {
     if (!active) return;
     for (int j = group.lane; j < cells; j += group.lanes) alpha[j] = value(z[j]) + t * rule.beta(mixture, j);
   };
   if (rule.function == AttentionFunction::sigmoid) {
-    write([&](float value) { return rest * logistic(value); });
+    write([&](float value) { return rest * logistic(scale * value); });
   } else if (rule.function == AttentionFunction::softmax) {
-    const float largest = group_largest(group, z, cells + 1, active);
-    const float factor = rest / group_sum(group, cells + 1, active, [&](int j) { return expf(z[j] - largest); });
-    write([&](float value) { return factor * expf(value - largest); });
+    const float largest = group_largest(group, z, columns, active);
+    const float factor = rest / group_sum(group, columns, active, [&](int j) { return expf(scale * (z[j] - largest)); });
+    write([&](float value) { return factor * expf(scale * (value - largest)); });
   } else {
-    const float factor = rest / (group_sum(group, cells + 1, active, [&](int j) { return fabsf(z[j]); }) + rule.epsilon);
+    const float factor = rest / (group_sum(group, columns, active, [&](int j) { return fabsf(z[j]); }) + rule.epsilon);
     const bool rectified = rule.function == AttentionFunction::rectified;
     write([&](float value) { return factor * (rectified ? positive_part(value) : value); });
   }
 }
 
 /**
- * One row of dalpha g [cells] and logits z [cells + 1] to dz [cells + 1], which may be z's memory. With S = sum|z| + epsilon, contrasting:
+ * One row of dalpha g [cells] and logits z [columns] to dz [columns], which may be z's memory. With S = sum|z| + epsilon, contrasting:
  * dz_j = (1-t) (g_j / S - sign(z_j) sum_k(g_k z_k) / S^2), and rectified the same with max(z, 0) and its slope in place of z and 1;
- * softmax: dz_j = (1-t) f_j (g_j - sum_k(g_k f_k)). g of the zero cell is 0, and so is sign(0).
+ * softmax: dz_j = (1-t) / T f_j (g_j - sum_k(g_k f_k)). g of the zero cell is 0, and so is sign(0).
  */
 __device__ __forceinline__ void attention_row_backward(const AttentionRule& rule, const LaneGroup& group, const float* g, const float* z,
                                                        bool active, float* dz) {
-  const int cells = rule.cells;
-  const float rest = 1.0f - rule.share();
+  const int cells = rule.cells, columns = rule.columns;
+  const float rest = 1.0f - rule.share(), scale = rule.scale();
   const auto write = [&](const auto& value) {
     if (!active) return;
-    for (int j = group.lane; j <= cells; j += group.lanes) dz[j] = value(j < cells ? g[j] : 0.0f, z[j], j == cells);
+    for (int j = group.lane; j < columns; j += group.lanes) dz[j] = value(j < cells ? g[j] : 0.0f, z[j], j == cells);
   };
   if (rule.function == AttentionFunction::sigmoid) {
     write([&](float gradient, float value, bool is_zero_cell) {
-      const float f = logistic(value);
-      return is_zero_cell ? 0.0f : rest * gradient * f * (1.0f - f);
+      const float f = logistic(scale * value);
+      return is_zero_cell ? 0.0f : rest * scale * gradient * f * (1.0f - f);
     });
   } else if (rule.function == AttentionFunction::softmax) {
-    const float largest = group_largest(group, z, cells + 1, active);
-    const float inverse = 1.0f / group_sum(group, cells + 1, active, [&](int j) { return expf(z[j] - largest); });
-    const float mean = group_sum(group, cells, active, [&](int j) { return g[j] * expf(z[j] - largest); }) * inverse;
-    write([&](float gradient, float value, bool) { return rest * inverse * expf(value - largest) * (gradient - mean); });
+    const float largest = group_largest(group, z, columns, active);
+    const float inverse = 1.0f / group_sum(group, columns, active, [&](int j) { return expf(scale * (z[j] - largest)); });
+    const float mean = group_sum(group, cells, active, [&](int j) { return g[j] * expf(scale * (z[j] - largest)); }) * inverse;
+    const float factor = rest * scale * inverse;
+    write([&](float gradient, float value, bool) { return factor * expf(scale * (value - largest)) * (gradient - mean); });
   } else {
     const bool rectified = rule.function == AttentionFunction::rectified;
     const float product = group_sum(group, cells, active, [&](int j) { return g[j] * (rectified ? positive_part(z[j]) : z[j]); });
-    const float inverse = 1.0f / (group_sum(group, cells + 1, active, [&](int j) { return fabsf(z[j]); }) + rule.epsilon);
+    const float inverse = 1.0f / (group_sum(group, columns, active, [&](int j) { return fabsf(z[j]); }) + rule.epsilon);
     const float factor = rest * inverse, slope = factor * product * inverse;
     write([&](float gradient, float value, bool) {
       const float passed = rectified && !(value > 0.0f) ? 0.0f : factor * gradient;

@@ -32,6 +32,41 @@ TEST_CASE("global_avg_pool and its gradient on the device") {
   check_refused_as_on_cpu(backward.input({2, 5}, Floats(10)).input({2, 5}, Floats(10)).output({2, 3, 5}));
 }
 
+TEST_CASE("adaptive_avg_pool2d and its gradient on the device") {
+  struct Case {
+    Shape x;
+    std::vector<int64_t> size;
+  };
+  const Case cases[] = {
+      {{2, 8, 8, 16}, {2, 2}},                                // windows that do not overlap
+      {{2, 7, 5, 67}, {2, 2}},                                // that do, channels one by one
+      {{1, 56, 14, 40}, {3, 3}},                              // of several sizes
+      {{2, 2, 1, 24}, {7, 7}},                                // more windows than pixels
+      {{3, 9, 4, 3}, {1, 5}},    {{1, 30, 30, 520}, {2, 1}},  // several blocks for a window
+  };
+  for (const Case& each : cases) {
+    CAPTURE(nlohmann::json(each.x).dump());
+    const Shape pooled = {each.x[0], each.size[0], each.size[1], each.x[3]};
+    for (const DataType type : kTypes) {
+      for (const int64_t offset : kOffsets) {
+        const Floats x = random_floats(size_of(each.x), 1, 0.5), dy = random_floats(size_of(pooled), 2);
+        OpRunner forward("adaptive_avg_pool2d", {{"size", each.size}});
+        check_on_gpu(forward.at_offset(offset).input(each.x, x, type).output(pooled), 2e-6);
+        OpRunner backward("adaptive_avg_pool2d_backward", {{"inputSize", {each.x[1], each.x[2]}}, {"type", name_of(type)}});
+        check_on_gpu(backward.at_offset(offset).input(pooled, dy).output(each.x, type), 1e-6);
+      }
+    }
+  }
+  OpRunner triple("adaptive_avg_pool2d", {{"size", {2, 2, 2}}});
+  check_refused_as_on_cpu(triple.input({1, 4, 4, 1}, Floats(16)).output({1, 2, 2, 1}));
+  OpRunner other("adaptive_avg_pool2d", {{"size", {2, 2}}});
+  check_refused_as_on_cpu(other.input({1, 4, 4, 1}, Floats(16)).output({1, 2, 3, 1}));
+  OpRunner empty("adaptive_avg_pool2d", {{"size", {2, 2}}});
+  check_refused_as_on_cpu(empty.input({1, 0, 4, 1}, Floats()).output({1, 2, 2, 1}));
+  OpRunner backward("adaptive_avg_pool2d_backward", {{"inputSize", {4, 5}}, {"type", "float32"}});
+  check_refused_as_on_cpu(backward.input({1, 2, 2, 1}, Floats(4)).output({1, 4, 4, 1}));
+}
+
 struct Pool {
   Shape x;
   std::vector<int64_t> kernel, stride, padding;
