@@ -28,6 +28,8 @@ const quick = [
   'convnext_tiny',
   'deit_tiny',
   'kw1x_deit_tiny',
+  'baseline-dyconv4x_mobilenetv2_050',
+  'baseline-odconv4x_mobilenetv2_050',
 ];
 for (const name of quick) golden(`network-${name}`, referenceMachine);
 golden('training-sgd_resnet18', referenceMachine, 1);
@@ -41,10 +43,8 @@ for (const native of natives) {
     'baseline-kwstar1x_resnet18',
     'baseline-kwstar4x_mobilenetv2_100',
     'baseline-dyconv4x_resnet18',
-    'baseline-dyconv4x_mobilenetv2_050',
     'baseline-dyconv4x_contrasting_resnet18',
     'baseline-odconv4x_resnet18',
-    'baseline-odconv4x_mobilenetv2_050',
     'baseline-odconv4x_contrasting_resnet18',
     'baseline-condconv_resnet18',
     ...['cgc', 'weightnet', 'dcd', 'se', 'cbam', 'eca'].map((method) => `baseline-${method}_resnet18`),
