@@ -5,6 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/kernel_checks.h"
+
 namespace kw::cuda {
 namespace {
 
