@@ -45,7 +45,9 @@ async function logits(instance: ModelInstance, plan: Plan): Promise<Float64Array
 }
 
 // The others have no BatchNorm after a convolution; the methods' large networks are made of the same layers as the small ones.
-for (const network of networkNames().filter((name) => /resnet|mobilenet/.test(name) && !/^(?!kw_).+_resnet50$/.test(name))) {
+// Untrained DCD, whose matrices grow with what they multiply, exceeds float32 without the batch's statistics; its golden network is folded.
+const compared = networkNames().filter((name) => /resnet|mobilenet/.test(name) && !/^(?!kw_).+_resnet50$|^dcd_/.test(name));
+for (const network of compared) {
   eachDevice(
     test,
     `${network} computes the same with and without BatchNorm folded`,

@@ -5,7 +5,7 @@ import test from 'ava';
 import { allocationOptions, officialConfig, officialConfigNames, parseConfig, readConfig } from '../../lib/models/config.js';
 
 test('all configurations are read, and named after budget, network and variant', (t) => {
-  t.is(officialConfigNames().length, 53);
+  t.is(officialConfigNames().length, 54);
   for (const name of officialConfigNames()) {
     const { model } = officialConfig(name);
     // kw1d2x_resnet18.json holds kw_resnet18, kw1x_resnet18_softmax.json a variant of it.

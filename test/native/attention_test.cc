@@ -176,12 +176,9 @@ TEST_CASE("self_attention and its gradient") {
     const auto loss = [&](const Doubles& q, const Doubles& k, const Doubles& v) {
       return weighted_sum(dy, reference_self_attention(t, q, k, v).y);
     };
-    check_gradient(
-        backward.floats(0), q, [&](const Doubles& moved) { return loss(moved, wide_k, wide_v); }, 1e-5);
-    check_gradient(
-        backward.floats(1), k, [&](const Doubles& moved) { return loss(wide_q, moved, wide_v); }, 1e-5);
-    check_gradient(
-        backward.floats(2), v, [&](const Doubles& moved) { return loss(wide_q, wide_k, moved); }, 1e-5);
+    check_gradient(backward.floats(0), q, [&](const Doubles& moved) { return loss(moved, wide_k, wide_v); }, 1e-5);
+    check_gradient(backward.floats(1), k, [&](const Doubles& moved) { return loss(wide_q, moved, wide_v); }, 1e-5);
+    check_gradient(backward.floats(2), v, [&](const Doubles& moved) { return loss(wide_q, wide_k, moved); }, 1e-5);
   }
 }
 
