@@ -103,7 +103,6 @@ export class ModelInstance implements Disposable {
   readonly state: DeviceBuffer;
   readonly control: DeviceBuffer;
   readonly #inference = new Map<string, Inference>();
-  #hasControls = false;
 
   /** Stored tensors start as zeros; call `initialize` or `load`. Throws ERR_KW_INVALID_ARGUMENT for options that mean nothing. */
   constructor(model: Model, device: Device, options: InstanceOptions = {}) {
@@ -119,6 +118,8 @@ export class ModelInstance implements Disposable {
     this.parameters = device.allocate(4 * model.parameters.size);
     this.state = device.allocate(4 * model.states.size);
     this.control = device.allocate(controlBytes);
+    // Where nobody sets the controls. A device that cannot even do this says so when it is used.
+    this.control.write(controlBlock({})).catch(() => {});
   }
 
   /** Fills all stored tensors with their initial values, which depend on `seed` and their names alone. */
@@ -176,7 +177,6 @@ export class ModelInstance implements Disposable {
         `controls: expected softmaxTemperature above 0, because logits are divided by it, got ${softmaxTemperature}`,
       );
     }
-    this.#hasControls = true;
     await this.control.write(controlBlock(values));
   }
 
@@ -225,8 +225,9 @@ export class ModelInstance implements Disposable {
     const key = `${size.join('x')} ${wanted}`;
     const inference = this.#inference.get(key) ?? this.#prepare(...plan());
     this.#inference.set(key, inference);
-    const queued = [...(this.#hasControls ? [] : [this.setControls({})]), inference.images.write(images), inference.program.run()];
-    const [read] = await Promise.all([Promise.all(inference.results.map(({ buffer }) => buffer.read())), ...queued]);
+    const writing = inference.images.write(images);
+    const running = inference.program.run();
+    const [read] = await Promise.all([Promise.all(inference.results.map(({ buffer }) => buffer.read())), writing, running]);
     return inference.results.map(({ shape }, index) => ({ shape, data: new Float32Array(read[index] as ArrayBuffer) }));
   }
 

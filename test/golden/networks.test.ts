@@ -43,9 +43,7 @@ for (const native of natives) {
     'baseline-kwstar1x_resnet18',
     'baseline-kwstar4x_mobilenetv2_100',
     'baseline-dyconv4x_resnet18',
-    'baseline-dyconv4x_contrasting_resnet18',
     'baseline-odconv4x_resnet18',
-    'baseline-odconv4x_contrasting_resnet18',
     'baseline-condconv_resnet18',
     ...['cgc', 'weightnet', 'dcd', 'se', 'cbam', 'eca'].map((method) => `baseline-${method}_resnet18`),
   ])

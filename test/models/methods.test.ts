@@ -1,13 +1,18 @@
 /** Methods as networks: names, places, counts, options and what is refused. */
 import test from 'ava';
 import { KernelWarehouseError } from '../../lib/errors.js';
+import { globalAvgPool } from '../../lib/graph/ops/global_avg_pool.js';
+import { convolutionSpec } from '../../lib/layers/layer.js';
 import { parseConfig } from '../../lib/models/config.js';
+import { ModelInstance } from '../../lib/models/instance.js';
 import type { MethodOptions } from '../../lib/models/method_options.js';
 import { Model } from '../../lib/models/model.js';
 import type { Network } from '../../lib/models/network.js';
 import { findNetwork, networkNames, registerNetwork } from '../../lib/models/registry.js';
 import { resnet18 } from '../../lib/models/resnet.js';
 import { modelOptions, selectModel } from '../../lib/models/select.js';
+import { Device } from '../../lib/runtime/device.js';
+import { eachDevice } from '../devices.js';
 
 const count = (name: string) => new Model(selectModel(name).model).parameters.count;
 
@@ -131,4 +136,30 @@ test('a configuration gives a method its options, and no other', (t) => {
     'dyconv_resnet18 takes no cell_num_ratio, sharing_range; leave that out',
   );
   refused({ model: 'kw_resnet18', kernel_num: 4 }, 'kw_resnet18 takes no kernel_num; leave that out');
+});
+
+eachDevice(test, 'the softmax temperature is 1 where nobody sets it, and above 0', async (t, name) => {
+  using device = Device.open(name);
+  const network: Network = {
+    tells: ['stem'],
+    build: (context, x, convolution, { classes }) => {
+      const spec = { name: 'conv', inChannels: 3, outChannels: classes, kernel: 3, padding: 1 };
+      return { logits: globalAvgPool(convolution(context, x, convolutionSpec(spec))) };
+    },
+  };
+  registerNetwork(`one_layer_${name}`, network);
+  using instance = new ModelInstance(new Model({ network: `dyconv_one_layer_${name}`, classes: 2 }), device);
+  await instance.initialize(1);
+  const images = Float32Array.from({ length: 5 * 5 * 3 }, (_, index) => 30 * Math.sin(index * index));
+  const logits = () => instance.logits(images, 1, 5);
+  const fresh = await logits();
+  t.true(fresh.every(Number.isFinite));
+  await instance.setControls({ softmaxTemperature: 1 });
+  t.deepEqual(await logits(), fresh);
+  await instance.setControls({ softmaxTemperature: 30 });
+  t.notDeepEqual(await logits(), fresh);
+  await t.throwsAsync(instance.setControls({ softmaxTemperature: 0 }), {
+    code: 'ERR_KW_INVALID_ARGUMENT',
+    message: 'controls: expected softmaxTemperature above 0, because logits are divided by it, got 0',
+  });
 });
