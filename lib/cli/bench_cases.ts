@@ -1,6 +1,7 @@
 /** Which networks a benchmark times, and which it can hold. */
 import { leastBytes, type Mode, type NetworkCase } from '../bench/contestant.js';
 import { staticCounterpart } from '../bench/static_counterpart.js';
+import { KernelWarehouseError } from '../errors.js';
 import type { Precision } from '../graph/passes/precision.js';
 import { imageSizeOption, type ModelOptions } from '../models/model.js';
 import { formatBytes } from './figures.js';
@@ -13,6 +14,8 @@ export interface CaseFlags {
   readonly training?: true;
   readonly imageSize: number;
   readonly against?: string;
+  /** Adds a row for each network that has this form. */
+  readonly impl?: 'grouped';
 }
 
 export interface PlannedCase {
@@ -53,7 +56,7 @@ export function planCases(names: readonly string[], flags: CaseFlags): PlannedCa
 /** The networks, each once, with what they are compared with: the one of `--against`, else the static network of each. */
 function namedNetworks(names: readonly string[], { imageSize, against }: CaseFlags): Named[] {
   const options = (name: string): ModelOptions => selectNoting(name).model;
-  const fitting = (model: ModelOptions): ModelOptions => ({ ...model, ...imageSizeOption(model.network, imageSize) });
+  const fitting = (model: ModelOptions): ModelOptions => fittingImages(model, imageSize);
   const compared = new Map<string, Named>();
   const others = new Map<string, Named>();
   const addOther = (name: string, model: ModelOptions): void => {
@@ -73,6 +76,21 @@ function namedNetworks(names: readonly string[], { imageSize, against }: CaseFla
   }
   for (const name of others.keys()) compared.delete(name);
   return [...others.values(), ...compared.values()];
+}
+
+function fittingImages(model: ModelOptions, imageSize: number): ModelOptions {
+  return { ...model, ...imageSizeOption(model.network, imageSize) };
+}
+
+/** What `name` means, for images of this size. */
+export function fittingModel(name: string, imageSize: number): ModelOptions {
+  return fittingImages(selectNoting(name).model, imageSize);
+}
+
+/** Why a case was left out that ran out of memory, with what its plan needs; any other error is thrown again. */
+export function outOfMemory(error: unknown, network: NetworkCase): string {
+  if (!(error instanceof KernelWarehouseError && error.code === 'ERR_KW_OUT_OF_MEMORY')) throw error;
+  return `needs ${formatBytes(leastBytes(network))} or more, which the device did not give: ${error.message}`;
 }
 
 /** Why each case that does not fit into the free memory, beside those before it, is left out. */
