@@ -1,6 +1,7 @@
 /** The speeds that the paper prints beside ours (Table 12). */
 import { type PaperTable, paperValue } from '../models/paper_tables.js';
-import type { BenchReport, PaperSpeed } from './report.js';
+import { networkOfForm } from './grouped_form.js';
+import type { BenchReport, PaperSpeed, Setting } from './report.js';
 
 /** What the table prints of a configuration's speed; undefined where it has no such line. */
 export function paperSpeed(table: PaperTable, config: string): PaperSpeed | undefined {
@@ -14,13 +15,14 @@ export function paperSpeed(table: PaperTable, config: string): PaperSpeed | unde
 export function besidePaper(report: BenchReport, table: PaperTable): BenchReport {
   const { number, title, note } = table;
   const order = table.lines.flatMap(({ configs }) => configs);
+  const placeOf = ({ network }: Setting) => order.indexOf(networkOfForm(network));
   const results = report.results.map((result) => {
-    const paper = paperSpeed(table, result.network);
+    const paper = paperSpeed(table, networkOfForm(result.network));
     return paper ? { ...result, paper } : result;
   });
   return {
     ...report,
     table: { number, title, ...(note === undefined ? {} : { note }) },
-    results: results.sort((a, b) => order.indexOf(a.network) - order.indexOf(b.network)),
+    results: results.sort((a, b) => placeOf(a) - placeOf(b)),
   };
 }

@@ -7,7 +7,7 @@ import type { BenchFlags } from './bench_run.js';
 import type { TableFlags } from './bench_table.js';
 
 /** What says how to measure, and means nothing where nothing runs. */
-const measuringOptions = ['device', 'threads', 'gpu', 'rounds', 'seconds', 'memory'];
+const measuringOptions = ['device', 'threads', 'gpu', 'rounds', 'seconds', 'memory', 'impl'];
 
 /** A parser of lists with commas; what is given twice counts once. */
 function listOf<T>(parse: (text: string) => T): (text: string) => T[] {
@@ -36,6 +36,12 @@ export function benchCommand(): Command {
     .option('--training', 'time a training step; with --inference both, else that instead of inference')
     .option('--image-size <pixels>', 'height and width', wholeNumber(1, 4096), 224)
     .option('--against <network>', 'what all are compared with (default: the static network of each, added where it is missing)')
+    .addOption(
+      new Option(
+        '--impl <form>',
+        'beside each network the form of public PyTorch code: the batch folded into the groups of static convolutions',
+      ).choices(['grouped']),
+    )
     .option('--rounds <count>', 'counted rounds, after one that is not', wholeNumber(1, 10_000), 5)
     .option('--seconds <s>', 'least time of each network in each round', decimalNumber({ above: 0 }), 1)
     .option('--layers', 'list where the time goes: the slowest steps beside what they could take, and sums by op')

@@ -1,5 +1,6 @@
 /** Which networks a benchmark times, and which it can hold. */
 import { leastBytes, type Mode, type NetworkCase } from '../bench/contestant.js';
+import { groupedForm } from '../bench/grouped_form.js';
 import { staticCounterpart } from '../bench/static_counterpart.js';
 import { KernelWarehouseError } from '../errors.js';
 import type { Precision } from '../graph/passes/precision.js';
@@ -54,7 +55,7 @@ export function planCases(names: readonly string[], flags: CaseFlags): PlannedCa
 }
 
 /** The networks, each once, with what they are compared with: the one of `--against`, else the static network of each. */
-function namedNetworks(names: readonly string[], { imageSize, against }: CaseFlags): Named[] {
+function namedNetworks(names: readonly string[], { imageSize, against, impl }: CaseFlags): Named[] {
   const options = (name: string): ModelOptions => selectNoting(name).model;
   const fitting = (model: ModelOptions): ModelOptions => fittingImages(model, imageSize);
   const compared = new Map<string, Named>();
@@ -75,7 +76,19 @@ function namedNetworks(names: readonly string[], { imageSize, against }: CaseFla
     compared.set(name, { name, model: fitting(model), against: against ?? counterpart?.network });
   }
   for (const name of others.keys()) compared.delete(name);
-  return [...others.values(), ...compared.values()];
+  const networks = [...others.values(), ...compared.values()];
+  return impl === undefined ? networks : withForms(networks, impl);
+}
+
+/** Each network, and after it the form of it that is asked for. */
+function withForms(networks: readonly Named[], impl: 'grouped'): Named[] {
+  const all = networks.flatMap((network) => [network, groupedForm(network)]).filter((network) => network !== undefined);
+  if (all.length > networks.length) return all;
+  const names = networks.map(({ name }) => name).join(', ');
+  throw new KernelWarehouseError(
+    'ERR_KW_INVALID_ARGUMENT',
+    `--impl ${impl} is a form of networks with a kernel for each sample, which none of ${names} has; leave it out`,
+  );
 }
 
 function fittingImages(model: ModelOptions, imageSize: number): ModelOptions {
