@@ -56,7 +56,7 @@ export function settingWords({ mode, precision, batchSize }: Setting): string {
 
 interface Column {
   readonly head: string;
-  /** Undefined where the result has no such figure; a column without any is left out. */
+  /** Undefined where the result has no such figure, or the paper's stands in its place; a column without any is left out. */
   readonly cell: (result: Result) => string | undefined;
 }
 
@@ -69,8 +69,8 @@ function overview(results: readonly Result[], columns: number): string {
     { head: others.size === 1 ? `of ${[...others]}` : 'of\nstatic', cell: ({ ratioToOther }) => ratioToOther?.median.toFixed(2) },
     { head: "paper's\nimages/s", cell: ({ paper }) => paper?.imagesPerSecond.toFixed(1) },
     { head: "paper's of\nstatic", cell: ({ paper }) => paper?.ratioToStatic.toFixed(2) },
-    { head: 'of matrix\nproduct', cell: ({ ratioToMatrixProduct }) => percent(ratioToMatrixProduct.median) },
-    { head: 'memory\nplanned', cell: ({ plannedBytes }) => formatBytes(plannedBytes) },
+    { head: 'of matrix\nproduct', cell: ({ ratioToMatrixProduct, paper }) => (paper ? undefined : percent(ratioToMatrixProduct.median)) },
+    { head: 'memory\nplanned', cell: ({ plannedBytes, paper }) => (paper ? undefined : formatBytes(plannedBytes)) },
     { head: 'memory\npeak', cell: ({ measuredBytes }) => (measuredBytes === undefined ? undefined : formatBytes(measuredBytes)) },
   ];
   const shown = all.filter(({ cell }) => results.some((result) => cell(result) !== undefined));
