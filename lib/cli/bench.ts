@@ -4,9 +4,10 @@ import { hardwareNames } from '../bench/hardware.js';
 import { KernelWarehouseError } from '../errors.js';
 import { addDeviceOptions, decimalNumber, precisionOf, precisionWords, wholeNumber } from './arguments.js';
 import type { BenchFlags } from './bench_run.js';
+import type { TableFlags } from './bench_table.js';
 
 /** What says how to measure, and means nothing where nothing runs. */
-const measuringOptions = ['device', 'threads', 'gpu', 'rounds', 'seconds', 'memory'];
+const measuringOptions = ['device', 'threads', 'gpu', 'rounds', 'seconds', 'memory', 'impl'];
 
 /** A parser of lists with commas; what is given twice counts once. */
 function listOf<T>(parse: (text: string) => T): (text: string) => T[] {
@@ -35,6 +36,12 @@ export function benchCommand(): Command {
     .option('--training', 'time a training step; with --inference both, else that instead of inference')
     .option('--image-size <pixels>', 'height and width', wholeNumber(1, 4096), 224)
     .option('--against <network>', 'what all are compared with (default: the static network of each, added where it is missing)')
+    .addOption(
+      new Option(
+        '--impl <form>',
+        'beside each network the form of public PyTorch code: the batch folded into the groups of static convolutions',
+      ).choices(['grouped']),
+    )
     .option('--rounds <count>', 'counted rounds, after one that is not', wholeNumber(1, 10_000), 5)
     .option('--seconds <s>', 'least time of each network in each round', decimalNumber({ above: 0 }), 1)
     .option('--layers', 'list where the time goes: the slowest steps beside what they could take, and sums by op')
@@ -49,6 +56,12 @@ export function benchCommand(): Command {
       ).conflicts(measuringOptions),
     )
     .option('--measured <file>', 'with --model: the JSON of a run with --layers, whose times stand beside the least ones')
+    .option(
+      '--table <number>',
+      'lines of a table of the paper instead of networks, beside what it prints: 1, 2, 3, 4, 10, 11, 17 counts, 12 speed, 16 memory',
+      wholeNumber(1),
+    )
+    .option('--results <file>', 'with --table: JSON of accuracies trained here, {"<configuration>": {"top1": 70.2}}, beside the paper\'s')
     .addHelpText(
       'after',
       `
@@ -60,9 +73,18 @@ Examples:
   $ kernel-warehouse bench kw1x_resnet18 kw4x_resnet18 --batch-size 1,8,32 --chart speed.svg --json speed.json
   $ kernel-warehouse bench kw1x_resnet50 --inference --training --precision float32,bf16
   $ kernel-warehouse bench kw1x_mobilenetv2_100 --layers
-  $ kernel-warehouse bench kw1x_resnet50 --model h100 --precision bf16 --batch-size 100`,
+  $ kernel-warehouse bench kw1x_resnet50 --model h100 --precision bf16 --batch-size 100
+  $ kernel-warehouse bench --table 12 --batch-size 8
+  $ kernel-warehouse bench --table 1 --results mine.json`,
     )
-    .action(async (networks: string[], flags: BenchFlags) => {
+    .action(async (networks: string[], flags: BenchFlags & Partial<TableFlags>, verb: Command) => {
+      const { table, results } = flags;
+      if (table !== undefined) {
+        const { runBenchTable } = await import('./bench_table.js');
+        return await runBenchTable(networks, { ...flags, table }, (option) => verb.getOptionValueSource(option) === 'cli');
+      }
+      if (results !== undefined)
+        throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', '--results belongs to --table, which is missing');
       const names = networks.length > 0 ? networks : ['resnet18', 'kw1x_resnet18'];
       const { runBench } = await import('./bench_run.js');
       if (flags.model === undefined && flags.measured !== undefined) {

@@ -1,6 +1,8 @@
 /** Which networks a benchmark times, and which it can hold. */
 import { leastBytes, type Mode, type NetworkCase } from '../bench/contestant.js';
+import { groupedForm } from '../bench/grouped_form.js';
 import { staticCounterpart } from '../bench/static_counterpart.js';
+import { KernelWarehouseError } from '../errors.js';
 import type { Precision } from '../graph/passes/precision.js';
 import { imageSizeOption, type ModelOptions } from '../models/model.js';
 import { formatBytes } from './figures.js';
@@ -13,6 +15,8 @@ export interface CaseFlags {
   readonly training?: true;
   readonly imageSize: number;
   readonly against?: string;
+  /** Adds a row for each network that has this form. */
+  readonly impl?: 'grouped';
 }
 
 export interface PlannedCase {
@@ -51,9 +55,9 @@ export function planCases(names: readonly string[], flags: CaseFlags): PlannedCa
 }
 
 /** The networks, each once, with what they are compared with: the one of `--against`, else the static network of each. */
-function namedNetworks(names: readonly string[], { imageSize, against }: CaseFlags): Named[] {
+function namedNetworks(names: readonly string[], { imageSize, against, impl }: CaseFlags): Named[] {
   const options = (name: string): ModelOptions => selectNoting(name).model;
-  const fitting = (model: ModelOptions): ModelOptions => ({ ...model, ...imageSizeOption(model.network, imageSize) });
+  const fitting = (model: ModelOptions): ModelOptions => fittingImages(model, imageSize);
   const compared = new Map<string, Named>();
   const others = new Map<string, Named>();
   const addOther = (name: string, model: ModelOptions): void => {
@@ -72,7 +76,34 @@ function namedNetworks(names: readonly string[], { imageSize, against }: CaseFla
     compared.set(name, { name, model: fitting(model), against: against ?? counterpart?.network });
   }
   for (const name of others.keys()) compared.delete(name);
-  return [...others.values(), ...compared.values()];
+  const networks = [...others.values(), ...compared.values()];
+  return impl === undefined ? networks : withForms(networks, impl);
+}
+
+/** Each network, and after it the form of it that is asked for. */
+function withForms(networks: readonly Named[], impl: 'grouped'): Named[] {
+  const all = networks.flatMap((network) => [network, groupedForm(network)]).filter((network) => network !== undefined);
+  if (all.length > networks.length) return all;
+  const names = networks.map(({ name }) => name).join(', ');
+  throw new KernelWarehouseError(
+    'ERR_KW_INVALID_ARGUMENT',
+    `--impl ${impl} is a form of networks with a kernel for each sample, which none of ${names} has; leave it out`,
+  );
+}
+
+function fittingImages(model: ModelOptions, imageSize: number): ModelOptions {
+  return { ...model, ...imageSizeOption(model.network, imageSize) };
+}
+
+/** What `name` means, for images of this size. */
+export function fittingModel(name: string, imageSize: number): ModelOptions {
+  return fittingImages(selectNoting(name).model, imageSize);
+}
+
+/** Why a case was left out that ran out of memory, with what its plan needs; any other error is thrown again. */
+export function outOfMemory(error: unknown, network: NetworkCase): string {
+  if (!(error instanceof KernelWarehouseError && error.code === 'ERR_KW_OUT_OF_MEMORY')) throw error;
+  return `needs ${formatBytes(leastBytes(network))} or more, which the device did not give: ${error.message}`;
 }
 
 /** Why each case that does not fit into the free memory, beside those before it, is left out. */

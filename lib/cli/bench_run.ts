@@ -5,17 +5,19 @@ import { dirname } from 'node:path';
 import { chart } from '../bench/chart.js';
 import { type Contestant, copyContestant, gemmContestant, networkContestant } from '../bench/contestant.js';
 import { type MemoryFigures, measureMemory } from '../bench/memory.js';
+import { besidePaper } from '../bench/paper_speed.js';
 import { benchReport, type CaseOutcome, type MachineFacts, type Measured } from '../bench/report.js';
 import { runRounds, type Timing } from '../bench/rounds.js';
 import { writeFileAtomically } from '../checkpoint/atomic_file.js';
 import { KernelWarehouseError } from '../errors.js';
 import type { Precision } from '../graph/passes/precision.js';
 import { officialConfigNames } from '../models/config.js';
+import type { PaperTable } from '../models/paper_tables.js';
 import { networkNames } from '../models/registry.js';
 import { availableCores, type Device } from '../runtime/device.js';
 import { describeProcessor, loadedOneDnn, packageVersion } from '../runtime/machine.js';
 import { type DeviceFlags, quoted } from './arguments.js';
-import { type CaseFlags, excessiveCases, type PlannedCase, planCases } from './bench_cases.js';
+import { type CaseFlags, excessiveCases, outOfMemory, type PlannedCase, planCases } from './bench_cases.js';
 import { benchTables } from './bench_tables.js';
 import { RUNTIME_FAILURE } from './failure.js';
 import { Interruption } from './interruption.js';
@@ -35,7 +37,8 @@ export interface BenchFlags extends DeviceFlags, CaseFlags {
   readonly measured?: string;
 }
 
-export async function runBench(names: readonly string[], flags: BenchFlags): Promise<void> {
+/** @param table of the paper, whose speeds stand beside ours */
+export async function runBench(names: readonly string[], flags: BenchFlags, table?: PaperTable): Promise<void> {
   const outputs = checkedOutputs(flags, names);
   const cases = planCases(names, flags);
   using device = openDevice(flags);
@@ -48,7 +51,8 @@ export async function runBench(names: readonly string[], flags: BenchFlags): Pro
     process.stderr.write('kernel-warehouse: stopped before the first counted round was complete: there are no figures\n');
     return;
   }
-  const report = benchReport(measured);
+  const plain = benchReport(measured);
+  const report = table ? besidePaper(plain, table) : plain;
   const { json, layers, rows } = flags;
   const tables = (columns?: number) => benchTables(report, layers ? rows : 0, columns);
   await publish({ report, tables, chart: () => chart(report) }, json, outputs);
@@ -169,8 +173,7 @@ async function noting(one: PlannedCase, problems: Map<PlannedCase, string>, work
   try {
     await work();
   } catch (error) {
-    if (!(error instanceof KernelWarehouseError && error.code === 'ERR_KW_OUT_OF_MEMORY')) throw error;
-    problems.set(one, error.message);
+    problems.set(one, outOfMemory(error, one.network));
   }
 }
 
@@ -226,7 +229,7 @@ function outcomes(
   return [...made.values()];
 }
 
-async function machineFacts(device: Device, tf32: boolean): Promise<MachineFacts> {
+export async function machineFacts(device: Device, tf32: boolean): Promise<MachineFacts> {
   const { model, count, instructions, memory } = describeProcessor();
   return {
     machine: {
@@ -257,7 +260,8 @@ interface Presentation {
   readonly report: object;
   /** @param columns of the terminal, where there is one */
   readonly tables: (columns: number | undefined) => string;
-  readonly chart: () => string;
+  /** Left out where nothing can be drawn. */
+  readonly chart?: () => string;
 }
 
 /** Tables first: a full disk must not cost the figures. */
@@ -267,5 +271,5 @@ export async function publish({ report, tables, chart: drawing }: Presentation, 
   process.stdout.write(json === true ? text : `${tables(width)}\n`);
   const write = (path: string, contents: string) => writeFileAtomically(path, async (file) => file.writeFile(contents));
   if (outputs.json !== undefined) await write(outputs.json, text);
-  if (outputs.chart !== undefined) await write(outputs.chart, drawing());
+  if (outputs.chart !== undefined && drawing) await write(outputs.chart, drawing());
 }

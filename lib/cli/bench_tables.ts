@@ -2,6 +2,7 @@
 import type { Profile, StepFigures } from '../bench/profile.js';
 import type { BenchReport, Result, Setting } from '../bench/report.js';
 import type { Spread } from '../bench/spread.js';
+import type { PaperTable } from '../models/paper_tables.js';
 import { formatBytes, formatShare } from './figures.js';
 import { formatRate } from './progress.js';
 import { table, wrapped } from './table.js';
@@ -11,11 +12,12 @@ import { table, wrapped } from './table.js';
  * @param columns of the terminal; longer lines of text are wrapped, names in tables too
  */
 export function benchTables(report: BenchReport, rows: number, columns = Number.POSITIVE_INFINITY): string {
-  const { machine, versions, results, unmeasured, partial, rounds, imageSizePixels } = report;
+  const { machine, versions, results, unmeasured, partial, rounds, imageSizePixels, table: printed } = report;
   const count = `${partial ? 'stopped after' : 'medians of'} ${rounds} round${rounds === 1 ? '' : 's'}`;
   const rates = report.matrixProducts.map(({ precision, gigaflopPerSecond }) => `${precision} ${rate(gigaflopPerSecond)} GFLOP/s`);
   const { copyGigabytesPerSecond: copy } = report;
   const lines = [
+    ...(printed ? tableWords(printed).flatMap((text) => wrapped(text, columns)) : []),
     ...wrapped(`${deviceWords(machine)}; Node ${versions.node}; ${imageSizePixels} pixels; ${count}`, columns),
     ...wrapped(`matrix product ${rates.join(', ')}${copy ? `; copy ${rate(copy)} GB/s` : ''}`, columns),
   ];
@@ -29,7 +31,12 @@ export function benchTables(report: BenchReport, rows: number, columns = Number.
   return lines.join('\n');
 }
 
-function deviceWords({ device, deviceDescription, processor, threads, tf32 }: BenchReport['machine']): string {
+/** What stands above figures that are compared with a table of the paper. */
+export function tableWords({ number, title, note }: Pick<PaperTable, 'number' | 'title' | 'note'>): string[] {
+  return [`Table ${number}: ${title}`, ...(note === undefined ? [] : [note])];
+}
+
+export function deviceWords({ device, deviceDescription, processor, threads, tf32 }: BenchReport['machine']): string {
   return device === 'cpu' ? `${processor}, ${threads} threads` : `${deviceDescription}${tf32 ? ', TF32' : ''}`;
 }
 
@@ -49,7 +56,7 @@ export function settingWords({ mode, precision, batchSize }: Setting): string {
 
 interface Column {
   readonly head: string;
-  /** Undefined where the result has no such figure; a column without any is left out. */
+  /** Undefined where the result has no such figure, or the paper's stands in its place; a column without any is left out. */
   readonly cell: (result: Result) => string | undefined;
 }
 
@@ -60,8 +67,10 @@ function overview(results: readonly Result[], columns: number): string {
     { head: 'images/s', cell: ({ imagesPerSecond }) => formatRate(imagesPerSecond.median) },
     { head: 'quartiles', cell: ({ imagesPerSecond }) => quartiles(imagesPerSecond) },
     { head: others.size === 1 ? `of ${[...others]}` : 'of\nstatic', cell: ({ ratioToOther }) => ratioToOther?.median.toFixed(2) },
-    { head: 'of matrix\nproduct', cell: ({ ratioToMatrixProduct }) => percent(ratioToMatrixProduct.median) },
-    { head: 'memory\nplanned', cell: ({ plannedBytes }) => formatBytes(plannedBytes) },
+    { head: "paper's\nimages/s", cell: ({ paper }) => paper?.imagesPerSecond.toFixed(1) },
+    { head: "paper's of\nstatic", cell: ({ paper }) => paper?.ratioToStatic.toFixed(2) },
+    { head: 'of matrix\nproduct', cell: ({ ratioToMatrixProduct, paper }) => (paper ? undefined : percent(ratioToMatrixProduct.median)) },
+    { head: 'memory\nplanned', cell: ({ plannedBytes, paper }) => (paper ? undefined : formatBytes(plannedBytes)) },
     { head: 'memory\npeak', cell: ({ measuredBytes }) => (measuredBytes === undefined ? undefined : formatBytes(measuredBytes)) },
   ];
   const shown = all.filter(({ cell }) => results.some((result) => cell(result) !== undefined));

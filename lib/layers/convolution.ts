@@ -9,6 +9,7 @@ import { reshape } from '../graph/ops/reshape.js';
 import { samplewiseConv2d } from '../graph/ops/samplewise_conv2d.js';
 import { samplewiseConv3d } from '../graph/ops/samplewise_conv3d.js';
 import { kaimingDeviation } from '../warehouse/index.js';
+import { type ConvolutionForm, grouped } from './grouped_convolution.js';
 import type { ConvolutionFactory, ConvolutionSpec, LayerContext } from './layer.js';
 
 /**
@@ -22,8 +23,12 @@ export function convolve(x: Value, weight: Value, bias: Value | undefined, spec:
   const shaped = (sizes: readonly number[]): Value =>
     reshape(weight, [...(samplewise ? [samples] : []), spec.outChannels, ...sizes, spec.inChannels / groups]);
   const options = { stride, padding, dilation, groups };
-  if (kind === 'conv3d') return (samplewise ? samplewiseConv3d : conv3d)(x, shaped(kernel), bias, options);
-  const planar = samplewise ? samplewiseConv2d : conv2d;
+  const form = (one: ConvolutionForm, each: ConvolutionForm): ConvolutionForm => {
+    if (!samplewise) return one;
+    return spec.implementation === 'grouped' ? grouped(one) : each;
+  };
+  if (kind === 'conv3d') return form(conv3d, samplewiseConv3d)(x, shaped(kernel), bias, options);
+  const planar = form(conv2d, samplewiseConv2d);
   if (kind === 'conv2d') return planar(x, shaped(kernel), bias, options);
 
   if (kind === 'conv1d') expectRank(name, 'x', x, 3, '[N, L, C]');

@@ -50,7 +50,16 @@ export interface ConvolutionSpec {
   readonly role?: ConvolutionRole;
   /** The residual block that the convolution belongs to, its shortcut included. */
   readonly block?: BlockPlace;
+  /** How weights of single samples are applied; absent: sample by sample. */
+  readonly implementation?: Implementation;
 }
+
+/**
+ * How a layer applies weights of single samples: `samplewise`, by ops that know them; `grouped`, by one static convolution with the batch
+ * folded into its groups, as public PyTorch code does, for comparison.
+ */
+export type Implementation = (typeof implementations)[number];
+export const implementations = ['samplewise', 'grouped'] as const;
 
 /** Appends one convolution (or linear layer) to the graph. A network gets its kind of dynamic convolution through this. */
 export type ConvolutionFactory = (context: LayerContext, x: Value, spec: ConvolutionSpec) => Value;

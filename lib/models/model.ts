@@ -8,7 +8,7 @@ import { nodeCost } from '../graph/operation.js';
 import { output } from '../graph/ops/copy.js';
 import { fuseInference } from '../graph/passes/fuse_inference.js';
 import { staticConvolution } from '../layers/convolution.js';
-import { type ConvolutionFactory, type ConvolutionSpec, newContext } from '../layers/layer.js';
+import { type ConvolutionFactory, type ConvolutionSpec, type Implementation, implementations, newContext } from '../layers/layer.js';
 import type { Allocation, AllocationOptions } from '../warehouse/index.js';
 import { checkNames, shortly } from './known_names.js';
 import { compareTensors, describeMisfit, type LoadOptions, type LoadReport } from './load_report.js';
@@ -26,6 +26,8 @@ export interface ModelOptions extends Partial<NetworkOptions> {
   readonly warehouse?: AllocationOptions;
   /** Options of the network's method, other than KernelWarehouse. */
   readonly method?: MethodOptions;
+  /** How weights of single samples are applied, where the network has them. Default `samplewise`. */
+  readonly implementation?: Implementation;
 }
 
 const defaults: NetworkOptions = {
@@ -66,6 +68,16 @@ function checkOptions(name: string, { classes, stem, imageSize, headScale, ...ra
   if (!(Number.isFinite(layerScale) && layerScale >= 0)) fail(`expected layerScale of at least 0 but received ${layerScale}`);
 }
 
+function checkImplementation(implementation: Implementation): void {
+  if (implementations.includes(implementation)) return;
+  const expected = implementations.map((one) => `'${one}'`).join(' or ');
+  throw new KernelWarehouseError('ERR_KW_CONFIG', `expected implementation ${expected} but received '${String(implementation)}'`);
+}
+
+function implementedAs(implementation: Implementation, convolution: ConvolutionFactory): ConvolutionFactory {
+  return implementation === 'samplewise' ? convolution : (context, x, spec) => convolution(context, x, { ...spec, implementation });
+}
+
 export class Model {
   readonly network: string;
   readonly options: NetworkOptions;
@@ -84,7 +96,7 @@ export class Model {
    */
   constructor(given: ModelOptions) {
     checkNames(given, Object.keys(modelOptionFields), 'options of Model', 'ERR_KW_CONFIG');
-    const { network, warehouse, method: methodOptions, ...options } = given;
+    const { network, warehouse, method: methodOptions, implementation = 'samplewise', ...options } = given;
     if (typeof network !== 'string') {
       throw new KernelWarehouseError('ERR_KW_CONFIG', `options of Model: expected network to be a name, got ${shortly(network)}`);
     }
@@ -95,12 +107,14 @@ export class Model {
     this.options = { ...defaults, ...options };
     checkOptions(network, this.options, family.stems ?? ['large']);
     this.#checkOptionsOfMethod(warehouse, methodOptions);
-    this.#variant = method?.variant({
+    checkImplementation(implementation);
+    const variant = method?.variant({
       network,
       warehouse: { ...family.warehouse, ...warehouse },
       options: { ...family.methodDefaults?.[method.name], ...methodOptions },
       layers: this.#layers(),
     }) ?? { convolution: staticConvolution };
+    this.#variant = { ...variant, convolution: implementedAs(implementation, variant.convolution) };
     this.allocation = this.#variant.allocation;
     const graph = new Graph();
     this.forward(graph, this.#sampleInput(graph), false);

@@ -1,5 +1,6 @@
 /** The form of a model's options as data, for checking those that come from a file. */
 import { z } from 'zod';
+import { implementations } from '../layers/layer.js';
 import { type AllocationOptions, attentionFunctions, attentionInitializations } from '../warehouse/index.js';
 import { methodOptionFields } from './method_options.js';
 import type { ModelOptions } from './model.js';
@@ -40,6 +41,7 @@ export const modelOptionFields = {
   headScale: z.number().optional(),
   warehouse: z.strictObject(warehouseFields).optional(),
   method: z.strictObject(methodOptionFields).optional(),
+  implementation: z.enum(implementations).optional(),
 } satisfies Fields<ModelOptions>;
 
 /** Form only; `Model` checks ranges and what goes together. */

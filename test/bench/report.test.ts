@@ -2,31 +2,14 @@
 import anyTest from 'ava';
 import { chart } from '../../lib/bench/chart.js';
 import type { NetworkCase } from '../../lib/bench/contestant.js';
-import { type BenchReport, benchReport, type CaseOutcome, type MachineFacts } from '../../lib/bench/report.js';
+import { type BenchReport, benchReport, type CaseOutcome } from '../../lib/bench/report.js';
 import { runRounds, type Timing } from '../../lib/bench/rounds.js';
 import { benchTables } from '../../lib/cli/bench_tables.js';
+import { facts } from './facts.js';
 import { type FakeOptions, fake, useFakeClock } from './fake.js';
 
 const test = anyTest.serial;
 useFakeClock(anyTest);
-
-const facts: MachineFacts = {
-  machine: {
-    processor: 'Some <fast> & good processor',
-    processors: 4,
-    instructions: ['avx2'],
-    memoryBytes: 2 ** 34,
-    system: 'linux x64 6.1',
-    device: 'cpu',
-    deviceDescription: 'Some processor',
-    tf32: false,
-    threads: 2,
-    physicalCores: 2,
-  },
-  versions: { kernelWarehouse: '0.0.0', node: 'v20', oneDnn: '/usr/lib/libdnnl.so.2.6' },
-  command: 'kernel-warehouse bench',
-  date: '2026-01-01T00:00:00.000Z',
-};
 
 const network = (name: string, batch = 8): NetworkCase => ({
   name,

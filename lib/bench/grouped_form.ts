@@ -1,0 +1,27 @@
+/** Networks whose convolutions are done as public PyTorch code does them, beside our own form, as rows of a benchmark. */
+import { Graph } from '../graph/graph.js';
+import { Model, type ModelOptions } from '../models/model.js';
+import type { NetworkCase } from './contestant.js';
+
+const suffix = ', grouped';
+
+/** Convolutions that are done sample by sample. */
+function samplewiseConvolutions(options: ModelOptions): number {
+  const model = new Model(options);
+  const graph = new Graph();
+  const { imageSize } = model.options;
+  model.forward(graph, graph.input('images', [1, imageSize, imageSize, 3]), false);
+  return graph.nodes.filter(({ op }) => op.name.startsWith('samplewise_conv')).length;
+}
+
+/** The network in the grouped form; undefined where that is the same, as no layer has a kernel for each sample. */
+export function groupedForm<Named extends Pick<NetworkCase, 'name' | 'model'>>(network: Named): Named | undefined {
+  const model: ModelOptions = { ...network.model, implementation: 'grouped' };
+  if (samplewiseConvolutions(model) === samplewiseConvolutions(network.model)) return undefined;
+  return { ...network, name: `${network.name}${suffix}`, model };
+}
+
+/** The name of the network that a row is a form of. */
+export function networkOfForm(name: string): string {
+  return name.endsWith(suffix) ? name.slice(0, -suffix.length) : name;
+}
