@@ -78,13 +78,7 @@ function strideBytes(shape: MixedShape, elementBytes: number): number {
 }
 
 /** As many as fit into the cache twice, or more where they would leave multiprocessors idle or read too much again; evenly divided. */
-function chunkSamples(
-  shape: MixedShape,
-  samples: number,
-  direction: Direction,
-  elementBytes: number,
-  hardware: ChoosingHardware,
-): number {
+function chunkSamples(shape: MixedShape, samples: number, direction: Direction, elementBytes: number, hardware: ChoosingHardware): number {
   const weightBytes = strideBytes(shape, elementBytes);
   const { inChannels, outChannels, size, outSize, cells } = shape;
   const tiles = {

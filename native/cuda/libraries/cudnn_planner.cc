@@ -255,8 +255,8 @@ class CudnnPlanner final : public ConvolutionPlanner {
   CudnnPlanner(const CudnnPlanner&) = delete;
   CudnnPlanner& operator=(const CudnnPlanner&) = delete;
 
-  // Only engines on tensor cores. For float32 in this layout cuDNN 9 is expected to reorder all tensors first, or to fall back on engines of
-  // last resort; nobody has timed them against our kernels yet.
+  // Only engines on tensor cores. For float32 in this layout cuDNN 9 is expected to reorder all tensors first, or to fall back on engines
+  // of last resort; nobody has timed them against our kernels yet.
   std::unique_ptr<ConvolutionPlan> plan(const ConvolutionRequest& request) override {
     if (request.activations == DataType::float32 && !tf32_) return nullptr;
     try {

@@ -185,7 +185,8 @@ TEST_CASE("CUDA: out of memory says what was asked and what is free, and leaves 
     FAIL("a workspace of 64 MiB was allocated on a device of 8 MiB");
   } catch (const Error& error) {
     CHECK(error.code() == ErrorCode::out_of_memory);
-    CHECK(std::string(error.what()).find("'running total' asks for a workspace of 64 MiB, beside 0 MiB in the buffers") != std::string::npos);
+    CHECK(std::string(error.what()).find("'running total' asks for a workspace of 64 MiB, beside 0 MiB in the buffers") !=
+          std::string::npos);
   }
   CHECK(fixture.read(fixture.buffer_of(2)) == Floats(4, 2.0f));
 }

@@ -19,8 +19,8 @@ struct Options {
   Moment streams = Moment::late;  // work of a stream: when somebody waits for it, or where it is queued
   // Copies to the device over streams whose other work is late: as late, or as soon as what they were told to wait for is done.
   Moment transfers = Moment::late;
-  int target = 90;                // compute capability times ten: 80 or 90
-  int devices = 1;                // 0: as on a machine without one
+  int target = 90;  // compute capability times ten: 80 or 90
+  int devices = 1;  // 0: as on a machine without one
   std::size_t memory = std::size_t{4} << 30;
   int cache_bytes = 50 << 20;  // of the L2 cache
   int threads = 0;             // of the operating system, for the blocks of a grid; 0: as many as there are processors
