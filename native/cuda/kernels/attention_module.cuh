@@ -99,7 +99,7 @@ struct AttentionLogits {
 
 /** A block has some mixtures of kModuleSamples samples: its threads take one logit each, then its groups of lanes one row each. */
 template <int kCount>
-__global__ void __launch_bounds__(kModuleThreads) attention_of_hidden(AttentionLogits layer) {
+__global__ void __launch_bounds__(kModuleThreads, 2) attention_of_hidden(AttentionLogits layer) {
   const int columns = layer.rule.columns, cells = layer.rule.cells, mixtures = layer.rule.mixtures;
   const int first_mixture = static_cast<int>(blockIdx.x) * layer.mixtures_of_block;
   const int own_mixtures = min(layer.mixtures_of_block, mixtures - first_mixture);
