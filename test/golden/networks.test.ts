@@ -40,7 +40,6 @@ for (const native of natives) {
     'kw1d2x_resnet18',
     'kw4x_resnet18',
     'kw1x_convnext_tiny',
-    'baseline-kwstar1x_resnet18',
     'baseline-kwstar4x_mobilenetv2_100',
     'baseline-dyconv4x_resnet18',
     'baseline-odconv4x_resnet18',

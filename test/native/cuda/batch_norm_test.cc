@@ -121,7 +121,11 @@ OpRunner backward_of(const Form& form, bool in_place) {
 }
 
 TEST_CASE("batch_norm_backward on the device") {
-  for_each_form([](const Form& form) { check_on_gpu(backward_of(form, false), kTolerance); });
+  for_each_form([](const Form& form) {
+    // The gradient of one or two normalized values is zero but for epsilon, a difference of terms that are dy / deviation.
+    const double terms = form.size() / form.channels() <= 2 ? 1 / std::sqrt(1e-5) : 0;
+    check_on_gpu(backward_of(form, false), {kTolerance, terms});
+  });
   for (const Shape& shape : {Shape{20, 8}, {1100, 8}}) {
     for (const bool residual : {false, true}) check_on_gpu(backward_of({shape, DataType::float32, 0, "relu", residual}, true), kTolerance);
   }

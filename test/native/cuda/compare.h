@@ -26,11 +26,20 @@ inline Device& gpu() {
 }
 
 /**
- * How far `actual` may be from `expected`, elements of tensors of the same type: `tolerance` times the magnitude, which is the element's
- * plus the tensor's mean. Where anything may differ at all, an element of bfloat16 may be the next one, since the sum behind it may lie at
- * the border between them. A NaN agrees with a NaN. `tolerance` 0: only the same number agrees.
+ * How far results may lie apart: `relative` times the magnitude, which is the element's plus the tensor's mean plus that of the `terms`
+ * whose difference the result is, where they cancel but for their rounding errors.
  */
-inline void check_values(const std::string& what, const Floats& actual, const Floats& expected, DataType type, double tolerance) {
+struct Tolerance {
+  Tolerance(double relative, double terms = 0) : relative(relative), terms(terms) {}
+  double relative, terms;
+};
+
+/**
+ * Checks `actual` against `expected`, elements of tensors of the same type. Where anything may differ at all, an element of bfloat16 may be
+ * the next one, since the sum behind it may lie at the border between them. A NaN agrees with a NaN. Tolerance 0: only the same number
+ * agrees.
+ */
+inline void check_values(const std::string& what, const Floats& actual, const Floats& expected, DataType type, Tolerance tolerance) {
   REQUIRE(actual.size() == expected.size());
   double sum = 0;
   size_t finite = 0;
@@ -38,13 +47,13 @@ inline void check_values(const std::string& what, const Floats& actual, const Fl
     if (std::isfinite(value)) sum += std::fabs(value), ++finite;
   }
   const double mean = finite > 0 ? sum / static_cast<double>(finite) : 0;
-  const double spacing = tolerance > 0 && type == DataType::bfloat16 ? 0x1p-7 : 0;
+  const double spacing = tolerance.relative > 0 && type == DataType::bfloat16 ? 0x1p-7 : 0;
   double worst = 0;
   size_t where = 0;
   for (size_t i = 0; i < actual.size(); ++i) {
     if (actual[i] == expected[i] || (std::isnan(actual[i]) && std::isnan(expected[i]))) continue;
     const double error = std::fabs(static_cast<double>(actual[i]) - expected[i]);
-    const double allowed = tolerance * (std::fabs(expected[i]) + mean) + spacing * std::fabs(expected[i]);
+    const double allowed = tolerance.relative * (std::fabs(expected[i]) + mean + tolerance.terms) + spacing * std::fabs(expected[i]);
     const double excess = error <= allowed ? 0 : allowed > 0 && std::isfinite(error) ? error / allowed : HUGE_VAL;
     if (excess > worst) worst = excess, where = i;
   }
@@ -73,7 +82,7 @@ void for_each_schedule(const Body& body) {
 }
 
 /** Every tensor of `actual` must be as in `expected`, within `tolerance` (check_values), integers exactly. */
-inline void check_tensors(const OpRunner& actual, const OpRunner& expected, double tolerance) {
+inline void check_tensors(const OpRunner& actual, const OpRunner& expected, Tolerance tolerance) {
   for (size_t index = 0; index < actual.plan().tensors.size(); ++index) {
     const int tensor = static_cast<int>(index);
     const std::string what = actual.step().op + ", tensor " + std::to_string(index) + " of the plan";
@@ -93,7 +102,7 @@ inline bool may_use_libraries(const std::string& op) { return op.find("conv") !=
  * mutated inputs, and those that stay as they were. All schedules must give the same bits. Where libraries may serve, once more with them.
  * Returns the device's results.
  */
-inline OpRunner check_on_gpu(const OpRunner& op, double tolerance, Device& device = gpu()) {
+inline OpRunner check_on_gpu(const OpRunner& op, Tolerance tolerance, Device& device = gpu()) {
   OpRunner expected = op;
   expected.run_on(1);
   OpRunner actual = op;
