@@ -25,6 +25,7 @@ const onReference = [
   'mobilenetv2_100',
   'kw1x_mobilenetv2_100',
   'kw1d2x_mobilenetv2_100',
+  'convnext_tiny',
   'deit_tiny',
   'baseline-dyconv4x_mobilenetv2_050',
   'baseline-odconv4x_mobilenetv2_050',
@@ -35,7 +36,6 @@ for (const native of natives) {
   for (const name of [
     ...onReference,
     'kw1x_resnet18',
-    'convnext_tiny',
     'kw1x_deit_tiny',
     'kw1x_resnet18_tau',
     'kw1d2x_resnet18',
