@@ -1,4 +1,4 @@
-// The copies of a warehouse's cells that mixing reads, and dcells back from theirs.
+// The copies of a warehouse's cells that mixing reads.
 #include <algorithm>
 #include <cstring>
 #include <span>
@@ -34,13 +34,12 @@ struct CellMixing::Panels {
 
 void CellMixing::keep_cells(const StepContext& context, size_t input, Use use) {
   format_ = !tiles_ ? Format::floats : use == Use::mix ? Format::term_pairs : Format::column_pairs;
-  const std::string key =
-      "cells " + std::to_string(context.step.inputs[input]) + " " + std::to_string(fingerprint(order_, slices_.parts, part_step())) + " " +
-      std::to_string(static_cast<int>(format_)) + " " + std::to_string(part_bytes(format_) * static_cast<size_t>(slices_.parts));
+  const std::string order = plain_ ? "plain" : std::to_string(fingerprint(order_, slices_.parts, part_step()));
+  const std::string key = "cells " + std::to_string(context.step.inputs[input]) + " " + order + " " +
+                          std::to_string(static_cast<int>(format_)) + " " + std::to_string(copy_bytes());
   kept_ = context.shared<Panels>(key, [&] {
-    const size_t bytes = part_bytes(format_) * static_cast<size_t>(slices_.parts);
-    context.resources.prepared_bytes += bytes;
-    return new Panels(context, context.input(input), bytes);
+    context.resources.prepared_bytes += copy_bytes();
+    return new Panels(context, context.input(input), copy_bytes());
   });
 }
 
@@ -55,33 +54,41 @@ size_t CellMixing::part_bytes(Format format) const {
   }
 }
 
-size_t CellMixing::dcell_part_bytes() const { return float_bytes(panel_count_ * dcell_rows() * kernels_.panel); }
-size_t CellMixing::dcell_panel_bytes() const { return dcell_part_bytes() * static_cast<size_t>(slices_.parts); }
+size_t CellMixing::slice_step() const {
+  if (!plain_ || slices_.parts == 1) return part_bytes(format_);
+  return static_cast<size_t>(part_step() * grid_.cells) * sizeof(float);
+}
 
 const std::byte* CellMixing::cell_panels(const Memory& memory) {
   auto* panels = reinterpret_cast<std::byte*>(kept_->data.data());
   if (kept_->state.outdated(memory)) {
     const auto* cells = memory.data<float>(kept_->tensor);
-    for (int64_t part = 0; part < slices_.parts; ++part) {
+    for (int64_t part = 0; part < slices_.parts && !plain_; ++part) {
       fill_part(cells + part * part_step(), format_, panels + static_cast<size_t>(part) * part_bytes(format_));
     }
+    if (plain_) fill_plain(cells, reinterpret_cast<float*>(panels));
   }
   return panels;
+}
+
+void CellMixing::fill_plain(const float* cells, float* panels) const {
+  const int64_t panel = kernels_.panel;
+  for_each_strip(whole_cell(), [&](int64_t p, int64_t j, int64_t lanes) {
+    float* to = panels + (p * grid_.cells + j) * panel;
+    std::memcpy(to, cells + j * whole_cell() + p * panel, static_cast<size_t>(lanes) * sizeof(float));
+    for (int64_t lane = lanes; lane < panel; ++lane) to[lane] = 0;
+  });
 }
 
 void CellMixing::fill_part(const float* cells, Format format, void* panels) const {
   const int64_t panel = kernels_.panel;
   if (format != Format::floats) std::memset(panels, 0, part_bytes(format));
-  for_each_strip([&](int64_t p, int64_t j, int64_t lanes) {
+  for_each_strip(grid_.cell_elements(), [&](int64_t p, int64_t j, int64_t lanes) {
     const int32_t* order = order_.data() + p * panel;
     const float* from = cells + j * whole_cell();
     if (format == Format::floats) {
       float* to = static_cast<float*>(panels) + (p * grid_.cells + j) * panel;
-      if (in_order_[static_cast<size_t>(p)]) {
-        std::memcpy(to, from + order[0], static_cast<size_t>(lanes) * sizeof(float));
-      } else {
-        for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = from[order[lane]];
-      }
+      for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = from[order[lane]];
       for (int64_t lane = lanes; lane < panel; ++lane) to[lane] = 0;
     } else if (format == Format::term_pairs) {
       auto* to = static_cast<bfloat16*>(panels) + (p * cell_blocks(32) + j / 32) * 1024 + j % 32 / 2 * 32 + j % 2;
@@ -93,42 +100,16 @@ void CellMixing::fill_part(const float* cells, Format format, void* panels) cons
   });
 }
 
-void CellMixing::unpack(const float* panels, bool accumulate, float* cells) const {
-  for (int64_t part = 0; part < slices_.parts; ++part) {
-    unpack_part(panels + static_cast<size_t>(part) * dcell_part_bytes() / sizeof(float), accumulate, cells + part * part_step());
-  }
-}
-
-void CellMixing::unpack_part(const float* panels, bool accumulate, float* cells) const {
-  const int64_t panel = kernels_.panel;
-  for_each_strip([&](int64_t p, int64_t j, int64_t lanes) {
-    const int32_t* order = order_.data() + p * panel;
-    const float* from = panels + (p * dcell_rows() + j) * panel;
-    float* to = cells + j * whole_cell();
-    if (in_order_[static_cast<size_t>(p)]) {
-      to += order[0];
-#pragma omp simd
-      for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = accumulate ? to[lane] + from[lane] : from[lane];
-    } else if (accumulate) {
-      for (int64_t lane = 0; lane < lanes; ++lane) to[order[lane]] += from[lane];
-    } else {
-      for (int64_t lane = 0; lane < lanes; ++lane) to[order[lane]] = from[lane];
-    }
-  });
-}
-
-// Calls visit(panel, cell, lanes in use) for all cells and panels, several panels of one cell in a row: they lie in the same cache lines of
-// the plain cell.
+// Several panels of one cell in a row: they lie in the same cache lines of the plain cell.
 template <class Visit>
-void CellMixing::for_each_strip(const Visit& visit) const {
+void CellMixing::for_each_strip(int64_t elements, const Visit& visit) const {
   constexpr int64_t kStrip = 16;
-  const int64_t panel = kernels_.panel;
-  const int64_t elements = grid_.cell_elements();
+  const int64_t panel = kernels_.panel, panels = blocks(elements, panel);
   const int64_t grain = std::max<int64_t>(1, kElementsPerThread / (kStrip * panel * grid_.cells));
-  parallel_for(threads_, blocks(panel_count_, kStrip), grain, [&](int64_t begin, int64_t end) {
+  parallel_for(threads_, blocks(panels, kStrip), grain, [&](int64_t begin, int64_t end) {
     for (int64_t strip = begin; strip < end; ++strip) {
       for (int64_t j = 0; j < grid_.cells; ++j) {
-        for (int64_t p = strip * kStrip; p < std::min((strip + 1) * kStrip, panel_count_); ++p) {
+        for (int64_t p = strip * kStrip; p < std::min((strip + 1) * kStrip, panels); ++p) {
           visit(p, j, std::min(panel, elements - p * panel));
         }
       }

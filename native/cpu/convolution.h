@@ -39,6 +39,7 @@ struct ConvolutionOptions {
   bool adds_to_y = false;
   bool scales = false;
   Activation activation = Activation::none;
+  bool mixed = false;  // from cells: one layout for all layers spares copies of the cells
 };
 
 // Each [O], and null where the pass has none.

@@ -15,6 +15,10 @@ constexpr int64_t kMostRows = 12;
 constexpr int64_t kMostTaps = 64;
 // Few channels leave the inner loop too short.
 constexpr int64_t kFewestChannels = 16;
+// Up to so many, a 1x1 convolution loses less to oneDNN's than one layout for all kernels of a warehouse gains.
+constexpr int64_t kFewPositions = 256;
+// Of the read side, what is to stay in a core's own cache while all panels of output channels pass over it.
+constexpr int64_t kBlockBytes = 192 << 10;
 
 // Of the only instruction set that it serves.
 const DirectConvolutionKernels& kernels() {
@@ -46,8 +50,7 @@ bool DirectConvolution::serves(const ConvolutionGeometry& g, ConvolutionPass pas
   const int64_t out_channels = forward ? g.out_channels : g.in_channels;
   const int64_t taps = g.kernel[0] * g.kernel[1];
   if (channels < kFewestChannels || out_channels % kPanel != 0 || taps > kMostTaps) return false;
-  const bool strided = g.stride[0] > 1 || g.stride[1] > 1;
-  if (taps == 1 || !(forward || strided)) return false;
+  if (taps == 1 && !(options.mixed && g.out_size[0] * g.out_size[1] <= kFewPositions)) return false;
   return !options.weight || *options.weight == weight_desc(g, pass);
 }
 
@@ -85,6 +88,11 @@ DirectConvolution::DirectConvolution(const ConvolutionGeometry& g, ConvolutionPa
       positions_.push_back(std::move(positions));
     }
   }
+  const int64_t panels = out_channels_ / kPanel, outputs = out_size_[0] * out_size_[1];
+  const int64_t input_bytes = size_[0] * size_[1] * channels_ * static_cast<int64_t>(sizeof(float));
+  // Where samples and panels are too few for the threads, the positions are divided for them.
+  const int64_t fewest = std::max(4 * threads_ / (batch_ * panels), panels > 1 ? (input_bytes + kBlockBytes - 1) / kBlockBytes : 1);
+  blocks_ = std::clamp<int64_t>(fewest, 1, std::max<int64_t>(1, outputs / 48));
 }
 
 // Positions first..last of one panel of output channels.
@@ -96,8 +104,10 @@ void DirectConvolution::run_tiles(const Positions& positions, int64_t first, int
   const auto taps = static_cast<int64_t>(positions.taps.size());
   for (int64_t t = 0; t < taps; ++t) weights[t] = panel + positions.taps[static_cast<size_t>(t)].index * channels_ * kPanel;
   int64_t row = first / positions.columns, column = first % positions.columns;
-  for (int64_t begin = first; begin < last; begin += kernels().rows) {
-    const int64_t rows = std::min(kernels().rows, last - begin);
+  const int64_t tiles = (last - first + kernels().rows - 1) / kernels().rows;
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    // Of nearly equal size: a tile of one row takes the time of one of four.
+    const int64_t rows = range_begin(last - first, tiles, tile + 1) - range_begin(last - first, tiles, tile);
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t out_row = positions.first_row + row * written_step_[0], out_column = positions.first_column + column * written_step_[1];
       outputs[r] = output + (out_row * out_size_[1] + out_column) * out_channels_;
@@ -123,16 +133,14 @@ void DirectConvolution::run(const float* x, const float* weight, const float* y,
   const int64_t panel_elements = kernel_positions_ * channels_ * kPanel;
   const int64_t input_elements = size_[0] * size_[1] * channels_;
   const int64_t output_elements = out_size_[0] * out_size_[1] * out_channels_;
-  // Where samples and panels are too few for the threads, the positions are divided too.
-  const int64_t parts = std::clamp<int64_t>(4 * threads_ / (batch_ * panels), 1, std::max<int64_t>(1, out_size_[0] * out_size_[1] / 48));
-  parallel_for(threads_, batch_ * panels * parts, 1, [&](int64_t begin, int64_t end) {
+  parallel_for(threads_, batch_ * blocks_ * panels, 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
-      const int64_t sample = task / (panels * parts), panel = task / parts % panels, part = task % parts;
+      const int64_t sample = task / (blocks_ * panels), block = task / panels % blocks_, panel = task % panels;
       const auto from = [panel](const float* vector) { return vector ? vector + panel * kPanel : nullptr; };
       const ConvolutionVectors of_panel = {from(vectors.bias), from(vectors.factor), from(vectors.shift)};
       for (const Positions& positions : positions_) {
         const int64_t count = positions.rows * positions.columns;
-        run_tiles(positions, range_begin(count, parts, part), range_begin(count, parts, part + 1), input + sample * input_elements,
+        run_tiles(positions, range_begin(count, blocks_, block), range_begin(count, blocks_, block + 1), input + sample * input_elements,
                   weight + panel * panel_elements, of_panel, output + sample * output_elements + panel * kPanel);
       }
     }

@@ -94,14 +94,12 @@ class MixCellsBackwardCells final : public Kernel {
         mixing_(plain_mixing(context, grid_, samples_)) {
     expect_shape(context, "attention", attention_, {samples_, grid_.mixtures(), grid_.cells});
     expect_shape(context, "dcells", dcells_, context.integers("cellShape"));
-    context.reserve_scratch(mixing_.dcell_panel_bytes() + mixing_.backward_scratch_bytes());
+    context.reserve_scratch(mixing_.backward_scratch_bytes());
   }
 
   void run(const Memory& memory) override {
-    auto* panels = reinterpret_cast<float*>(memory.scratch());
     mixing_.backward(memory.data<float>(attention_), samples_, nullptr, memory.data<float>(dweight_), dweight_.elements() / samples_,
-                     {.dcell_panels = panels}, memory.scratch() + mixing_.dcell_panel_bytes());
-    mixing_.unpack(panels, false, memory.data<float>(dcells_));
+                     {.dcells = memory.data<float>(dcells_)}, memory.scratch());
   }
 
  private:

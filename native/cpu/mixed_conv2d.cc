@@ -301,15 +301,14 @@ class MixedBackwardMixing final : public MixedConvolution {
         context.fail("expected dcells in the accumulator's memory");
       }
     }
-    context.reserve_scratch(weight_bytes() + mixing_->dcell_panel_bytes() + band_.bytes(chunk_) +
+    context.reserve_scratch(weight_bytes() + band_.bytes(chunk_) +
                             std::max(mixing_->backward_scratch_bytes(), convolution().scratch_bytes()));
   }
 
   void run(const Memory& memory) override {
     const std::byte* cells = mixing_->cell_panels(memory);
     auto* dweights = reinterpret_cast<float*>(memory.scratch());
-    auto* dcell_panels = reinterpret_cast<float*>(memory.scratch() + weight_bytes());
-    std::byte* band = memory.scratch() + weight_bytes() + mixing_->dcell_panel_bytes();
+    std::byte* band = memory.scratch() + weight_bytes();
     std::byte* scratch = band + band_.bytes(chunk_);
     const int64_t attention_stride = grid_.mixtures() * grid_.cells;
     for_each_slice([&](int64_t slice, size_t) {
@@ -325,13 +324,12 @@ class MixedBackwardMixing final : public MixedConvolution {
         });
         mixing_->backward(attention_at(memory, first), samples, cells, dweights, weight_stride_,
                           {.dattention = memory.data<float>(dattention_) + first * attention_stride,
-                           .dcell_panels = dcell_panels,
-                           .accumulate_cells = first > 0,
+                           .dcells = memory.data<float>(dcells_),
+                           .accumulate_cells = first > 0 || accumulator_ != nullptr,
                            .accumulate_attention = slice > 0},
                           scratch, slice);
       });
     });
-    mixing_->unpack(dcell_panels, accumulator_ != nullptr, memory.data<float>(dcells_));
   }
 
   static std::unique_ptr<Kernel> make(const StepContext& context) {

@@ -49,23 +49,31 @@ CellMixing::CellMixing(const StepContext& context, const CellGrid& grid, const C
   const int64_t elements = grid.cell_elements();
   if (whole_cell() > INT32_MAX) context.fail("a cell of more than 2^31 elements");
   panel_count_ = blocks(elements, kernels_.panel);
+  plain_ = keeps_plain_panels(placement.elements);
   order_.resize(static_cast<size_t>(elements));
   std::iota(order_.begin(), order_.end(), 0);
-  std::sort(order_.begin(), order_.end(), [&](int32_t a, int32_t b) { return placement.elements[a] < placement.elements[b]; });
-  std::vector<int64_t> sorted_offsets(order_.size());
-  for (size_t column = 0; column < order_.size(); ++column) sorted_offsets[column] = placement.elements[order_[column]];
-  cut_into_pieces(sorted_offsets);
+  if (!plain_) std::sort(order_.begin(), order_.end(), [&](int32_t a, int32_t b) { return placement.elements[a] < placement.elements[b]; });
+  std::vector<int64_t> offsets(order_.size());
+  for (size_t column = 0; column < order_.size(); ++column) offsets[column] = placement.elements[order_[column]];
   if (slices_.axis == CellSlices::Axis::in && slices_.parts > 1) {
     for (int32_t& element : order_) {
       element = static_cast<int32_t>(element / grid.cell_in * grid.cell_in * slices_.parts + element % grid.cell_in);
     }
   }
-  for (int64_t begin = 0; begin < elements; begin += kernels_.panel) {
-    const auto columns =
-        std::span(order_).subspan(static_cast<size_t>(begin), static_cast<size_t>(std::min<int64_t>(kernels_.panel, elements - begin)));
-    in_order_.push_back(std::adjacent_find(columns.begin(), columns.end(), [](int32_t a, int32_t b) { return b != a + 1; }) ==
-                        columns.end());
+  cut_into_pieces(offsets);
+}
+
+// Whether every whole panel of a plain cell lies together in the weight, and no panel is in two slices.
+bool CellMixing::keeps_plain_panels(const std::vector<int64_t>& elements) const {
+  const int64_t panel = kernels_.panel, count = grid_.cell_elements();
+  if (tiles_) return false;
+  if (slices_.parts > 1 && (slices_.axis == CellSlices::Axis::out ? count : grid_.cell_in) % panel != 0) return false;
+  for (int64_t first = 0; first + panel <= count; first += panel) {
+    for (int64_t column = first; column < first + panel; ++column) {
+      if (elements[static_cast<size_t>(column)] != elements[static_cast<size_t>(first)] + column - first) return false;
+    }
   }
+  return true;
 }
 
 void CellMixing::cut_into_pieces(const std::vector<int64_t>& offsets) {
@@ -78,16 +86,19 @@ void CellMixing::cut_into_pieces(const std::vector<int64_t>& offsets) {
   for (int64_t p = 0; p < panel_count_; ++p) {
     const int64_t begin = p * panel;
     const int64_t end = std::min(begin + panel, elements);
+    const int64_t copied = plain_ ? order_[static_cast<size_t>(begin)] / panel : p;
     if (end - begin == panel && contiguous(begin, end)) {
-      Piece* last = pieces_.empty() ? nullptr : &pieces_.back();
-      if (last && last->runs == 0 && last->panels < most_panels_ && last->offset + last->panels * panel == offsets[begin]) {
+      Piece* last = pieces_.empty() || pieces_.back().runs > 0 ? nullptr : &pieces_.back();
+      if (last && last->panels == 1) last->step = offsets[begin] - last->offset;
+      if (last && last->panels < most_panels_ && last->first_panel + last->panels == copied &&
+          last->offset + last->panels * last->step == offsets[begin]) {
         ++last->panels;
       } else {
-        pieces_.push_back({p, 1, offsets[begin]});
+        pieces_.push_back({copied, 1, offsets[begin], panel});
       }
       continue;
     }
-    Piece piece{p, 1, offsets[begin], runs_.size(), 0};
+    Piece piece{copied, 1, offsets[begin], panel, runs_.size(), 0};
     for (int64_t from = begin; from < end;) {
       int64_t to = from + 1;
       while (to < end && offsets[to] == offsets[to - 1] + 1) ++to;
@@ -115,7 +126,7 @@ void CellMixing::mix(const float* attention, int64_t samples, const std::byte* c
   const int64_t rows = samples * mixtures_;
   const int64_t n = grid_.cells;
   const int64_t panel = kernels_.panel;
-  cell_panels += static_cast<size_t>(slice) * part_bytes(format_);
+  cell_panels += static_cast<size_t>(slice) * slice_step();
   if (tiles_) {
     auto* coefficients = reinterpret_cast<uint16_t*>(scratch);
     const auto* panels = reinterpret_cast<const uint16_t*>(cell_panels);
@@ -126,7 +137,7 @@ void CellMixing::mix(const float* attention, int64_t samples, const std::byte* c
     mix_pieces(samples, 32, static_cast<uint16_t*>(weights), weight_stride,
                [&](int64_t first, int64_t count, const Piece& piece, uint16_t* const* rows_of_block) {
                  tiles_->combine(coefficients + first * term_blocks * 32, count, term_blocks,
-                                 panels + piece.first_panel * panel * term_blocks * 32, piece.panels, rows_of_block, panel);
+                                 panels + piece.first_panel * panel * term_blocks * 32, piece.panels, rows_of_block, piece.step);
                });
     return;
   }
@@ -139,16 +150,16 @@ void CellMixing::mix(const float* attention, int64_t samples, const std::byte* c
   });
   const auto mix_as = [&](auto* target, const auto& combine) {
     mix_pieces(samples, even, target, weight_stride, [&](int64_t first, int64_t count, const Piece& piece, auto* const* rows_of_block) {
-      combine(coefficients + first / even * row_block * n, count, panels + piece.first_panel * n * panel, piece.panels, rows_of_block);
+      combine(coefficients + first / even * row_block * n, count, panels + piece.first_panel * n * panel, piece, rows_of_block);
     });
   };
   if (precision_ == DataType::bfloat16) {
-    mix_as(static_cast<uint16_t*>(weights), [&](const float* block, int64_t count, const float* from, int64_t panel_count, auto* targets) {
-      kernels_.combine_to_bfloat16(block, count, n, from, panel_count, targets, panel);
+    mix_as(static_cast<uint16_t*>(weights), [&](const float* block, int64_t count, const float* from, const Piece& piece, auto* targets) {
+      kernels_.combine_to_bfloat16(block, count, n, from, piece.panels, targets, piece.step);
     });
   } else {
-    mix_as(static_cast<float*>(weights), [&](const float* block, int64_t count, const float* from, int64_t panel_count, auto* targets) {
-      kernels_.combine(block, count, n, from, panel_count, targets, panel, false);
+    mix_as(static_cast<float*>(weights), [&](const float* block, int64_t count, const float* from, const Piece& piece, auto* targets) {
+      kernels_.combine(block, count, n, from, piece.panels, targets, piece.step, false);
     });
   }
 }

@@ -15,7 +15,8 @@
 namespace kw::cpu {
 
 // Mixes attention and cells into the weights of several samples, and takes weight gradients apart again. Cells are kept as panels (see
-// simd/mixing_kernels.h) whose columns follow the weight layout, so that what is adjacent in a panel is mostly adjacent in the weight.
+// simd/mixing_kernels.h): those of plain cells where each of these lies together in the weight, one copy then serving all such layouts;
+// else with columns that follow the weight layout, so that what is adjacent in a panel is mostly adjacent in the weight.
 class CellMixing {
  public:
   // `samples` is the most that one call will take. `precision` is the type of the weights that `mix` writes; with bfloat16 they are rounded
@@ -38,29 +39,25 @@ class CellMixing {
            int64_t slice = 0) const;
   size_t mix_scratch_bytes() const;
 
-  // dattention[b,i,j] = <dweight[b] at mixture i, cells[j]> when `dattention` is given; dcell_panels[j] (+)= sum over b and i of
-  // attention[b,i,j] * dweight[b] at mixture i when `dcell_panels` is given. dattention is a sum over the slices, and each
-  // slice has its own part of the dcell panels.
+  // dattention[b,i,j] = <dweight[b] at mixture i, cells[j]> when `dattention` is given; dcells[j] (+)= sum over b and i of attention[b,i,j]
+  // * dweight[b] at mixture i when `dcells` [n,fe,keh,kew,ce] is given. dattention is a sum over the slices, and each slice has its
+  // own elements of dcells.
   struct Gradients {
     float* dattention = nullptr;
-    float* dcell_panels = nullptr;
+    float* dcells = nullptr;
     bool accumulate_cells = false;
     bool accumulate_attention = false;
   };
   void backward(const float* attention, int64_t samples, const std::byte* cell_panels, const float* dweights, int64_t weight_stride,
                 const Gradients& gradients, std::byte* scratch, int64_t slice = 0) const;
   size_t backward_scratch_bytes() const;
-  size_t dcell_panel_bytes() const;
-
-  // cells [n,fe,keh,kew,ce] = panels, or += with `accumulate`.
-  void unpack(const float* panels, bool accumulate, float* cells) const;
 
  private:
-  // Panels whose elements lie side by side in the weight, or one panel in several runs.
+  // Panels that follow one another in the copy of the cells and lie at equal distances in the weight, or one panel in several runs.
   struct Piece {
     int64_t first_panel, panels;
-    int64_t offset;                  // of its first element in the weight, from the mixture's
-    size_t first_run = 0, runs = 0;  // of a piece that is not contiguous
+    int64_t offset, step;            // of its first element in the weight, from the mixture's; to the next panel
+    size_t first_run = 0, runs = 0;  // of a panel that is not contiguous in the weight
   };
   struct Run {
     int64_t offset;
@@ -71,13 +68,17 @@ class CellMixing {
   // How a copy of the cells lies: as float panels, or in bfloat16 tiles (see TileKernels) for one of the products.
   enum class Format { floats, term_pairs, column_pairs };
 
+  bool keeps_plain_panels(const std::vector<int64_t>& elements) const;
+  void cut_into_pieces(const std::vector<int64_t>& offsets);
+  // Calls visit(panel, cell, lanes in use) for all panels of cells of that many elements.
   template <class Visit>
-  void for_each_strip(const Visit& visit) const;
-  void cut_into_pieces(const std::vector<int64_t>& sorted_offsets);
+  void for_each_strip(int64_t elements, const Visit& visit) const;
   size_t part_bytes(Format format) const;
-  size_t dcell_part_bytes() const;
+  size_t copy_bytes() const { return part_bytes(format_) * static_cast<size_t>(slices_.parts); }
+  // From the first panel of a slice to that of the next, in the copy.
+  size_t slice_step() const;
+  void fill_plain(const float* cells, float* panels) const;
   void fill_part(const float* cells, Format format, void* panels) const;
-  void unpack_part(const float* panels, bool accumulate, float* cells) const;
   // Distance of the parts of a cell, in elements, and the elements of all parts.
   int64_t part_step() const { return slices_.axis == CellSlices::Axis::out ? grid_.cell_elements() : grid_.cell_in; }
   int64_t whole_cell() const { return grid_.cell_elements() * slices_.parts; }
@@ -108,6 +109,8 @@ class CellMixing {
                       const BackwardScratch& sizes, const Gradients& gradients, std::byte* memory) const;
   const float* row_of(const Dweights& from, int64_t row) const;
   void gather_piece(const Piece& piece, const Dweights& dweights, float* panels) const;
+  // dcells (+)= what lies at `dcell_panels` for a piece, [panels][rows][panel].
+  void spread_piece(const Piece& piece, const float* dcell_panels, int64_t rows, bool accumulate, float* dcells) const;
 
   CellGrid grid_;
   int threads_;
@@ -118,9 +121,9 @@ class CellMixing {
   int64_t mixtures_, samples_;
   int64_t panel_count_;
   int64_t most_panels_ = 1;  // of a piece
+  bool plain_;               // whether panels are those of plain cells
   std::vector<int64_t> mixture_offsets_;
   std::vector<int32_t> order_;  // the cell element of each column, in the first part of a cell
-  std::vector<bool> in_order_;  // of each panel: whether its columns are adjacent elements of the cell
   std::vector<Piece> pieces_;
   std::vector<Run> runs_;
   Format format_ = Format::floats;  // of kept_

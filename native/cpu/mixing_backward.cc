@@ -27,11 +27,13 @@ struct CellMixing::BackwardScratch {
   size_t staged;     // one panel of floats on its way to tiles
   size_t places;     // where rows begin
   size_t products;   // sums of dattention
+  size_t dcells;     // a piece of them as panels, on its way to plain cells
 
-  size_t of_thread() const { return gathered + row_pairs + staged + places + products; }
+  size_t of_thread() const { return gathered + row_pairs + staged + places + products + dcells; }
 };
 
 CellMixing::BackwardScratch CellMixing::backward_scratch(int64_t rows) const {
+  const size_t dcells = float_bytes(most_panels_ * dcell_rows() * kernels_.panel);
   if (!tiles_) {
     const int64_t padded = blocks(grid_.cells, kernels_.row_block) * kernels_.row_block;
     return {float_bytes(padded * rows),
@@ -39,12 +41,13 @@ CellMixing::BackwardScratch CellMixing::backward_scratch(int64_t rows) const {
             0,
             0,
             0,
-            float_bytes(rows * grid_.cells * kernels_.lanes)};
+            float_bytes(rows * grid_.cells * kernels_.lanes),
+            dcells};
   }
   const int64_t row_blocks = blocks(rows, 32);
   const size_t gathered = tile_bytes(most_panels_ * 2 * row_blocks);
-  return {tile_bytes(cell_blocks(16) * row_blocks),   gathered, gathered, float_bytes(rows * kernels_.panel), float_bytes(2 * rows),
-          float_bytes(row_blocks * 32 * dcell_rows())};
+  return {tile_bytes(cell_blocks(16) * row_blocks),    gathered, gathered, float_bytes(rows * kernels_.panel), float_bytes(2 * rows),
+          float_bytes(row_blocks * 32 * dcell_rows()), dcells};
 }
 
 size_t CellMixing::backward_scratch_bytes() const {
@@ -58,21 +61,21 @@ void CellMixing::backward(const float* attention, int64_t samples, const std::by
   const int64_t n = grid_.cells;
   const int threads = threads_for(samples);
   const BackwardScratch sizes = backward_scratch(rows);
-  if (gradients.dcell_panels && tiles_) {
+  if (gradients.dcells && tiles_) {
     auto* coefficients = reinterpret_cast<uint16_t*>(scratch);
     std::memset(coefficients, 0, sizes.coefficients);
     for_each_attention(attention, rows, [&](int64_t row, int64_t j, float value) {
       coefficients[tile_place(j, row, blocks(rows, 32))] = bfloat16(value).bits;
     });
-  } else if (gradients.dcell_panels) {
+  } else if (gradients.dcells) {
     auto* coefficients = reinterpret_cast<float*>(scratch);
     for_each_attention(attention, rows, [&](int64_t row, int64_t j, float value) {
       coefficients[coefficient_place(j, row, rows, kernels_.row_block)] = value;
     });
   }
-  if (gradients.dattention) cell_panels += static_cast<size_t>(slice) * part_bytes(format_);
-  Gradients gradients_of_part = gradients;
-  if (gradients.dcell_panels) gradients_of_part.dcell_panels += static_cast<size_t>(slice) * dcell_part_bytes() / sizeof(float);
+  if (gradients.dattention) cell_panels += static_cast<size_t>(slice) * slice_step();
+  Gradients gradients_of_slice = gradients;
+  if (gradients.dcells) gradients_of_slice.dcells += slice * part_step();
   const auto memory_of = [&](int64_t part) { return scratch + sizes.coefficients + sizes.of_thread() * static_cast<size_t>(part); };
   const Dweights from = {dweights, weight_stride, rows};
 #pragma omp parallel for schedule(static) num_threads(threads)
@@ -82,9 +85,9 @@ void CellMixing::backward(const float* attention, int64_t samples, const std::by
     const auto pieces = std::span(pieces_).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
     std::memset(memory_of(part), 0, sizes.products);
     if (tiles_) {
-      backward_tiles(pieces, from, cell_panels, scratch, sizes, gradients_of_part, memory_of(part));
+      backward_tiles(pieces, from, cell_panels, scratch, sizes, gradients_of_slice, memory_of(part));
     } else {
-      backward_floats(pieces, from, cell_panels, scratch, sizes, gradients_of_part, memory_of(part));
+      backward_floats(pieces, from, cell_panels, scratch, sizes, gradients_of_slice, memory_of(part));
     }
   }
   if (!gradients.dattention) return;
@@ -111,20 +114,27 @@ void CellMixing::backward_floats(std::span<const Piece> pieces, const Dweights& 
   const int64_t panel = kernels_.panel, row_block = kernels_.row_block, n = grid_.cells, rows = from.rows;
   auto* products = reinterpret_cast<float*>(memory);
   auto* gathered = reinterpret_cast<float*>(memory + sizes.products);
+  auto* dcell_panels = reinterpret_cast<float*>(memory + sizes.products + sizes.gathered);
   for (const Piece& piece : pieces) {
-    const int64_t first = piece.first_panel * n * panel;
     gather_piece(piece, from, gathered);
     for (int64_t p = 0; p < piece.panels && gradients.dattention; p += kCorrelatedPanels) {
-      kernels_.correlate(gathered + p * rows * panel, rows, reinterpret_cast<const float*>(cell_panels) + first + p * n * panel, n,
+      kernels_.correlate(gathered + p * rows * panel, rows,
+                         reinterpret_cast<const float*>(cell_panels) + (piece.first_panel + p) * n * panel, n,
                          std::min(kCorrelatedPanels, piece.panels - p), products);
     }
-    for (int64_t j = 0; j < n && gradients.dcell_panels; j += row_block) {
+    if (!gradients.dcells) continue;
+    const bool in_place = plain_ && !piece.runs;
+    for (int64_t j = 0; j < n; j += row_block) {
       float* targets[kMostRowBlock];
       const int64_t count = std::min(row_block, n - j);
-      for (int64_t cell = 0; cell < count; ++cell) targets[cell] = gradients.dcell_panels + first + (j + cell) * panel;
-      kernels_.combine(reinterpret_cast<const float*>(coefficients) + j * rows, count, rows, gathered, piece.panels, targets, n * panel,
-                       gradients.accumulate_cells);
+      for (int64_t cell = 0; cell < count; ++cell) {
+        targets[cell] =
+            in_place ? gradients.dcells + (j + cell) * whole_cell() + piece.first_panel * panel : dcell_panels + (j + cell) * panel;
+      }
+      kernels_.combine(reinterpret_cast<const float*>(coefficients) + j * rows, count, rows, gathered, piece.panels, targets,
+                       in_place ? panel : n * panel, in_place && gradients.accumulate_cells);
     }
+    if (!in_place) spread_piece(piece, dcell_panels, n, gradients.accumulate_cells, gradients.dcells);
   }
 }
 
@@ -137,18 +147,19 @@ void CellMixing::backward_tiles(std::span<const Piece> pieces, const Dweights& f
   auto* pairs = reinterpret_cast<uint16_t*>(memory + sizes.products + sizes.gathered);
   auto* staged = reinterpret_cast<float*>(memory + sizes.products + sizes.gathered + sizes.row_pairs);
   auto* places = reinterpret_cast<const float**>(memory + sizes.products + sizes.gathered + sizes.row_pairs + sizes.staged);
+  auto* dcell_panels = reinterpret_cast<float*>(memory + sizes.of_thread() - sizes.dcells);
   for (const Piece& piece : pieces) {
     if (piece.runs) gather_piece(piece, from, staged);
     for (int64_t row = 0; row < from.rows; ++row) places[row] = piece.runs ? staged + row * panel : row_of(from, row) + piece.offset;
-    tiles_->gather(places, from.rows, panel, piece.panels, tiles, pairs);
+    tiles_->gather(places, from.rows, piece.step, piece.panels, tiles, pairs);
     for (int64_t p = 0; p < piece.panels && gradients.dattention; p += kCorrelatedPanels) {
       const auto* cells = reinterpret_cast<const uint16_t*>(cell_panels) + (piece.first_panel + p) * cell_tiles * kTileElements;
       tiles_->correlate(tiles + p * 2 * row_blocks * kTileElements, 2 * row_blocks, cells, cell_tiles,
                         std::min(kCorrelatedPanels, piece.panels - p), products);
     }
-    if (gradients.dcell_panels) {
-      tiles_->accumulate(reinterpret_cast<const uint16_t*>(coefficients), cell_tiles, row_blocks, pairs, piece.panels,
-                         gradients.dcell_panels + piece.first_panel * dcell_rows() * panel, gradients.accumulate_cells);
+    if (gradients.dcells) {
+      tiles_->accumulate(reinterpret_cast<const uint16_t*>(coefficients), cell_tiles, row_blocks, pairs, piece.panels, dcell_panels, false);
+      spread_piece(piece, dcell_panels, dcell_rows(), gradients.accumulate_cells, gradients.dcells);
     }
   }
 }
@@ -163,7 +174,7 @@ void CellMixing::gather_piece(const Piece& piece, const Dweights& dweights, floa
     const float* from = row_of(dweights, row);
     if (piece.runs == 0) {
       for (int64_t p = 0; p < piece.panels; ++p) {
-        std::memcpy(panels + (p * dweights.rows + row) * panel, from + piece.offset + p * panel,
+        std::memcpy(panels + (p * dweights.rows + row) * panel, from + piece.offset + p * piece.step,
                     static_cast<size_t>(panel) * sizeof(float));
       }
       continue;
@@ -172,6 +183,24 @@ void CellMixing::gather_piece(const Piece& piece, const Dweights& dweights, floa
     std::fill(to, to + panel, 0.0f);
     for (const Run& run : std::span(runs_).subspan(piece.first_run, piece.runs)) {
       for (int32_t lane = 0; lane < run.length; ++lane) to[run.lane + lane] = from[run.offset + lane];
+    }
+  }
+}
+
+void CellMixing::spread_piece(const Piece& piece, const float* dcell_panels, int64_t rows, bool accumulate, float* dcells) const {
+  const int64_t panel = kernels_.panel, columns = grid_.cell_elements();
+  for (int64_t j = 0; j < grid_.cells; ++j) {
+    float* to = dcells + j * whole_cell();
+    for (int64_t p = 0; p < piece.panels; ++p) {
+      const float* from = dcell_panels + (p * rows + j) * panel;
+      const int64_t first = (piece.first_panel + p) * panel;
+      const int32_t* order = order_.data() + first;
+      const int64_t lanes = std::min(panel, columns - first);
+      if (accumulate) {
+        for (int64_t lane = 0; lane < lanes; ++lane) to[order[lane]] += from[lane];
+      } else {
+        for (int64_t lane = 0; lane < lanes; ++lane) to[order[lane]] = from[lane];
+      }
     }
   }
 }

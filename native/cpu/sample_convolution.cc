@@ -106,6 +106,7 @@ SamplewiseConvolution::SamplewiseConvolution(const ConvolutionGeometry& geometry
 
 ConvolutionOptions SamplewiseConvolution::primitive_options() const {
   ConvolutionOptions options = {.has_bias = options_.has_bias, .types = types_};
+  options.mixed = options_.weights != Options::Weights::plain;
   if (fused_) {
     options.scales = true;
     options.activation = options_.finishing->activation;
@@ -113,14 +114,16 @@ ConvolutionOptions SamplewiseConvolution::primitive_options() const {
   return options;
 }
 
-// Only the implementations for AVX-512 that are named `brg...` scale for nothing: on AVX2 a scaling costs more than a pass of ours over the
-// sample (a quarter of the time of a 1x1 convolution of 256 channels). What follows a convolution can also cost it its implementation.
+// Of oneDNN only the implementations for AVX-512 that are named `brg...` scale for nothing: on AVX2 a scaling costs more than a pass of
+// ours over the sample (a quarter of the time of a 1x1 convolution of 256 channels). What follows a convolution can also cost it its
+// implementation.
 bool SamplewiseConvolution::scales_cheaply(const ConvolutionGeometry& sample, const std::optional<dnnl::memory::desc>& weight) const {
-  const ConvolutionOptions plain = {.types = types_, .weight = weight};
-  const ConvolutionOptions fused = {.types = types_, .weight = weight, .scales = true, .activation = options_.finishing->activation};
-  const Convolution convolution(sample, pass_, 1, plain);
-  return convolution.implementation().starts_with("brg") &&
-         convolution.implementation() == Convolution(sample, pass_, 1, fused).implementation();
+  ConvolutionOptions options = {.types = types_, .weight = weight, .mixed = options_.weights != Options::Weights::plain};
+  const std::string implementation = Convolution(sample, pass_, 1, options).implementation();
+  options.scales = true;
+  options.activation = options_.finishing->activation;
+  return (implementation == "direct" || implementation.starts_with("brg")) &&
+         implementation == Convolution(sample, pass_, 1, options).implementation();
 }
 
 SamplewiseConvolution::Worker SamplewiseConvolution::make_worker(const ConvolutionGeometry& sample, int threads,

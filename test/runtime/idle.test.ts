@@ -48,8 +48,12 @@ const idleTime = `
 
 test('nothing spins while there is no work', async (t) => {
   for (const devices of [1, 2]) {
-    const idle = Number(await inProcess(devices, idleTime));
-    t.true(idle < 25, `${idle} ms of processor time in 500 ms after the work of ${devices} devices`);
+    // Node's own threads have work at times, of some 30 ms; threads that spin do so in every process.
+    let idle = Infinity;
+    for (let attempt = 0; idle >= 25 && attempt < 5; attempt++) {
+      idle = Math.min(idle, Number(await inProcess(devices, idleTime)));
+    }
+    t.true(idle < 25, `${idle} ms of processor time in 500 ms after the work of ${devices} devices, at best of 5 processes`);
   }
   const spinning = Number(await inProcess(1, idleTime, { OMP_WAIT_POLICY: 'active' }));
   t.true(spinning > 100, `threads that are told to spin take ${spinning} ms: the measurement sees nothing`);
