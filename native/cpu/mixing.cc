@@ -155,11 +155,11 @@ void CellMixing::mix(const float* attention, int64_t samples, const std::byte* c
   };
   if (precision_ == DataType::bfloat16) {
     mix_as(static_cast<uint16_t*>(weights), [&](const float* block, int64_t count, const float* from, const Piece& piece, auto* targets) {
-      kernels_.combine_to_bfloat16(block, count, n, from, piece.panels, targets, piece.step);
+      kernels_.combine_to_bfloat16(block, count, n, from, n * panel, piece.panels, targets, piece.step);
     });
   } else {
     mix_as(static_cast<float*>(weights), [&](const float* block, int64_t count, const float* from, const Piece& piece, auto* targets) {
-      kernels_.combine(block, count, n, from, piece.panels, targets, piece.step, false);
+      kernels_.combine(block, count, n, from, n * panel, piece.panels, targets, piece.step, false);
     });
   }
 }

@@ -16,6 +16,9 @@ namespace {
 constexpr int64_t kCorrelatedPanels = 16;
 constexpr int64_t kMostRowBlock = 16;
 
+// Rows from a gathered panel to the next: an odd number of cache lines, because powers of two put all panels into few sets of a cache.
+int64_t row_step(int64_t rows) { return rows | 1; }
+
 }  // namespace
 
 // The parts of scratch, in bytes, for that many rows (samples times mixtures).
@@ -37,7 +40,7 @@ CellMixing::BackwardScratch CellMixing::backward_scratch(int64_t rows) const {
   if (!tiles_) {
     const int64_t padded = blocks(grid_.cells, kernels_.row_block) * kernels_.row_block;
     return {float_bytes(padded * rows),
-            float_bytes(most_panels_ * rows * kernels_.panel),
+            float_bytes(most_panels_ * row_step(rows) * kernels_.panel),
             0,
             0,
             0,
@@ -111,16 +114,15 @@ void CellMixing::backward(const float* attention, int64_t samples, const std::by
 void CellMixing::backward_floats(std::span<const Piece> pieces, const Dweights& from, const std::byte* cell_panels,
                                  const std::byte* coefficients, const BackwardScratch& sizes, const Gradients& gradients,
                                  std::byte* memory) const {
-  const int64_t panel = kernels_.panel, row_block = kernels_.row_block, n = grid_.cells, rows = from.rows;
+  const int64_t panel = kernels_.panel, row_block = kernels_.row_block, n = grid_.cells, rows = from.rows, step = row_step(rows) * panel;
   auto* products = reinterpret_cast<float*>(memory);
   auto* gathered = reinterpret_cast<float*>(memory + sizes.products);
   auto* dcell_panels = reinterpret_cast<float*>(memory + sizes.products + sizes.gathered);
   for (const Piece& piece : pieces) {
     gather_piece(piece, from, gathered);
     for (int64_t p = 0; p < piece.panels && gradients.dattention; p += kCorrelatedPanels) {
-      kernels_.correlate(gathered + p * rows * panel, rows,
-                         reinterpret_cast<const float*>(cell_panels) + (piece.first_panel + p) * n * panel, n,
-                         std::min(kCorrelatedPanels, piece.panels - p), products);
+      kernels_.correlate(gathered + p * step, rows, step, reinterpret_cast<const float*>(cell_panels) + (piece.first_panel + p) * n * panel,
+                         n, std::min(kCorrelatedPanels, piece.panels - p), products);
     }
     if (!gradients.dcells) continue;
     const bool in_place = plain_ && !piece.runs;
@@ -131,7 +133,7 @@ void CellMixing::backward_floats(std::span<const Piece> pieces, const Dweights& 
         targets[cell] =
             in_place ? gradients.dcells + (j + cell) * whole_cell() + piece.first_panel * panel : dcell_panels + (j + cell) * panel;
       }
-      kernels_.combine(reinterpret_cast<const float*>(coefficients) + j * rows, count, rows, gathered, piece.panels, targets,
+      kernels_.combine(reinterpret_cast<const float*>(coefficients) + j * rows, count, rows, gathered, step, piece.panels, targets,
                        in_place ? panel : n * panel, in_place && gradients.accumulate_cells);
     }
     if (!in_place) spread_piece(piece, dcell_panels, n, gradients.accumulate_cells, gradients.dcells);
@@ -174,7 +176,7 @@ void CellMixing::gather_piece(const Piece& piece, const Dweights& dweights, floa
     const float* from = row_of(dweights, row);
     if (piece.runs == 0) {
       for (int64_t p = 0; p < piece.panels; ++p) {
-        std::memcpy(panels + (p * dweights.rows + row) * panel, from + piece.offset + p * piece.step,
+        std::memcpy(panels + (p * row_step(dweights.rows) + row) * panel, from + piece.offset + p * piece.step,
                     static_cast<size_t>(panel) * sizeof(float));
       }
       continue;

@@ -26,7 +26,7 @@ void check_rounded_combination(const cpu::MixingKernels& kernels, const Floats& 
   std::vector<uint16_t> actual(static_cast<size_t>(panels * rows * panel), 0xffff);
   std::vector<uint16_t*> targets;
   for (int64_t r = 0; r < rows; ++r) targets.push_back(&actual[r * panel]);
-  kernels.combine_to_bfloat16(coefficients.data(), rows, terms, matrix.data(), panels, targets.data(), rows * panel);
+  kernels.combine_to_bfloat16(coefficients.data(), rows, terms, matrix.data(), terms * panel, panels, targets.data(), rows * panel);
   int64_t wrong = 0;
   for (int64_t p = 0; p < panels; ++p) {
     for (int64_t r = 0; r < rows; ++r) {
@@ -41,11 +41,12 @@ void check_rounded_combination(const cpu::MixingKernels& kernels, const Floats& 
 }
 
 void check_kernels(const cpu::MixingKernels& kernels) {
+  // Panels of `combine` and the first ones of `correlate` may have a gap between them, as here of one row.
   const int64_t panel = kernels.panel, panels = 3;
   for (const int64_t terms : {1, 7, 40}) {
     for (int64_t rows = 1; rows <= kernels.row_block; ++rows) {
-      const Floats coefficients = random_floats(terms * kernels.row_block, 1), matrix = random_floats(panels * terms * panel, 2);
-      Floats actual = random_floats(panels * rows * panel, 3);
+      const Floats coefficients = random_floats(terms * kernels.row_block, 1), matrix = random_floats(panels * (terms + 1) * panel, 2);
+      Floats actual = random_floats(panels * (rows + 1) * panel, 3);
       Doubles expected = widen(actual);
       std::vector<float*> targets;
       for (int64_t r = 0; r < rows; ++r) targets.push_back(&actual[r * panel]);
@@ -53,14 +54,15 @@ void check_kernels(const cpu::MixingKernels& kernels) {
         for (int64_t p = 0; p < panels; ++p) {
           for (int64_t r = 0; r < rows; ++r) {
             for (int64_t c = 0; c < panel; ++c) {
-              double& sum = expected[(p * rows + r) * panel + c];
+              double& sum = expected[(p * (rows + 1) + r) * panel + c];
               if (!accumulate) sum = 0;
               for (int64_t t = 0; t < terms; ++t)
-                sum += double{coefficients[t * kernels.row_block + r]} * matrix[(p * terms + t) * panel + c];
+                sum += double{coefficients[t * kernels.row_block + r]} * matrix[(p * (terms + 1) + t) * panel + c];
             }
           }
         }
-        kernels.combine(coefficients.data(), rows, terms, matrix.data(), panels, targets.data(), rows * panel, accumulate);
+        kernels.combine(coefficients.data(), rows, terms, matrix.data(), (terms + 1) * panel, panels, targets.data(), (rows + 1) * panel,
+                        accumulate);
         check_close(actual, expected, 1e-5);
       }
       check_rounded_combination(kernels, coefficients, matrix, rows, terms, panels);
@@ -71,12 +73,12 @@ void check_kernels(const cpu::MixingKernels& kernels) {
         for (int64_t t = 0; t < terms; ++t) {
           for (int64_t p = 0; p < panels; ++p) {
             for (int64_t c = 0; c < panel; ++c) {
-              wanted[r * terms + t] += double{actual[(p * rows + r) * panel + c]} * matrix[(p * terms + t) * panel + c];
+              wanted[r * terms + t] += double{actual[(p * (rows + 1) + r) * panel + c]} * matrix[(p * terms + t) * panel + c];
             }
           }
         }
       }
-      kernels.correlate(actual.data(), rows, matrix.data(), terms, panels, products.data());
+      kernels.correlate(actual.data(), rows, (rows + 1) * panel, matrix.data(), terms, panels, products.data());
       for (size_t i = 0; i < products.size(); ++i) summed[i / kernels.lanes] += products[i];
       check_close(summed, wanted, 1e-5);
     }

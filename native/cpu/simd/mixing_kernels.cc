@@ -23,10 +23,10 @@ constexpr int kVectors = 2;
 constexpr int kPanel = kLanes * kVectors;
 
 template <int Rows, class Target>
-void combine_rows(const float* coefficients, int64_t terms, const float* panels, int64_t panel_count, Target* const* rows, int64_t step,
-                  bool accumulate) {
+void combine_rows(const float* coefficients, int64_t terms, const float* panels, int64_t panel_step, int64_t panel_count,
+                  Target* const* rows, int64_t step, bool accumulate) {
   for (int64_t p = 0; p < panel_count; ++p) {
-    const float* panel = panels + p * terms * kPanel;
+    const float* panel = panels + p * panel_step;
     Vector sums[Rows][kVectors];
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) {
@@ -59,26 +59,26 @@ void combine_rows(const float* coefficients, int64_t terms, const float* panels,
 
 // Calls combine_rows<row_count>.
 template <class Target, int Rows = kRowBlock>
-void combine_block(const float* coefficients, int64_t row_count, int64_t terms, const float* panels, int64_t panel_count,
-                   Target* const* rows, int64_t step, bool accumulate) {
+void combine_block(const float* coefficients, int64_t row_count, int64_t terms, const float* panels, int64_t panel_step,
+                   int64_t panel_count, Target* const* rows, int64_t step, bool accumulate) {
   if constexpr (Rows > 0) {
-    if (row_count == Rows) return combine_rows<Rows>(coefficients, terms, panels, panel_count, rows, step, accumulate);
-    combine_block<Target, Rows - 1>(coefficients, row_count, terms, panels, panel_count, rows, step, accumulate);
+    if (row_count == Rows) return combine_rows<Rows>(coefficients, terms, panels, panel_step, panel_count, rows, step, accumulate);
+    combine_block<Target, Rows - 1>(coefficients, row_count, terms, panels, panel_step, panel_count, rows, step, accumulate);
   }
 }
 
-void combine(const float* coefficients, int64_t row_count, int64_t terms, const float* panels, int64_t panel_count, float* const* rows,
-             int64_t step, bool accumulate) {
-  combine_block(coefficients, row_count, terms, panels, panel_count, rows, step, accumulate);
+void combine(const float* coefficients, int64_t row_count, int64_t terms, const float* panels, int64_t panel_step, int64_t panel_count,
+             float* const* rows, int64_t step, bool accumulate) {
+  combine_block(coefficients, row_count, terms, panels, panel_step, panel_count, rows, step, accumulate);
 }
 
-void combine_to_bfloat16(const float* coefficients, int64_t row_count, int64_t terms, const float* panels, int64_t panel_count,
-                         uint16_t* const* rows, int64_t step) {
-  combine_block(coefficients, row_count, terms, panels, panel_count, rows, step, false);
+void combine_to_bfloat16(const float* coefficients, int64_t row_count, int64_t terms, const float* panels, int64_t panel_step,
+                         int64_t panel_count, uint16_t* const* rows, int64_t step) {
+  combine_block(coefficients, row_count, terms, panels, panel_step, panel_count, rows, step, false);
 }
 
 template <int First, int Second>
-void correlate_block(const float* a, int64_t a_rows, const float* b, int64_t b_rows, int64_t panel_count, float* products) {
+void correlate_block(const float* a, int64_t a_step, const float* b, int64_t b_rows, int64_t panel_count, float* products) {
   Vector sums[First][Second];
 #pragma GCC unroll 8
   for (int r = 0; r < First; ++r) {
@@ -86,7 +86,7 @@ void correlate_block(const float* a, int64_t a_rows, const float* b, int64_t b_r
     for (int j = 0; j < Second; ++j) sums[r][j] = load(products + (r * b_rows + j) * kLanes);
   }
   for (int64_t p = 0; p < panel_count; ++p) {
-    const float* first = a + p * a_rows * kPanel;
+    const float* first = a + p * a_step;
     const float* second = b + p * b_rows * kPanel;
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
@@ -109,20 +109,20 @@ void correlate_block(const float* a, int64_t a_rows, const float* b, int64_t b_r
 }
 
 template <int First>
-void correlate_rows(const float* a, int64_t a_rows, const float* b, int64_t b_rows, int64_t panel_count, float* products) {
+void correlate_rows(const float* a, int64_t a_step, const float* b, int64_t b_rows, int64_t panel_count, float* products) {
   int64_t j = 0;
   for (; j + kSecondBlock <= b_rows; j += kSecondBlock) {
-    correlate_block<First, kSecondBlock>(a, a_rows, b + j * kPanel, b_rows, panel_count, products + j * kLanes);
+    correlate_block<First, kSecondBlock>(a, a_step, b + j * kPanel, b_rows, panel_count, products + j * kLanes);
   }
-  for (; j < b_rows; ++j) correlate_block<First, 1>(a, a_rows, b + j * kPanel, b_rows, panel_count, products + j * kLanes);
+  for (; j < b_rows; ++j) correlate_block<First, 1>(a, a_step, b + j * kPanel, b_rows, panel_count, products + j * kLanes);
 }
 
-void correlate(const float* a, int64_t a_rows, const float* b, int64_t b_rows, int64_t panel_count, float* products) {
+void correlate(const float* a, int64_t a_rows, int64_t a_step, const float* b, int64_t b_rows, int64_t panel_count, float* products) {
   int64_t r = 0;
   for (; r + kFirstBlock <= a_rows; r += kFirstBlock) {
-    correlate_rows<kFirstBlock>(a + r * kPanel, a_rows, b, b_rows, panel_count, products + r * b_rows * kLanes);
+    correlate_rows<kFirstBlock>(a + r * kPanel, a_step, b, b_rows, panel_count, products + r * b_rows * kLanes);
   }
-  for (; r < a_rows; ++r) correlate_rows<1>(a + r * kPanel, a_rows, b, b_rows, panel_count, products + r * b_rows * kLanes);
+  for (; r < a_rows; ++r) correlate_rows<1>(a + r * kPanel, a_step, b, b_rows, panel_count, products + r * b_rows * kLanes);
 }
 
 }  // namespace

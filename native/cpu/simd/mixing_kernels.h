@@ -35,17 +35,18 @@ struct MixingKernels {
   int64_t row_block;  // rows that `combine` takes at most; its coefficients lie as [terms, row_block]
   int64_t lanes;      // partial sums of `correlate`
 
-  // rows[r][p * step + c] = (accumulate ? itself : 0) + sum_t coefficients[t][r] * panels[p][t][c], for r < row_count <= row_block.
-  void (*combine)(const float* coefficients, int64_t row_count, int64_t terms, const float* panels, int64_t panel_count, float* const* rows,
-                  int64_t step, bool accumulate);
+  // rows[r][p * step + c] = (accumulate ? itself : 0) + sum_t coefficients[t][r] * panels[p][t][c], for r < row_count <= row_block;
+  // `panel_step` elements from a panel to the next.
+  void (*combine)(const float* coefficients, int64_t row_count, int64_t terms, const float* panels, int64_t panel_step, int64_t panel_count,
+                  float* const* rows, int64_t step, bool accumulate);
 
   // rows[r][p * step + c] = the same sum rounded to bfloat16, nothing added.
-  void (*combine_to_bfloat16)(const float* coefficients, int64_t row_count, int64_t terms, const float* panels, int64_t panel_count,
-                              uint16_t* const* rows, int64_t step);
+  void (*combine_to_bfloat16)(const float* coefficients, int64_t row_count, int64_t terms, const float* panels, int64_t panel_step,
+                              int64_t panel_count, uint16_t* const* rows, int64_t step);
 
   // products[r][j][l] += sum over p and c = l, l + lanes, ... of a[p][r][c] * b[p][j][c]: the products of the rows of two matrices in
-  // panels, one partial sum for each lane; products [a_rows, b_rows, lanes].
-  void (*correlate)(const float* a, int64_t a_rows, const float* b, int64_t b_rows, int64_t panel_count, float* products);
+  // panels, `a_step` elements from a panel of a to the next, one partial sum for each lane; products [a_rows, b_rows, lanes].
+  void (*correlate)(const float* a, int64_t a_rows, int64_t a_step, const float* b, int64_t b_rows, int64_t panel_count, float* products);
 
   const TileKernels* tiles;  // null where the instruction set has none
 };
