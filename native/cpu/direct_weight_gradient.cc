@@ -58,7 +58,7 @@ class DirectWeightGradient final : public SampleConvolution {
 
   void run(const Samples& samples, std::byte* scratch) override {
     const int64_t alone = samples.count - samples.count % threads_;
-#pragma omp parallel for schedule(static) num_threads(threads_)
+#pragma omp parallel for schedule(dynamic) num_threads(threads_)
     for (int64_t sample = 0; sample < alone; ++sample) {
       run_sample(1, samples, sample, reinterpret_cast<float*>(scratch + static_cast<size_t>(omp_get_thread_num()) * worker_bytes_));
     }

@@ -2,6 +2,8 @@
 // weights exist than a chunk has; a chunk is first mixed, all samples together, because every cell is then read once for all of them, and
 // then convolved, one sample for each thread. Weights that would leave the cores' caches between the two are cut into slices of channels:
 // a thread mixes and convolves a slice of its own. The mixing writes the layout that oneDNN wants wherever that keeps cells in shape.
+#include <omp.h>
+
 #include <algorithm>
 #include <exception>
 #include <memory>
@@ -115,15 +117,15 @@ class MixedConvolution : public Kernel {
   // Calls body(slice, lane) for each slice; those of different lanes at the same time.
   template <class Body>
   void for_each_slice(const Body& body) const {
-    const auto run_lane = [&](int64_t lane) {
-      for (int64_t slice = lane; slice < slices_.parts; slice += static_cast<int64_t>(lanes())) body(slice, static_cast<size_t>(lane));
-    };
-    if (lanes() == 1) return run_lane(0);
+    if (lanes() == 1) {
+      for (int64_t slice = 0; slice < slices_.parts; ++slice) body(slice, size_t{0});
+      return;
+    }
     std::exception_ptr failure;  // none may leave the parallel region
-#pragma omp parallel for schedule(static, 1) num_threads(static_cast<int>(lanes()))
-    for (int64_t lane = 0; lane < static_cast<int64_t>(lanes()); ++lane) {
+#pragma omp parallel for schedule(dynamic) num_threads(static_cast<int>(lanes()))
+    for (int64_t slice = 0; slice < slices_.parts; ++slice) {
       try {
-        run_lane(lane);
+        body(slice, static_cast<size_t>(omp_get_thread_num()));
       } catch (...) {
 #pragma omp critical(kw_mixed_conv2d)
         failure = std::current_exception();

@@ -202,7 +202,7 @@ void SamplewiseConvolution::run(const Samples& samples, std::byte* scratch) {
   const int64_t alone = together_ ? samples.count - samples.count % threads_ : samples.count;
   dnnl_status_t status = dnnl_success;
   if (alone > 0) {
-#pragma omp parallel for schedule(static) num_threads(threads_)
+#pragma omp parallel for schedule(dynamic) num_threads(threads_)
     for (int64_t sample = 0; sample < alone; ++sample) {
       const auto thread = static_cast<size_t>(omp_get_thread_num());
       const dnnl_status_t result = run_sample(workers_[thread], samples, sample, scratch + thread * worker_bytes_);
