@@ -1,6 +1,6 @@
 /** Which device opens: by name, by environment, and what is said when there is no GPU. Each in a process of its own, which knows one plug-in. */
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -55,6 +55,22 @@ test('a plug-in that does not work is an error for cuda and one warning for auto
   t.is(warnings.length, 1);
   t.regex(warnings[0] ?? '', /^KW_CUDA_FALLBACK Computing on the CPU\. .*does not load/);
   t.deepEqual(await open('auto', broken, { KW_DEVICE: 'cpu' }), { name: 'cpu', warnings: [] });
+});
+
+const emulated = process.env.KW_CUDA_PLUGIN ?? '';
+
+/** A plug-in that works says in its text which headers it was built with; one digit of that is changed. */
+(existsSync(emulated) ? test : test.skip)('a plug-in that was built with other headers is refused', async (t) => {
+  const bytes = readFileSync(emulated);
+  const digit = bytes.indexOf(', border ') + ', border '.length;
+  t.regex(bytes.toString('latin1', digit, digit + 13), /^[0-9a-f]{12},$/);
+  bytes[digit] = bytes.toString('latin1', digit, digit + 1) === '0' ? 0x31 : 0x30;
+  const foreign = join(folder, 'foreign.so');
+  writeFileSync(foreign, bytes);
+  const { code, message } = await open('cuda', foreign);
+  t.is(code, 'ERR_KW_CUDA_UNAVAILABLE');
+  t.regex(message ?? '', /foreign\.so is of another build .* than this library .*: take both from one build/);
+  t.is((await open('auto', foreign)).name, 'cpu');
 });
 
 test("memory of the caller's is a buffer: both see what is written", async (t) => {
