@@ -186,10 +186,13 @@ cudaError_t Streams::queue_transfer(cudaStream_t stream, std::function<void()> p
   const cudaError_t status = queue(stream, std::move(perform));
   if (status != cudaSuccess || options().transfers == Moment::late) return status;
   Lock lock(mutex_);
-  CUstream_st* found = find(stream);
-  const bool is_next = found && !found->capture && found->pending.size() == 1;
-  if (is_next && is_complete(found->pending.front().after)) run_until(lock, {found, found->queued});
+  if (CUstream_st* found = find(stream); found && !found->capture) run_if_next(lock, found);
   return cudaSuccess;
+}
+
+/** Performs what was queued last where nothing is before it. */
+void Streams::run_if_next(Lock& lock, CUstream_st* stream) {
+  if (stream->pending.size() == 1 && is_complete(stream->pending.front().after)) run_until(lock, {stream, stream->queued});
 }
 
 cudaError_t Streams::synchronize(cudaStream_t stream) {
@@ -299,6 +302,8 @@ cudaError_t Streams::record(cudaEvent_t event, cudaStream_t stream) {
   const std::uint64_t number = push(found, [time] { *time = Clock::now(); }, false);
   event->recorded = {{found, number}};
   if (options().streams == Moment::early && found->host_functions == 0) run_until(lock, {found, number});
+  // A mark left waiting would keep the copies behind it from running ahead.
+  if (options().transfers == Moment::early) run_if_next(lock, found);
   return cudaSuccess;
 }
 

@@ -95,6 +95,7 @@ class Streams {
   bool knows(cudaEvent_t event) const { return events_.count(event) > 0; }
   std::uint64_t push(CUstream_st* stream, std::function<void()> perform, bool is_host_function);
   void run_until(Lock& lock, Ticket ticket);
+  void run_if_next(Lock& lock, CUstream_st* stream);
   void run_all(Lock& lock);
   bool perform_one(Lock& lock, CUstream_st* stream);
   static bool is_complete(const std::vector<Ticket>& tickets);
