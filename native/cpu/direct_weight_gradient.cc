@@ -57,13 +57,15 @@ class DirectWeightGradient final : public SampleConvolution {
   }
 
   void run(const Samples& samples, std::byte* scratch) override {
-    const int64_t alone = samples.count - samples.count % threads_;
+    const bool summed = samples.weight_stride == 0;
+    const int64_t alone = summed ? 0 : samples.count - samples.count % threads_;
 #pragma omp parallel for schedule(dynamic) num_threads(threads_)
     for (int64_t sample = 0; sample < alone; ++sample) {
-      run_sample(1, samples, sample, reinterpret_cast<float*>(scratch + static_cast<size_t>(omp_get_thread_num()) * worker_bytes_));
+      auto* packed = reinterpret_cast<float*>(scratch + static_cast<size_t>(omp_get_thread_num()) * worker_bytes_);
+      run_sample(1, samples, sample, packed, false);
     }
     for (int64_t sample = alone; sample < samples.count; ++sample) {
-      run_sample(threads_, samples, sample, reinterpret_cast<float*>(scratch));
+      run_sample(threads_, samples, sample, reinterpret_cast<float*>(scratch), summed && sample > 0);
     }
   }
 
@@ -72,12 +74,13 @@ class DirectWeightGradient final : public SampleConvolution {
   struct Range {
     int64_t first, end, shift;
   };
-  // Rows of dy, and the first of the rows of x that they meet.
+  // Rows of dy, the first of the rows of x that they meet, and whether their gradient is added to what is there.
   struct Block {
     int64_t first, end, first_x;
+    bool accumulate;
   };
 
-  void run_sample(int threads, const Samples& samples, int64_t sample, float* packed) const {
+  void run_sample(int threads, const Samples& samples, int64_t sample, float* packed, bool accumulate) const {
     const auto& g = geometry_;
     auto* dweight = const_cast<float*>(static_cast<const float*>(samples.weights)) + sample * samples.weight_stride;
     for (int64_t first = 0; first < g.out_size[0]; first += block_rows_) {
@@ -88,7 +91,7 @@ class DirectWeightGradient final : public SampleConvolution {
            packed);
       pack(threads, samples.y, sample * g.out_sample_elements(), {first, end, g.out_size[1]}, {1, 1}, g.out_size[1], g.out_channels,
            packed + packed_x_);
-      const Block block = {first, end, first_x};
+      const Block block = {first, end, first_x, accumulate || first > 0};
       const int64_t x_positions = (end_x - first_x) * packed_size_[1];
       parallel_for(threads, g.out_channels / kPanel, 1, [&](int64_t begin, int64_t last) {
         for (int64_t out = begin; out < last; ++out) {
@@ -141,7 +144,7 @@ class DirectWeightGradient final : public SampleConvolution {
     for (int64_t p = 0; p < g.kernel[0]; ++p) {
       const Range& row = ranges_[0][static_cast<size_t>(p)];
       const int64_t from = std::max(row.first, block.first), to = std::min(row.end, block.end);
-      if (to <= from && block.first > 0) continue;
+      if (to <= from && block.accumulate) continue;
       for (int64_t q = 0; q < g.kernel[1]; ++q) {
         const Range& column = ranges_[1][static_cast<size_t>(q)];
         const int64_t x_row = from * stride_[0] + row.shift - block.first_x, x_column = column.first * stride_[1] + column.shift;
@@ -152,7 +155,7 @@ class DirectWeightGradient final : public SampleConvolution {
                        .x_row = stride_[0] * packed_size_[1] * kPanel,
                        .x_column = stride_[1] * kPanel,
                        .dy_row = g.out_size[1] * kPanel,
-                       .accumulate = block.first > 0,
+                       .accumulate = block.accumulate,
                        .dweight = dweight + (out * kPanel * taps + p * g.kernel[1] + q) * g.in_channels + in * kPanel,
                        .dweight_row = taps * g.in_channels});
       }

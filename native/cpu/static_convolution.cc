@@ -1,5 +1,5 @@
-// Convolutions with one weight for the whole batch, over two or three spatial dimensions, and their gradients, by oneDNN; and
-// normalized_conv2d, whose BatchNorm goes into the weight and the bias.
+// Convolutions with one weight for the whole batch, over two or three spatial dimensions, and their gradients, by oneDNN or by loops of our
+// own where it is slow; and normalized_conv2d, whose BatchNorm goes into the weight and the bias.
 #include <algorithm>
 #include <cstring>
 #include <memory>
@@ -11,6 +11,7 @@
 #include "cpu/converted_copy.h"
 #include "cpu/convolution.h"
 #include "cpu/cpu_backend.h"
+#include "cpu/direct_weight_gradient.h"
 #include "cpu/folded_normalization.h"
 #include "runtime/convolution_passes.h"
 #include "runtime/kernel_checks.h"
@@ -157,6 +158,41 @@ class StaticConvolution final : public Kernel {
   size_t x_bytes_ = 0, y_bytes_ = 0, scratchpad_offset_ = 0;
 };
 
+// The weight gradient where oneDNN's is slow.
+class StaticWeightGradient final : public Kernel {
+ public:
+  StaticWeightGradient(const StepContext& context, const ConvolutionGeometry& geometry, const Tensor& x, const Tensor& dweight,
+                       const Tensor& dy)
+      : samples_(geometry.batch), x_(x), dweight_(dweight), dy_(dy), pass_(direct_weight_gradient(geometry, context.threads, x.type)) {
+    expect_shape(context, "dweight", dweight, geometry.weight_shape());
+    context.reserve_scratch(pass_->scratch_bytes());
+  }
+
+  void run(const Memory& memory) override {
+    pass_->run({.count = samples_,
+                .x = memory.data<std::byte>(x_),
+                .weights = memory.data<float>(dweight_),
+                .weight_stride = 0,
+                .y = memory.data<std::byte>(dy_)},
+               memory.scratch());
+  }
+
+ private:
+  int64_t samples_;
+  const Tensor& x_;
+  const Tensor& dweight_;
+  const Tensor& dy_;
+  std::unique_ptr<SampleConvolution> pass_;
+};
+
+std::unique_ptr<Kernel> make_pass(const StepContext& context, ConvolutionPass pass, const ConvolutionGeometry& geometry, const Tensor& x,
+                                  const Tensor& weight, const Tensor& y, const Tensor* bias) {
+  if (pass == ConvolutionPass::backward_weight && has_direct_weight_gradient(geometry)) {
+    return std::make_unique<StaticWeightGradient>(context, geometry, x, weight, y);
+  }
+  return std::make_unique<StaticConvolution>(context, pass, geometry, x, weight, y, bias);
+}
+
 std::unique_ptr<Kernel> prepare_normalized(const StepContext& context) {
   const Tensor &x = context.input(0), &weight = context.input(1), &y = context.output(0);
   expect_rank(context, "weight", weight, 4);
@@ -169,9 +205,8 @@ std::unique_ptr<Kernel> prepare_normalized(const StepContext& context) {
 }  // namespace
 
 void add_convolution(KernelRegistry& registry) {
-  const auto make = [](const auto&... arguments) { return std::make_unique<StaticConvolution>(arguments...); };
-  add_passes(registry, "conv2d", 1, 2, make);
-  add_passes(registry, "conv3d", 1, 3, make);
+  add_passes(registry, "conv2d", 1, 2, make_pass);
+  add_passes(registry, "conv3d", 1, 3, make_pass);
   registry.add("normalized_conv2d", prepare_normalized);
 }
 
