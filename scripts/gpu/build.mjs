@@ -89,7 +89,7 @@ export function devicePart(folder) {
       const doctor = await execute(process.execPath, [join(folder, 'dist', 'lib', 'cli', 'main.js'), 'doctor', '--json']);
       const figures = { gpus: await listGpus(execute), versions: await toolVersions(execute), doctor: parsed(doctor.output) };
       if (opened.code !== 0) {
-        const reason = opened.output.match(/KernelWarehouseError[^:]*: (.*)/)?.[1] ?? lastLines(opened.output, 10);
+        const reason = opened.output.match(/^KernelWarehouseError[^:]*: (.*)/m)?.[1] ?? lastLines(opened.output, 10);
         return { passed: false, problems: [`The package is built, but there is no GPU that it can use: ${reason}`], figures };
       }
       return { passed: true, counts: [opened.output.trim()], figures };
