@@ -55,18 +55,20 @@ size_t CellMixing::part_bytes(Format format) const {
 }
 
 size_t CellMixing::slice_step() const {
-  if (!plain_ || slices_.parts == 1) return part_bytes(format_);
-  return static_cast<size_t>(part_step() * grid_.cells) * sizeof(float);
+  return plain_ ? static_cast<size_t>(part_step() * grid_.cells) * sizeof(float) : part_bytes(format_);
 }
 
 const std::byte* CellMixing::cell_panels(const Memory& memory) {
   auto* panels = reinterpret_cast<std::byte*>(kept_->data.data());
   if (kept_->state.outdated(memory)) {
     const auto* cells = memory.data<float>(kept_->tensor);
-    for (int64_t part = 0; part < slices_.parts && !plain_; ++part) {
-      fill_part(cells + part * part_step(), format_, panels + static_cast<size_t>(part) * part_bytes(format_));
+    if (plain_) {
+      fill_plain(cells, reinterpret_cast<float*>(panels));
+    } else {
+      for (int64_t part = 0; part < slices_.parts; ++part) {
+        fill_part(cells + part * part_step(), format_, panels + static_cast<size_t>(part) * slice_step());
+      }
     }
-    if (plain_) fill_plain(cells, reinterpret_cast<float*>(panels));
   }
   return panels;
 }
