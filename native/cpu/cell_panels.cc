@@ -33,7 +33,8 @@ struct CellMixing::Panels {
 };
 
 void CellMixing::keep_cells(const StepContext& context, size_t input, Use use) {
-  format_ = !tiles_ ? Format::floats : use == Use::mix ? Format::term_pairs : Format::column_pairs;
+  const Format panels = rounds() ? Format::rounded_floats : Format::floats;
+  format_ = !tiles_ ? panels : use == Use::mix ? Format::term_pairs : Format::column_pairs;
   const std::string order = plain_ ? "plain" : std::to_string(fingerprint(order_, slices_.parts, part_step()));
   const std::string key = "cells " + std::to_string(context.step.inputs[input]) + " " + order + " " +
                           std::to_string(static_cast<int>(format_)) + " " + std::to_string(copy_bytes());
@@ -77,20 +78,22 @@ void CellMixing::fill_plain(const float* cells, float* panels) const {
   const int64_t panel = kernels_.panel;
   for_each_strip(whole_cell(), [&](int64_t p, int64_t j, int64_t lanes) {
     float* to = panels + (p * grid_.cells + j) * panel;
-    std::memcpy(to, cells + j * whole_cell() + p * panel, static_cast<size_t>(lanes) * sizeof(float));
+    const float* from = cells + j * whole_cell() + p * panel;
+    for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = rounds() ? static_cast<float>(bfloat16(from[lane])) : from[lane];
     for (int64_t lane = lanes; lane < panel; ++lane) to[lane] = 0;
   });
 }
 
 void CellMixing::fill_part(const float* cells, Format format, void* panels) const {
   const int64_t panel = kernels_.panel;
-  if (format != Format::floats) std::memset(panels, 0, part_bytes(format));
+  if (tiles_) std::memset(panels, 0, part_bytes(format));
   for_each_strip(grid_.cell_elements(), [&](int64_t p, int64_t j, int64_t lanes) {
     const int32_t* order = order_.data() + p * panel;
     const float* from = cells + j * whole_cell();
-    if (format == Format::floats) {
+    if (format == Format::floats || format == Format::rounded_floats) {
+      const bool rounds = format == Format::rounded_floats;
       float* to = static_cast<float*>(panels) + (p * grid_.cells + j) * panel;
-      for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = from[order[lane]];
+      for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = rounds ? static_cast<float>(bfloat16(from[order[lane]])) : from[order[lane]];
       for (int64_t lane = lanes; lane < panel; ++lane) to[lane] = 0;
     } else if (format == Format::term_pairs) {
       auto* to = static_cast<bfloat16*>(panels) + (p * cell_blocks(32) + j / 32) * 1024 + j % 32 / 2 * 32 + j % 2;

@@ -35,9 +35,9 @@ struct ConvolutionOptions {
   bool has_bias = false;
   ConvolutionTypes types = {};
   std::optional<dnnl::memory::desc> weight = {};  // a layout; without, that which oneDNN prefers
-  // Forward only: y += x * weight, or y = x * weight * factor + shift for each channel; then the activation.
-  bool adds_to_y = false;
+  // Forward only: y = activation(x * weight * factor + shift + y), factor and shift for each channel if it scales, the last y if it adds.
   bool scales = false;
+  bool adds_to_y = false;
   Activation activation = Activation::none;
   bool mixed = false;  // from cells: one layout for all layers spares copies of the cells
 };
@@ -74,9 +74,16 @@ class Convolution {
   std::shared_ptr<const DirectConvolution> direct_;
 };
 
-// The types for activations of `activations`: bfloat16 throughout where this processor has a fast implementation of that, else float32, and
-// the activations are to be converted.
+// The types for activations of `activations`: bfloat16 throughout where this processor has a fast implementation of that, else float32; the
+// activations are then to be widened, and the weight to hold what bfloat16 would keep of it.
 ConvolutionTypes computed_types(const ConvolutionGeometry& geometry, ConvolutionPass pass, int threads, DataType activations);
+
+// Whether some position of y meets nothing but padding. There oneDNN 2.6 crashes in what follows a convolution (a sum, an activation,
+// factors).
+bool has_position_in_padding(const ConvolutionGeometry& geometry);
+
+// Whether a forward pass with these options (`scales`, `adds_to_y`, `activation`) costs no more than without them.
+bool scales_cheaply(const ConvolutionGeometry& geometry, int threads, ConvolutionOptions options);
 
 // A conversion between two layouts of one weight.
 class Reorder {

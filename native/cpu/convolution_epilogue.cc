@@ -22,8 +22,9 @@ KW_WIDE void finish_row(const Epilogue& epilogue, Bounds bounds, const float* x,
     float value = x[c] * factor[c] + shift[c];
     if constexpr (kResidual) value += static_cast<float>(residual[c]);
     value = limited(value, bounds);
-    if constexpr (kSums) sums[c] += value;
-    y[c] = static_cast<T>(value);
+    const T stored = static_cast<T>(value);
+    if constexpr (kSums) sums[c] += static_cast<float>(stored);
+    y[c] = stored;
   }
 }
 
@@ -104,6 +105,11 @@ KW_WIDE void narrow_range(const float* from, int64_t count, bfloat16* to) {
   for (int64_t i = 0; i < count; ++i) to[i] = static_cast<bfloat16>(from[i]);
 }
 
+KW_WIDE void round_range(const float* from, int64_t count, float* to) {
+#pragma omp simd
+  for (int64_t i = 0; i < count; ++i) to[i] = static_cast<bfloat16>(from[i]);
+}
+
 }  // namespace
 
 void finish(int threads, const Epilogue& epilogue, const float* x, int64_t rows, DataType type, const void* residual, void* y, float* means,
@@ -132,6 +138,10 @@ void widen(int threads, const bfloat16* from, int64_t count, float* to) {
 void narrow(int threads, const float* from, int64_t count, bfloat16* to) {
   parallel_for(threads, count, kElementsPerThread,
                [=](int64_t begin, int64_t end) { narrow_range(from + begin, end - begin, to + begin); });
+}
+
+void round_to_bfloat16(int threads, const float* from, int64_t count, float* to) {
+  parallel_for(threads, count, kElementsPerThread, [=](int64_t begin, int64_t end) { round_range(from + begin, end - begin, to + begin); });
 }
 
 }  // namespace kw::cpu

@@ -20,7 +20,7 @@ struct Epilogue {
 };
 
 // Applies it to x [rows, channels]. `residual` (may be null) and `y` are of `type`, float32 or bfloat16, and may be the same memory; y may
-// be x. `means` (may be null) [channels] are those of y before it is rounded.
+// be x. `means` (may be null) [channels] are those of y as it is stored.
 void finish(int threads, const Epilogue& epilogue, const float* x, int64_t rows, DataType type, const void* residual, void* y, float* means,
             std::byte* scratch);
 // The means over the rows of y [rows, channels], float32 or bfloat16.
@@ -31,5 +31,7 @@ size_t finish_scratch_bytes(int threads, int64_t channels);
 void widen(int threads, const bfloat16* from, int64_t count, float* to);
 // Rounds to nearest, ties to even.
 void narrow(int threads, const float* from, int64_t count, bfloat16* to);
+// What bfloat16 keeps of each number, as float32.
+void round_to_bfloat16(int threads, const float* from, int64_t count, float* to);
 
 }  // namespace kw::cpu

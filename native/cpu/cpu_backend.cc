@@ -1,9 +1,12 @@
 #include "cpu/cpu_backend.h"
 
+#include "cpu/processor.h"
+
 namespace kw::cpu {
 
 const KernelRegistry& registry() {
   static const KernelRegistry instance = [] {
+    instruction_set();  // before anything is asked of oneDNN
     KernelRegistry ops;
     add_activations(ops);
     add_adaptive_avg_pool2d(ops);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cpu/parallel.h"
+#include "cpu/processor.h"
 #include "cpu/simd/depthwise_kernels.h"
 #include "runtime/kernel_checks.h"
 
@@ -12,9 +13,8 @@ namespace kw::cpu {
 
 const DepthwiseKernels& depthwise_kernels() {
 #ifdef KW_SIMD_X86
-  static const DepthwiseKernels& best = __builtin_cpu_supports("avx512f")                                 ? avx512::depthwise_kernels()
-                                        : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? avx2::depthwise_kernels()
-                                                                                                          : baseline::depthwise_kernels();
+  static const DepthwiseKernels& best = for_instruction_set<DepthwiseKernels>(baseline::depthwise_kernels(), &avx2::depthwise_kernels(),
+                                                                              &avx512::depthwise_kernels(), nullptr);
   return best;
 #else
   return baseline::depthwise_kernels();

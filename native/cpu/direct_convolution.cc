@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "cpu/parallel.h"
+#include "cpu/processor.h"
 #include "cpu/simd/direct_convolution_kernels.h"
 
 namespace kw::cpu {
@@ -33,13 +34,7 @@ std::array<int64_t, 2> pair(const std::vector<int64_t>& values) { return {values
 
 }  // namespace
 
-bool onednn_is_slow() {
-#ifdef KW_SIMD_X86
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && !__builtin_cpu_supports("avx512f");
-#else
-  return false;
-#endif
-}
+bool onednn_is_slow() { return instruction_set() >= InstructionSet::avx2 && onednn_instruction_set() < InstructionSet::avx512; }
 
 bool DirectConvolution::serves(const ConvolutionGeometry& g, ConvolutionPass pass, const ConvolutionOptions& options) {
   const ConvolutionTypes& types = options.types;

@@ -12,7 +12,7 @@
 
 namespace kw::cpu {
 
-// Whether this processor is one on which that was measured.
+// Whether oneDNN runs on AVX2 here, on which that was measured.
 bool onednn_is_slow();
 
 // Forward, or backward_input, which is the same loop: output channels in panels of 16, a few positions at a time, over all kernel positions

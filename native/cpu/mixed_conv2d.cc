@@ -93,7 +93,7 @@ class MixedConvolution : public Kernel {
     weight_stride_ = weight_bytes / element_bytes(weight_type);
     const int64_t room = slicing.parallel ? slice_bytes(slice, weight_bytes, context.threads) : kChunkBytes;
     chunk_ = samples_of_chunk(geometry.batch, weight_bytes, of_lane.threads, room);
-    mixing_.emplace(of_lane, slice, *placement, chunk_, backward ? x_.type : weight_type, slices_);
+    mixing_.emplace(of_lane, slice, *placement, chunk_, MixingTypes{x_.type, backward ? x_.type : weight_type}, slices_);
     if (sliced()) {
       const bool out = slices_.axis == CellSlices::Axis::out;
       band_ = {out ? y_ : x_, out ? band.out_channels : band.in_channels, of_lane.threads};

@@ -14,16 +14,15 @@ namespace kw::cpu {
 
 const MixingKernels& mixing_kernels() {
 #if defined(KW_SIMD_AMX)
-  if (has_bfloat16_tiles()) return amx::mixing_kernels();
-#endif
-#if defined(KW_SIMD_X86)
-  static const MixingKernels& best = __builtin_cpu_supports("avx512f")                                 ? avx512::mixing_kernels()
-                                     : __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? avx2::mixing_kernels()
-                                                                                                       : baseline::mixing_kernels();
-  return best;
+  static const MixingKernels& best =
+      for_instruction_set(baseline::mixing_kernels(), &avx2::mixing_kernels(), &avx512::mixing_kernels(), &amx::mixing_kernels());
+#elif defined(KW_SIMD_X86)
+  static const MixingKernels& best =
+      for_instruction_set<MixingKernels>(baseline::mixing_kernels(), &avx2::mixing_kernels(), &avx512::mixing_kernels(), nullptr);
 #else
-  return baseline::mixing_kernels();
+  static const MixingKernels& best = baseline::mixing_kernels();
 #endif
+  return best;
 }
 
 namespace {
@@ -36,13 +35,13 @@ constexpr int64_t kMostPanel = 32;
 }  // namespace
 
 CellMixing::CellMixing(const StepContext& context, const CellGrid& grid, const CellPlacement& placement, int64_t samples,
-                       DataType precision, const CellSlices& slices, const MixingKernels& kernels)
+                       const MixingTypes& types, const CellSlices& slices, const MixingKernels& kernels)
     : grid_(grid),
       threads_(context.threads),
-      precision_(precision),
+      types_(types),
       slices_(slices),
       kernels_(kernels),
-      tiles_(precision == DataType::bfloat16 ? kernels.tiles : nullptr),
+      tiles_(types.weights == DataType::bfloat16 ? kernels.tiles : nullptr),
       mixtures_(grid.mixtures()),
       samples_(samples),
       mixture_offsets_(placement.mixtures) {
@@ -153,9 +152,13 @@ void CellMixing::mix(const float* attention, int64_t samples, const std::byte* c
       combine(coefficients + first / even * row_block * n, count, panels + piece.first_panel * n * panel, piece, rows_of_block);
     });
   };
-  if (precision_ == DataType::bfloat16) {
+  if (types_.weights == DataType::bfloat16) {
     mix_as(static_cast<uint16_t*>(weights), [&](const float* block, int64_t count, const float* from, const Piece& piece, auto* targets) {
       kernels_.combine_to_bfloat16(block, count, n, from, n * panel, piece.panels, targets, piece.step);
+    });
+  } else if (rounds()) {
+    mix_as(static_cast<float*>(weights), [&](const float* block, int64_t count, const float* from, const Piece& piece, auto* targets) {
+      kernels_.combine_rounded(block, count, n, from, n * panel, piece.panels, targets, piece.step);
     });
   } else {
     mix_as(static_cast<float*>(weights), [&](const float* block, int64_t count, const float* from, const Piece& piece, auto* targets) {

@@ -8,23 +8,29 @@
 #include <span>
 #include <vector>
 
+#include "cpu/bfloat16.h"
 #include "cpu/cell_placement.h"
 #include "cpu/simd/mixing_kernels.h"
 #include "runtime/backend.h"
 
 namespace kw::cpu {
 
+// With a precision of bfloat16, attention, cells and the gradients of weights are rounded to it before they are multiplied, and so are the
+// mixed weights, which are stored as `weights`. Sums are float32, and so are attention and all gradients in memory.
+struct MixingTypes {
+  DataType precision = DataType::float32;
+  DataType weights = DataType::float32;  // bfloat16 only with that precision
+};
+
 // Mixes attention and cells into the weights of several samples, and takes weight gradients apart again. Cells are kept as panels (see
 // simd/mixing_kernels.h): those of plain cells where each of these lies together in the weight, one copy then serving all such layouts;
 // else with columns that follow the weight layout, so that what is adjacent in a panel is mostly adjacent in the weight.
 class CellMixing {
  public:
-  // `samples` is the most that one call will take. `precision` is the type of the weights that `mix` writes; with bfloat16 they are rounded
-  // once, and both `mix` and `backward` may round what they multiply where the processor multiplies bfloat16. Sums are float32, and so are
-  // attention, weight gradients and all other gradients. Where the weight is cut into slices, `grid` and `placement` are those of a slice
+  // `samples` is the most that one call will take. Where the weight is cut into slices, `grid` and `placement` are those of a slice
   // (slice_grid) and "weights" those of a slice; attention and cells are always the layer's.
   CellMixing(const StepContext& context, const CellGrid& grid, const CellPlacement& placement, int64_t samples,
-             DataType precision = DataType::float32, const CellSlices& slices = {}, const MixingKernels& kernels = mixing_kernels());
+             const MixingTypes& types = {}, const CellSlices& slices = {}, const MixingKernels& kernels = mixing_kernels());
 
   // What a copy of the cells is for.
   enum class Use { mix, backward };
@@ -65,8 +71,9 @@ class CellMixing {
   };
   struct Panels;
 
-  // How a copy of the cells lies: as float panels, or in bfloat16 tiles (see TileKernels) for one of the products.
-  enum class Format { floats, term_pairs, column_pairs };
+  // How a copy of the cells lies: as float panels, of the cells or of what bfloat16 keeps of them, or in bfloat16 tiles (see TileKernels)
+  // for one of the products.
+  enum class Format { floats, rounded_floats, term_pairs, column_pairs };
 
   bool keeps_plain_panels(const std::vector<int64_t>& elements) const;
   void cut_into_pieces(const std::vector<int64_t>& offsets);
@@ -82,10 +89,15 @@ class CellMixing {
   // Distance of the parts of a cell, in elements, and the elements of all parts.
   int64_t part_step() const { return slices_.axis == CellSlices::Axis::out ? grid_.cell_elements() : grid_.cell_in; }
   int64_t whole_cell() const { return grid_.cell_elements() * slices_.parts; }
+  bool rounds() const { return types_.precision == DataType::bfloat16; }
+  // Calls visit(row, cell, attention as it is multiplied).
   template <class Visit>
   void for_each_attention(const float* attention, int64_t rows, const Visit& visit) const {
     for (int64_t row = 0; row < rows; ++row) {
-      for (int64_t j = 0; j < grid_.cells; ++j) visit(row, j, attention[row * grid_.cells + j]);
+      for (int64_t j = 0; j < grid_.cells; ++j) {
+        const float value = attention[row * grid_.cells + j];
+        visit(row, j, rounds() ? static_cast<float>(bfloat16(value)) : value);
+      }
     }
   }
   int threads_for(int64_t samples) const;
@@ -114,7 +126,7 @@ class CellMixing {
 
   CellGrid grid_;
   int threads_;
-  DataType precision_;
+  MixingTypes types_;
   CellSlices slices_;
   const MixingKernels& kernels_;
   const TileKernels* tiles_;  // null: float products

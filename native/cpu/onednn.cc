@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <limits>
 #include <utility>
 
@@ -13,6 +14,24 @@ namespace kw::cpu {
 const dnnl::engine& onednn_engine() {
   static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
   return engine;
+}
+
+void limit_onednn(InstructionSet set) {
+  if (std::getenv("ONEDNN_MAX_CPU_ISA") || std::getenv("DNNL_MAX_CPU_ISA")) return;
+  if (set == InstructionSet::amx) return;
+  const auto most = set == InstructionSet::avx512 ? dnnl::cpu_isa::avx512_core_bf16
+                    : set == InstructionSet::avx2 ? dnnl::cpu_isa::avx2
+                                                  : dnnl::cpu_isa::sse41;
+  check_onednn("choosing an instruction set", static_cast<dnnl_status_t>(dnnl::set_max_cpu_isa(most)));
+}
+
+InstructionSet onednn_instruction_set() {
+  // Its sets are bit masks of what they include.
+  const auto used = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
+  const auto has = [used](dnnl::cpu_isa set) { return (used & static_cast<unsigned>(set)) == static_cast<unsigned>(set); };
+  return has(dnnl::cpu_isa::avx512_core) ? InstructionSet::avx512
+         : has(dnnl::cpu_isa::avx2)      ? InstructionSet::avx2
+                                         : InstructionSet::baseline;
 }
 
 ThreadLimit::ThreadLimit(int threads) : previous_(omp_get_max_threads()) {
@@ -67,11 +86,11 @@ void append_eltwise(dnnl::post_ops& after, dnnl::algorithm algorithm, float alph
 
 dnnl::primitive_attr forward_attributes(const ConvolutionProblem& problem) {
   dnnl::post_ops after;
-  if (problem.adds_to_y) after.append_sum();
   if (!problem.channel.is_zero()) {
     after.append_binary(dnnl::algorithm::binary_mul, problem.channel);
     after.append_binary(dnnl::algorithm::binary_add, problem.channel);
   }
+  if (problem.adds_to_y) after.append_sum();
   // With a slope of 0 oneDNN takes the larger of x and 0, which hides a NaN; with this one it lets NaN through, and what it makes of
   // negative numbers vanishes in every sum. A NaN that meets the upper limit becomes infinite.
   constexpr float kSlope = 1e-30f, kInfinity = std::numeric_limits<float>::infinity();

@@ -10,11 +10,17 @@
 #include <vector>
 
 #include "cpu/convolution_epilogue.h"
+#include "cpu/processor.h"
 #include "runtime/convolution_geometry.h"
 
 namespace kw::cpu {
 
 const dnnl::engine& onednn_engine();
+
+// Holds oneDNN to what `set` has, unless the user has chosen for it (ONEDNN_MAX_CPU_ISA). Before anything else is asked of oneDNN.
+void limit_onednn(InstructionSet set);
+// What oneDNN uses of ours but `amx`, which is not told apart from `avx512` here.
+InstructionSet onednn_instruction_set();
 
 // While it lives, OpenMP and oneDNN use this many threads for what the calling thread starts. A primitive fixes its division of work when
 // it is made, so it must be made and run under the same limit.
@@ -56,10 +62,10 @@ std::optional<BlockedLayout> blocked_layout(const dnnl::memory::desc& desc);
 struct ConvolutionProblem {
   dnnl::memory::desc x, weight, bias, y;  // gradients have the layout of what they belong to; a zero `bias` is none
   dnnl::memory::dims stride, dilation, padding;
-  // Of forward passes: y += what the convolution gives, or y = that times a vector plus another one, both laid out like `channel` unless
-  // that is zero; then the activation.
-  bool adds_to_y = false;
+  // Of forward passes, in this order: the sums times a vector plus another one, both laid out like `channel` (zero: neither); plus what
+  // stands in y; the activation.
   dnnl::memory::desc channel;
+  bool adds_to_y = false;
   Activation activation = Activation::none;
 };
 

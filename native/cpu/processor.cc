@@ -1,5 +1,11 @@
 #include "cpu/processor.h"
 
+#include <cstdlib>
+#include <string>
+
+#include "cpu/onednn.h"
+#include "runtime/error.h"
+
 #if defined(KW_SIMD_AMX)
 #include <cpuid.h>
 #include <sys/syscall.h>
@@ -8,16 +14,18 @@
 
 namespace kw::cpu {
 
-#if defined(KW_SIMD_AMX)
-
 namespace {
+
+constexpr InstructionSet kSets[] = {InstructionSet::baseline, InstructionSet::avx2, InstructionSet::avx512, InstructionSet::amx};
+
+#if defined(KW_SIMD_AMX)
 
 // Linux: ARCH_REQ_XCOMP_PERM of asm/prctl.h for the state component XFEATURE_XTILEDATA.
 constexpr long kRequestPermission = 0x1023, kTileData = 18;
 
-bool ask_for_tiles() {
+bool has_bfloat16_tiles() {
   unsigned a = 0, b = 0, c = 0, d = 0;
-  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl")) return false;
+  if (!__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512vl")) return false;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
   constexpr unsigned kAmxBfloat16 = 1u << 22, kAmxTile = 1u << 24;
   if ((d & kAmxBfloat16) == 0 || (d & kAmxTile) == 0) return false;
@@ -26,17 +34,55 @@ bool ask_for_tiles() {
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 
-}  // namespace
+#endif
 
-bool has_bfloat16_tiles() {
-  static const bool has = ask_for_tiles();
-  return has;
+InstructionSet best_here() {
+#if defined(KW_SIMD_X86)
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return InstructionSet::baseline;
+  if (!__builtin_cpu_supports("avx512f")) return InstructionSet::avx2;
+#if defined(KW_SIMD_AMX)
+  if (has_bfloat16_tiles()) return InstructionSet::amx;
+#endif
+  return InstructionSet::avx512;
+#else
+  return InstructionSet::baseline;
+#endif
 }
 
-#else
+InstructionSet choose() {
+  const InstructionSet best = best_here();
+  const char* wanted = std::getenv("KW_CPU_ISA");
+  if (wanted == nullptr || *wanted == '\0') return best;
+  for (const InstructionSet set : kSets) {
+    if (std::string(wanted) != name_of(set)) continue;
+    const InstructionSet chosen = set < best ? set : best;
+    limit_onednn(chosen);
+    return chosen;
+  }
+  throw Error(ErrorCode::invalid_argument,
+              "KW_CPU_ISA must be baseline, avx2, avx512 or amx (the most that this package's own kernels use), not '" +
+                  std::string(wanted) + "'; unset it to let the processor decide");
+}
 
-bool has_bfloat16_tiles() { return false; }
+}  // namespace
 
-#endif
+const char* name_of(InstructionSet set) {
+  switch (set) {
+    case InstructionSet::amx:
+      return "amx";
+    case InstructionSet::avx512:
+      return "avx512";
+    case InstructionSet::avx2:
+      return "avx2";
+    case InstructionSet::baseline:
+      break;
+  }
+  return "baseline";
+}
+
+InstructionSet instruction_set() {
+  static const InstructionSet set = choose();
+  return set;
+}
 
 }  // namespace kw::cpu

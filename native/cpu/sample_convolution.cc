@@ -38,7 +38,6 @@ class SamplewiseConvolution final : public SampleConvolution {
     std::optional<Reorder> reorder;
   };
   ConvolutionOptions primitive_options() const;
-  bool scales_cheaply(const ConvolutionGeometry& sample, const std::optional<dnnl::memory::desc>& weight) const;
   Worker make_worker(const ConvolutionGeometry& sample, int threads, const std::optional<dnnl::memory::desc>& weight) const;
   size_t scratchpad_bytes(const Worker& worker) const;
   dnnl_status_t run_sample(Worker& worker, const Samples& samples, int64_t sample, std::byte* scratch);
@@ -48,14 +47,15 @@ class SamplewiseConvolution final : public SampleConvolution {
   int threads_;
   Options options_;
   ConvolutionTypes types_;  // that oneDNN computes with
-  int64_t x_elements_, y_elements_, out_channels_;
+  int64_t x_elements_, y_elements_, weight_elements_, out_channels_;
   bool widens_;                     // bfloat16 activations, float32 computation
   bool fused_;                      // oneDNN does the epilogue, but for the means
   bool staged_x_, staged_y_;        // pass through float32 memory
   std::vector<Worker> workers_;     // one for each thread
   std::optional<Worker> together_;  // runs one sample on all threads
-  // Of a worker: its copy of x, of y, and of its weight in oneDNN's layout; then the scratchpads of whatever runs.
-  size_t staged_x_bytes_ = 0, staged_y_bytes_ = 0, converted_bytes_ = 0;
+  // Of a worker: its copy of x, of y, of its weight as bfloat16 keeps it, and of that in oneDNN's layout; then the scratchpads of whatever
+  // runs.
+  size_t staged_x_bytes_ = 0, staged_y_bytes_ = 0, rounded_bytes_ = 0, converted_bytes_ = 0;
   size_t worker_bytes_ = 0;
 };
 
@@ -65,6 +65,7 @@ SamplewiseConvolution::SamplewiseConvolution(const ConvolutionGeometry& geometry
       options_(options),
       x_elements_(geometry.sample_elements()),
       y_elements_(geometry.out_sample_elements()),
+      weight_elements_(geometry.weight_elements()),
       out_channels_(geometry.out_channels) {
   const ConvolutionGeometry sample = geometry.with_batch(1);
   std::optional<dnnl::memory::desc> wanted;
@@ -72,7 +73,13 @@ SamplewiseConvolution::SamplewiseConvolution(const ConvolutionGeometry& geometry
   types_ = computed_types(sample, pass, 1, options.activations);
   widens_ = options.activations != types_.x;
   // A residual may lie where y is to be, which oneDNN would overwrite.
-  fused_ = options.finishing && !options.finishing->residual && !widens_ && scales_cheaply(sample, wanted);
+  fused_ = options.finishing && !options.finishing->residual && !widens_ &&
+           scales_cheaply(sample, 1,
+                          {.types = types_,
+                           .weight = wanted,
+                           .scales = true,
+                           .activation = options.finishing->activation,
+                           .mixed = options.weights != Options::Weights::plain});
   staged_x_ = widens_;
   staged_y_ = widens_ || (options.finishing && !fused_);
   if (staged_y_ && pass == ConvolutionPass::forward) types_.y = DataType::float32;
@@ -97,8 +104,9 @@ SamplewiseConvolution::SamplewiseConvolution(const ConvolutionGeometry& geometry
   weight_type_ = plain ? DataType::float32 : types_.weight;
   weight_bytes_ = weight_desc.get_size();
   if (sample.kernel.size() == 2) offsets_ = weight_offsets(weight_desc, sample);
+  if (plain && widens_ && pass != ConvolutionPass::backward_weight) rounded_bytes_ = float_bytes(geometry.weight_elements());
   if (any.reorder) converted_bytes_ = aligned(any.convolution.weight_desc().get_size());
-  const size_t copies = staged_x_bytes_ + staged_y_bytes_ + converted_bytes_;
+  const size_t copies = staged_x_bytes_ + staged_y_bytes_ + rounded_bytes_ + converted_bytes_;
   for (const Worker& worker : workers_) worker_bytes_ = std::max(worker_bytes_, copies + scratchpad_bytes(worker));
   scratch_bytes_ = worker_bytes_ * workers_.size();
   if (together_) scratch_bytes_ = std::max(scratch_bytes_, copies + scratchpad_bytes(*together_));
@@ -112,18 +120,6 @@ ConvolutionOptions SamplewiseConvolution::primitive_options() const {
     options.activation = options_.finishing->activation;
   }
   return options;
-}
-
-// Of oneDNN only the implementations for AVX-512 that are named `brg...` scale for nothing: on AVX2 a scaling costs more than a pass of
-// ours over the sample (a quarter of the time of a 1x1 convolution of 256 channels). What follows a convolution can also cost it its
-// implementation.
-bool SamplewiseConvolution::scales_cheaply(const ConvolutionGeometry& sample, const std::optional<dnnl::memory::desc>& weight) const {
-  ConvolutionOptions options = {.types = types_, .weight = weight, .mixed = options_.weights != Options::Weights::plain};
-  const std::string implementation = Convolution(sample, pass_, 1, options).implementation();
-  options.scales = true;
-  options.activation = options_.finishing->activation;
-  return (implementation == "direct" || implementation.starts_with("brg")) &&
-         implementation == Convolution(sample, pass_, 1, options).implementation();
 }
 
 SamplewiseConvolution::Worker SamplewiseConvolution::make_worker(const ConvolutionGeometry& sample, int threads,
@@ -146,11 +142,17 @@ size_t SamplewiseConvolution::scratchpad_bytes(const Worker& worker) const {
   return aligned(std::max({worker.convolution.scratchpad_bytes(), reorder, finish}));
 }
 
-// With the weight converted on its way in or out.
+// With the weight rounded and converted on its way in, or converted on its way out.
 dnnl_status_t SamplewiseConvolution::convolve(Worker& worker, const void* x, const void* weight, const void* y, const Samples& samples,
                                               std::byte* scratch) {
   const ConvolutionVectors vectors = {samples.bias, fused_ ? samples.finish->epilogue.factor : nullptr,
                                       fused_ ? samples.finish->epilogue.shift : nullptr};
+  if (rounded_bytes_ > 0) {
+    auto* rounded = reinterpret_cast<float*>(scratch);
+    round_to_bfloat16(worker.threads, static_cast<const float*>(weight), weight_elements_, rounded);
+    weight = rounded;
+    scratch += rounded_bytes_;
+  }
   if (!worker.reorder) return worker.convolution.run(x, weight, y, vectors, scratch);
   std::byte* converted = scratch;
   std::byte* scratchpad = scratch + converted_bytes_;

@@ -19,8 +19,9 @@ class SampleConvolution {
   };
   struct Options {
     bool has_bias = false;
-    // How the weights come and go: as float32 [O,kernel,C/groups], converted on the way where the pass wants them otherwise; as it wants
-    // them; or in blocks of 16 channels by 16, in which more cells keep their shape.
+    // How the weights come and go: as float32 [O,kernel,C/groups], converted on the way where the pass wants them otherwise (and rounded to
+    // bfloat16 if that is what activations are); as it wants them, rounded already; or that in blocks of 16 channels by 16, in which more
+    // cells keep their shape.
     enum class Weights { plain, preferred, blocks } weights = Weights::plain;
     DataType activations = DataType::float32;
     std::optional<Finishing> finishing = {};

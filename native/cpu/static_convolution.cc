@@ -1,5 +1,5 @@
 // Convolutions with one weight for the whole batch, over two or three spatial dimensions, and their gradients, by oneDNN or by loops of our
-// own where it is slow; and normalized_conv2d, whose BatchNorm goes into the weight and the bias.
+// own where it is slow; and normalized_conv2d.
 #include <algorithm>
 #include <cstring>
 #include <memory>
@@ -23,7 +23,8 @@ namespace {
 size_t float_bytes(int64_t count) { return (static_cast<size_t>(count) * sizeof(float) + 63) / 64 * 64; }
 
 // A batch-wide pass with what surrounds it: the conversion between the plain weight [O,kernel,C/groups] (float32) and oneDNN's, that of the
-// activations where oneDNN has no fast bfloat16, and the BatchNorm.
+// activations where oneDNN has no fast bfloat16, and a BatchNorm after it. In float32 the BatchNorm goes into weight and bias. In bfloat16
+// it would change what the weight is rounded to, so it is applied to the sums.
 class StaticConvolution final : public Kernel {
  public:
   StaticConvolution(const StepContext& context, ConvolutionPass pass, const ConvolutionGeometry& geometry, const Tensor& x,
@@ -38,6 +39,8 @@ class StaticConvolution final : public Kernel {
         normalization_(std::move(normalization)),
         types_(computed_types(geometry, pass, context.threads, x.type)),
         widens_(types_.x != x.type),
+        rounds_weight_(x.type == DataType::bfloat16 && pass != ConvolutionPass::backward_weight),
+        end_(choose_end(geometry)),
         convolution_(geometry, pass, context.threads, options()) {
     expect_shape(context, "weight", weight, geometry.weight_shape());
     if (bias) expect_shape(context, "bias", *bias, {geometry.out_channels});
@@ -55,15 +58,16 @@ class StaticConvolution final : public Kernel {
       reorder_.emplace(out ? preferred : plain, out ? plain : preferred, threads_);
       scratchpad = std::max(scratchpad, reorder_->scratchpad_bytes());
     }
-    if (preferred != plain || normalization_) {
+    if (preferred != plain || changes_weight()) {
       converted_ = AlignedFloats(preferred.get_size());
       context.resources.prepared_bytes += preferred.get_size();
     }
-    if (widens_) x_bytes_ = float_bytes(x.elements()), y_bytes_ = float_bytes(y.elements());
-    // A weight is folded in scratch memory that the run itself needs only later.
-    const size_t folding = normalization_ && reorder_ ? float_bytes(weight.elements()) : 0;
-    context.reserve_scratch(std::max(x_bytes_ + y_bytes_, folding) + scratchpad);
-    scratchpad_offset_ = std::max(x_bytes_ + y_bytes_, folding);
+    if (widens_) x_bytes_ = float_bytes(x.elements());
+    if (stages_y()) y_bytes_ = float_bytes(y.elements());
+    // A weight is changed in scratch memory that the run itself needs only later.
+    const size_t changed = changes_weight() && reorder_ ? float_bytes(weight.elements()) : 0;
+    scratchpad_offset_ = std::max(x_bytes_ + y_bytes_, changed);
+    context.reserve_scratch(scratchpad_offset_ + scratchpad);
   }
 
   void run(const Memory& memory) override {
@@ -71,40 +75,65 @@ class StaticConvolution final : public Kernel {
     const bool out = pass_ == ConvolutionPass::backward_weight;
     auto* plain = memory.data<float>(weight_);
     std::byte* scratchpad = memory.scratch() + scratchpad_offset_;
-    if (converted_.data() && !out && outdated(memory)) convert_weight(memory, scratchpad);
+    if ((converted_.data() || normalization_) && !out && outdated(memory)) convert_weight(memory, scratchpad);
     void *x = memory.data<std::byte>(x_), *y = memory.data<std::byte>(y_);
     if (adds_residual()) copy_residual(memory);
-    if (widens_) {
-      x = memory.scratch(), y = memory.scratch() + x_bytes_;
-      if (pass_ != ConvolutionPass::backward_input) widen(threads_, memory.data<bfloat16>(x_), x_.elements(), static_cast<float*>(x));
-      if (pass_ != ConvolutionPass::forward || adds_residual()) {
-        widen(threads_, memory.data<bfloat16>(y_), y_.elements(), static_cast<float*>(y));
-      }
+    if (widens_) x = memory.scratch();
+    if (stages_y()) y = memory.scratch() + x_bytes_;
+    if (widens_ && pass_ != ConvolutionPass::backward_input) {
+      widen(threads_, memory.data<bfloat16>(x_), x_.elements(), static_cast<float*>(x));
     }
-    check_onednn("a convolution",
-                 convolution_.run(x, converted_.data() ? converted_.data() : plain, y, {.bias = bias(memory)}, scratchpad));
-    if (widens_ && pass_ == ConvolutionPass::forward) {
+    if (widens_ && pass_ != ConvolutionPass::forward) {
+      widen(threads_, memory.data<bfloat16>(y_), y_.elements(), static_cast<float*>(y));
+    }
+    check_onednn("a convolution", convolution_.run(x, converted_.data() ? converted_.data() : plain, y, vectors(memory), scratchpad));
+    if (end_ == End::finished) {
+      const Tensor* residual = normalization_->residual();
+      const Epilogue epilogue = {normalization_->channels(), normalization_->activation(), factor_.data(), shift_.data()};
+      finish(threads_, epilogue, static_cast<const float*>(y), y_.elements() / epilogue.channels, y_.type,
+             residual ? memory.data<std::byte>(*residual) : nullptr, memory.data<std::byte>(y_), nullptr, scratchpad);
+    } else if (widens_ && pass_ == ConvolutionPass::forward) {
       narrow(threads_, static_cast<const float*>(y), y_.elements(), memory.data<bfloat16>(y_));
-    }
-    if (widens_ && pass_ == ConvolutionPass::backward_input) {
+    } else if (widens_ && pass_ == ConvolutionPass::backward_input) {
       narrow(threads_, static_cast<const float*>(x), x_.elements(), memory.data<bfloat16>(x_));
     }
     if (reorder_ && out) check_onednn("converting a weight gradient", reorder_->run(converted_.data(), plain, scratchpad));
   }
 
  private:
+  // Where the BatchNorm is: nowhere, in the weight and the bias, in oneDNN's convolution, or in a pass over its float32 sums.
+  enum class End { plain, folded, fused, finished };
+
+  End choose_end(const ConvolutionGeometry& geometry) const {
+    if (!normalization_) return End::plain;
+    if (x_.type == DataType::float32) {
+      // A sum after a depth-wise convolution of channels that fill no block crashes in oneDNN 2.6's code for SSE4.1.
+      const bool crashes = normalization_->residual() && onednn_instruction_set() < InstructionSet::avx2;
+      return crashes || has_position_in_padding(geometry) ? End::finished : End::folded;
+    }
+    if (widens_) return End::finished;
+    const ConvolutionOptions fused = {
+        .types = types_, .scales = true, .adds_to_y = normalization_->residual() != nullptr, .activation = normalization_->activation()};
+    return scales_cheaply(geometry, threads_, fused) ? End::fused : End::finished;
+  }
+
   ConvolutionOptions options() const {
-    ConvolutionOptions options = {.has_bias = bias_ != nullptr || normalization_, .types = types_};
-    options.adds_to_y = adds_residual();
-    if (normalization_) options.activation = normalization_->activation();
+    ConvolutionOptions options = {.has_bias = bias_ != nullptr || end_ == End::folded, .types = types_, .adds_to_y = adds_residual()};
+    if (end_ == End::finished) options.types.y = DataType::float32;
+    if (end_ == End::folded || end_ == End::fused) options.activation = normalization_->activation();
+    options.scales = end_ == End::fused;
     return options;
   }
 
-  bool adds_residual() const { return normalization_ && normalization_->residual(); }
+  // By oneDNN.
+  bool adds_residual() const { return (end_ == End::folded || end_ == End::fused) && normalization_->residual(); }
+  bool stages_y() const { return widens_ || end_ == End::finished; }
+  bool changes_weight() const { return end_ == End::folded || (rounds_weight_ && widens_); }
 
-  const float* bias(const Memory& memory) const {
-    if (normalization_) return shift_.data();
-    return bias_ ? memory.data<float>(*bias_) : nullptr;
+  ConvolutionVectors vectors(const Memory& memory) const {
+    if (end_ == End::folded) return {.bias = shift_.data()};
+    if (end_ == End::fused) return {.factor = factor_.data(), .shift = shift_.data()};
+    return {.bias = bias_ ? memory.data<float>(*bias_) : nullptr};
   }
 
   // Every state is asked, because asking is what brings it up to date.
@@ -116,20 +145,20 @@ class StaticConvolution final : public Kernel {
 
   void convert_weight(const Memory& memory, std::byte* scratchpad) {
     const auto* plain = memory.data<float>(weight_);
-    if (normalization_) {
-      auto* folded = reorder_ ? reinterpret_cast<float*>(memory.scratch()) : converted_.data();
-      fold(memory, folded);
-      plain = folded;
+    if (normalization_) normalization_->fold(memory, factor_.data(), shift_.data());
+    if (changes_weight()) {
+      auto* changed = reorder_ ? reinterpret_cast<float*>(memory.scratch()) : converted_.data();
+      end_ == End::folded ? fold(plain, changed) : round_to_bfloat16(threads_, plain, weight_.elements(), changed);
+      plain = changed;
     }
+    // oneDNN rounds where its weight is bfloat16.
     if (reorder_) check_onednn("converting a weight", reorder_->run(plain, converted_.data(), scratchpad));
   }
 
   // Each output channel's weights times its factor.
-  void fold(const Memory& memory, float* folded) const {
+  void fold(const float* plain, float* folded) const {
     const int64_t channels = normalization_->channels();
     const int64_t elements = weight_.elements() / channels;
-    normalization_->fold(memory, factor_.data(), shift_.data());
-    const auto* plain = memory.data<float>(weight_);
     for (int64_t o = 0; o < channels; ++o) {
       for (int64_t i = 0; i < elements; ++i) folded[o * elements + i] = plain[o * elements + i] * factor_.data()[o];
     }
@@ -150,7 +179,9 @@ class StaticConvolution final : public Kernel {
   const Tensor* bias_;
   std::optional<FoldedNormalization> normalization_;
   ConvolutionTypes types_;
-  bool widens_;  // bfloat16 activations, float32 computation
+  bool widens_;         // bfloat16 activations, float32 computation
+  bool rounds_weight_;  // to bfloat16
+  End end_;
   Convolution convolution_;
   std::optional<Reorder> reorder_;
   std::vector<CopyState> states_;  // of what `converted_` is made of

@@ -27,7 +27,7 @@ class FollowingSession implements Session {
     await this.leader.run();
     const decisions = new Map<Node, Float64Array>();
     for (const [name, node] of this.deciding) decisions.set(node, await this.leader.read('output', name));
-    await this.reference.run({ decisions, differences: this.differences });
+    await this.reference.run({ follow: { decisions, differences: this.differences } });
   }
 
   close(): void {

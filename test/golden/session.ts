@@ -47,8 +47,8 @@ export class ReferenceSession implements Session {
     return place.slice();
   }
 
-  async run(follow?: InterpretOptions['follow']): Promise<void> {
-    interpret(this.graph, this.memory, follow ? { follow } : {});
+  async run(options: Pick<InterpretOptions, 'follow' | 'disturb'> = {}): Promise<void> {
+    interpret(this.graph, this.memory, options);
   }
 
   close(): void {}

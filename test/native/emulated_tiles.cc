@@ -55,7 +55,7 @@ struct Tiles {
 }  // namespace
 
 const MixingKernels& mixing_kernels() {
-  static const MixingKernels kernels = {32, 0, 0, nullptr, nullptr, nullptr, &TileProducts<Tiles>::kernels};
+  static const MixingKernels kernels = {32, 0, 0, nullptr, nullptr, nullptr, nullptr, &TileProducts<Tiles>::kernels};
   return kernels;
 }
 

@@ -17,7 +17,7 @@ float nearest(double value) { return bfloat16(static_cast<float>(value)); }
 
 // A bfloat16 has 8 significant bits; the float sum before may fall on the other side of a tie.
 bool is_rounded(float actual, double expected, double scale) {
-  return std::fabs(actual - expected) <= std::ldexp(std::fabs(expected), -8) + 1e-5 * scale;
+  return nearest(expected - 1e-5 * scale) <= actual && actual <= nearest(expected + 1e-5 * scale);
 }
 
 void check_rounded_combination(const cpu::MixingKernels& kernels, const Floats& coefficients, const Floats& matrix, int64_t rows,
@@ -27,7 +27,12 @@ void check_rounded_combination(const cpu::MixingKernels& kernels, const Floats& 
   std::vector<uint16_t*> targets;
   for (int64_t r = 0; r < rows; ++r) targets.push_back(&actual[r * panel]);
   kernels.combine_to_bfloat16(coefficients.data(), rows, terms, matrix.data(), terms * panel, panels, targets.data(), rows * panel);
+  Floats as_floats(actual.size());
+  std::vector<float*> float_targets;
+  for (int64_t r = 0; r < rows; ++r) float_targets.push_back(&as_floats[r * panel]);
+  kernels.combine_rounded(coefficients.data(), rows, terms, matrix.data(), terms * panel, panels, float_targets.data(), rows * panel);
   int64_t wrong = 0;
+  for (size_t i = 0; i < actual.size(); ++i) wrong += as_floats[i] != std::bit_cast<bfloat16>(actual[i]);
   for (int64_t p = 0; p < panels; ++p) {
     for (int64_t r = 0; r < rows; ++r) {
       for (int64_t c = 0; c < panel; ++c) {
@@ -147,15 +152,18 @@ Layout lay_out(const Case& c) {
   return layout;
 }
 
+using Types = cpu::MixingTypes;
+constexpr Types kFloats, kRoundedFloats = {DataType::bfloat16, DataType::float32}, kHalves = {DataType::bfloat16, DataType::bfloat16};
+
 // A program of one step whose only input are the cells.
 class Mixer {
  public:
-  Mixer(const Case& c, const Layout& layout, int threads, DataType precision, const cpu::MixingKernels& kernels, cpu::CellMixing::Use use,
+  Mixer(const Case& c, const Layout& layout, int threads, const Types& types, const cpu::MixingKernels& kernels, cpu::CellMixing::Use use,
         const Floats& cells, const cpu::CellSlices& slices = {})
       : plan_(plan_of(static_cast<int64_t>(cells.size()))),
         step_{.op = "mixing", .label = "test", .inputs = {0}, .outputs = {}, .mutates = {}, .attributes = nullptr},
         context_(plan_, step_, threads, resources_),
-        mixing_(context_, layout.grid, layout.placement, c.samples, precision, slices, kernels),
+        mixing_(context_, layout.grid, layout.placement, c.samples, types, slices, kernels),
         cells_(cells) {
     mixing_.keep_cells(context_, 0, use);
     memory_.bases_ = {nullptr, reinterpret_cast<std::byte*>(cells_.data())};
@@ -183,12 +191,12 @@ class Mixer {
 };
 
 template <class Weight>
-void check_mix(const Case& c, int threads, const cpu::MixingKernels& kernels) {
-  const bool halves = sizeof(Weight) == sizeof(uint16_t), inputs_rounded = halves && kernels.tiles;
+void check_mix(const Case& c, int threads, const Types& types, const cpu::MixingKernels& kernels) {
+  const bool rounds = types.precision == DataType::bfloat16;
   const Layout layout = lay_out(c);
   const int64_t m = layout.grid.mixtures(), elements = layout.grid.cell_elements();
   const Floats cells = random_floats(c.cells * elements, 1), attention = random_floats(c.samples * m * c.cells, 2);
-  Mixer mixer(c, layout, threads, halves ? DataType::bfloat16 : DataType::float32, kernels, cpu::CellMixing::Use::mix, cells);
+  Mixer mixer(c, layout, threads, types, kernels, cpu::CellMixing::Use::mix, cells);
   constexpr Weight kUntouched = 77;
   std::vector<Weight> weights(static_cast<size_t>(c.samples * layout.stride), kUntouched);
   // Fewer samples than prepared for, then all.
@@ -200,12 +208,14 @@ void check_mix(const Case& c, int threads, const cpu::MixingKernels& kernels) {
         double sum = 0, scale = 1;
         for (int64_t j = 0; j < c.cells; ++j) {
           const float a = attention[row * c.cells + j], b = cells[j * elements + e];
-          sum += inputs_rounded ? double{nearest(a)} * nearest(b) : double{a} * b;
+          sum += rounds ? double{nearest(a)} * nearest(b) : double{a} * b;
           scale += std::fabs(a * b);
         }
         const int64_t place = row / m * layout.stride + layout.placement.mixtures[row % m] + layout.placement.elements[e];
         if constexpr (sizeof(Weight) == sizeof(uint16_t)) {
           wrong += !is_rounded(std::bit_cast<bfloat16>(weights[place]), sum, scale);
+        } else if (rounds) {
+          wrong += !is_rounded(weights[place], sum, scale) || nearest(weights[place]) != weights[place];
         } else {
           wrong += !(std::fabs(weights[place] - sum) <= 1e-6 * scale);
         }
@@ -218,13 +228,13 @@ void check_mix(const Case& c, int threads, const cpu::MixingKernels& kernels) {
   }
 }
 
-void check_backward(const Case& c, int threads, DataType precision, const cpu::MixingKernels& kernels) {
-  const bool inputs_rounded = precision == DataType::bfloat16 && kernels.tiles;
+void check_backward(const Case& c, int threads, const Types& types, const cpu::MixingKernels& kernels) {
+  const bool rounds = types.precision == DataType::bfloat16;
   const Layout layout = lay_out(c);
   const int64_t m = layout.grid.mixtures(), elements = layout.grid.cell_elements();
   const Floats cells = random_floats(c.cells * elements, 1), attention = random_floats(c.samples * m * c.cells, 2);
   const Floats dweights = random_floats(c.samples * layout.stride, 3), before = random_floats(c.cells * elements, 4);
-  const auto operand = [&](float value) { return inputs_rounded ? double{nearest(value)} : double{value}; };
+  const auto operand = [&](float value) { return rounds ? double{nearest(value)} : double{value}; };
   Doubles dattention(attention.size()), dcells(cells.size());
   for (int64_t row = 0; row < c.samples * m; ++row) {
     for (int64_t e = 0; e < elements; ++e) {
@@ -235,7 +245,7 @@ void check_backward(const Case& c, int threads, DataType precision, const cpu::M
       }
     }
   }
-  Mixer mixer(c, layout, threads, precision, kernels, cpu::CellMixing::Use::backward, cells);
+  Mixer mixer(c, layout, threads, types, kernels, cpu::CellMixing::Use::backward, cells);
   Floats actual(attention.size(), NAN), dcells_actual = before;
   const auto run = [&](int64_t samples, const cpu::CellMixing::Gradients& gradients) {
     (*mixer).backward(attention.data(), samples, mixer.cells(), dweights.data(), layout.stride, gradients, mixer.scratch());
@@ -255,7 +265,7 @@ void check_backward(const Case& c, int threads, DataType precision, const cpu::M
 }
 
 // A layer cut into slices along either axis against the layer at once, which the test above knows to be right.
-void check_slices(const Case& c, cpu::CellSlices::Axis axis, int64_t parts, DataType precision, const cpu::MixingKernels& kernels) {
+void check_slices(const Case& c, cpu::CellSlices::Axis axis, int64_t parts, const Types& types, const cpu::MixingKernels& kernels) {
   const bool out = axis == cpu::CellSlices::Axis::out;
   Case slice_case = c;
   (out ? slice_case.fe : slice_case.ce) /= parts;
@@ -265,7 +275,7 @@ void check_slices(const Case& c, cpu::CellSlices::Axis axis, int64_t parts, Data
   CHECK(cpu::slice_grid(whole.grid, slices).mixtures() == slice.grid.mixtures());
   const int64_t m = whole.grid.mixtures(), width = out ? slice_case.fe : slice_case.ce;
   const Floats cells = random_floats(c.cells * whole.grid.cell_elements(), 1), attention = random_floats(c.samples * m * c.cells, 2);
-  const size_t element = precision == DataType::bfloat16 ? 2 : 4;
+  const auto element = static_cast<size_t>(element_bytes(types.weights));
   using Use = cpu::CellMixing::Use;
 
   // Element (o, p, q, i) of a slice: its place in each of two buffers of plain weights, of the layer and of the slice, where the channels
@@ -284,8 +294,7 @@ void check_slices(const Case& c, cpu::CellSlices::Axis axis, int64_t parts, Data
     }
   };
 
-  Mixer at_once(c, whole, 2, precision, kernels, Use::mix, cells),
-      sliced(slice_case, slice, 2, precision, kernels, Use::mix, cells, slices);
+  Mixer at_once(c, whole, 2, types, kernels, Use::mix, cells), sliced(slice_case, slice, 2, types, kernels, Use::mix, cells, slices);
   Bytes expected(static_cast<size_t>(c.samples * whole.stride) * element), actual(static_cast<size_t>(c.samples * slice.stride) * element);
   (*at_once).mix(attention.data(), c.samples, at_once.cells(), expected.data(), whole.stride, at_once.scratch());
   for (int64_t part = 0; part < parts; ++part) {
@@ -300,8 +309,8 @@ void check_slices(const Case& c, cpu::CellSlices::Axis axis, int64_t parts, Data
   const Floats dweights = random_floats(c.samples * whole.stride, 3);
   Floats dslice(static_cast<size_t>(c.samples * slice.stride)), dattention(attention.size()), dcells(cells.size());
   Floats dattention_sliced(attention.size(), NAN), dcells_sliced(cells.size(), NAN);
-  Mixer back(c, whole, 2, precision, kernels, Use::backward, cells),
-      back_sliced(slice_case, slice, 2, precision, kernels, Use::backward, cells, slices);
+  Mixer back(c, whole, 2, types, kernels, Use::backward, cells),
+      back_sliced(slice_case, slice, 2, types, kernels, Use::backward, cells, slices);
   (*back).backward(attention.data(), c.samples, back.cells(), dweights.data(), whole.stride,
                    {.dattention = dattention.data(), .dcells = dcells.data()}, back.scratch());
   for (int64_t part = 0; part < parts; ++part) {
@@ -321,8 +330,10 @@ TEST_CASE("a weight in slices of channels") {
   for (const Case& c : cases) {
     for (const auto axis : {cpu::CellSlices::Axis::out, cpu::CellSlices::Axis::in}) {
       for (const int64_t parts : {1, 2}) {
-        for (const cpu::MixingKernels* kernels : runnable_kernels()) check_slices(c, axis, parts, DataType::float32, *kernels);
-        check_slices(c, axis, parts, DataType::bfloat16, cpu::emulated::mixing_kernels());
+        for (const cpu::MixingKernels* kernels : runnable_kernels()) {
+          for (const Types& types : {kFloats, kRoundedFloats, kHalves}) check_slices(c, axis, parts, types, *kernels);
+        }
+        check_slices(c, axis, parts, kHalves, cpu::emulated::mixing_kernels());
       }
     }
   }
@@ -334,13 +345,13 @@ TEST_CASE("cells are mixed into float32 and bfloat16 weights of any layout, and 
     CAPTURE(c.ce);
     for (const int threads : {1, 3}) {
       for (const cpu::MixingKernels* kernels : runnable_kernels()) {
-        check_mix<float>(c, threads, *kernels);
-        check_mix<uint16_t>(c, threads, *kernels);
-        check_backward(c, threads, DataType::float32, *kernels);
-        check_backward(c, threads, DataType::bfloat16, *kernels);
+        check_mix<float>(c, threads, kFloats, *kernels);
+        check_mix<float>(c, threads, kRoundedFloats, *kernels);
+        check_mix<uint16_t>(c, threads, kHalves, *kernels);
+        for (const Types& types : {kFloats, kRoundedFloats, kHalves}) check_backward(c, threads, types, *kernels);
       }
-      check_mix<uint16_t>(c, threads, cpu::emulated::mixing_kernels());
-      check_backward(c, threads, DataType::bfloat16, cpu::emulated::mixing_kernels());
+      check_mix<uint16_t>(c, threads, kHalves, cpu::emulated::mixing_kernels());
+      check_backward(c, threads, kHalves, cpu::emulated::mixing_kernels());
     }
   }
 }

@@ -10,6 +10,7 @@ import { nativeMachine } from '../golden/native_session.js';
 import { type Machine, referenceMachine } from '../golden/session.js';
 import { l2 } from '../golden/tolerance.js';
 import { keep } from '../reference/bfloat16.js';
+import { evaluateBounded, rounded } from '../reference/error_bounds.js';
 import { referenceOperations } from '../reference/operations.js';
 import { Draw, type Sample } from './draw.js';
 import { samples } from './samples.js';
@@ -18,11 +19,11 @@ import { propertySettings } from './settings.js';
 /** Of the result's l2, and of each element of it on its own: inputs are at most about 1, and float32 keeps 6e-8 of them. */
 const kRelative = 1e-5;
 const kAbsolute = 1e-6;
-/** Of a result with bfloat16 inputs or outputs: the last of 8 bits may be rounded another way. */
-const kBfloat16 = 2 ** -8;
-/** The same where weights are rounded too, which a GPU does. */
-const kBfloat16Weights = 2 ** -7;
 
+/** How far the whole of a float32 result may be off, and so each element of it. */
+function float32Error(values: Float64Array): number {
+  return kRelative * l2(values) + kAbsolute * Math.sqrt(values.length);
+}
 test('every op has a reference and a sample', (t) => {
   const names = [...operations.keys()].filter((name) => name !== 'leaf').sort();
   t.deepEqual(Object.keys(referenceOperations).sort(), names);
@@ -70,6 +71,22 @@ async function run(machine: Machine, name: string, sample: Sample, graph: Graph)
   }
 }
 
+/** Each element of an op's results in bfloat16 against the bound that follows from its terms. */
+function checkBfloat16(name: string, sample: Sample, graph: Graph, actual: readonly Float64Array[]): void {
+  const outputs = graph.nodes.findLast((node) => node.op.name === name)!.outputs;
+  const inputs = sample.inputs.map((input) => input && { shape: input.shape, data: input.values, isBfloat16: input.type === 'bfloat16' });
+  const shapes = outputs.map(({ shape }) => shape);
+  evaluateBounded(name, inputs, sample.attributes, shapes, float32Error).forEach((before, i) => {
+    const { value, error } = outputs[i]!.type === 'bfloat16' ? rounded(before) : before;
+    value.data.forEach((expected, element) => {
+      const difference = Math.abs(expected - actual[i]![element]!);
+      if (difference <= error[element]! || (Number.isNaN(expected) && Number.isNaN(actual[i]![element]))) return;
+      const off = `off by ${difference}, at most ${error[element]}, from ${expected}`;
+      throw new Error(`element ${element} of result ${i} of ${name} in bfloat16 is ${off}, ${before.value.data[element]} before rounding`);
+    });
+  });
+}
+
 for (const [name, operation] of operations) {
   const sampleOf = samples[name];
   if (!sampleOf) continue;
@@ -80,15 +97,14 @@ for (const [name, operation] of operations) {
         const float32 = sampleOf(draw);
         const bfloat16 = inBfloat16(name, float32);
         const sample = bfloat16 && draw.boolean() ? bfloat16 : float32;
-        const rounding = device === 'cuda' ? kBfloat16Weights : kBfloat16;
-        const relative = sample === bfloat16 ? rounding : kRelative;
         const takesOver = operation.sharing?.some(({ kind }) => kind === 'must') ?? false;
         const graph = build(name, sample, !operation.mutates && (takesOver || draw.boolean()));
-        const expected = await run(referenceMachine, name, sample, graph);
         const actual = await run(nativeMachine(device), name, sample, graph);
+        if (sample === bfloat16) return checkBfloat16(name, sample, graph, actual);
+        const expected = await run(referenceMachine, name, sample, graph);
         expected.forEach((values, i) => {
           const difference = l2(values.map((value, element) => value - actual[i]![element]!));
-          const allowed = relative * l2(values) + kAbsolute * Math.sqrt(values.length);
+          const allowed = float32Error(values);
           if (!(difference <= allowed))
             throw new Error(`result ${i} of ${name} is off by ${difference}, at most ${allowed}; its l2 is ${l2(values)}`);
         });

@@ -3,6 +3,7 @@ import type { Graph, Node, Value } from '../../lib/graph/graph.js';
 import type { LeafAttributes } from '../../lib/graph/ops/leaf.js';
 import { keep } from './bfloat16.js';
 import { type Decisions, type Differences, followDecision, followMask } from './decisions.js';
+import type { Disturb } from './disturbance.js';
 import { evaluate } from './operations.js';
 import { elementCount, type Tensor } from './tensor.js';
 
@@ -69,10 +70,12 @@ export interface InterpretOptions {
   readonly wanted?: readonly Value[];
   /** Decisions to follow instead of taking them, and where to count those that differ. */
   readonly follow?: { readonly decisions: Decisions; readonly differences: Differences };
+  /** Applied to every float result before it is rounded to the type that it is stored in. */
+  readonly disturb?: Disturb;
 }
 
 /** Runs the graph and returns the tensors of `wanted`. */
-export function interpret(graph: Graph, memory: LeafMemory, { wanted = [], follow }: InterpretOptions = {}): Tensor[] {
+export function interpret(graph: Graph, memory: LeafMemory, { wanted = [], follow, disturb }: InterpretOptions = {}): Tensor[] {
   const nodes = neededNodes(graph, wanted);
   const values = new Map<string, Tensor>();
   const kept = new Set(wanted.map(keyOf));
@@ -89,8 +92,10 @@ export function interpret(graph: Graph, memory: LeafMemory, { wanted = [], follo
     };
     const outputs = labelled(node, compute);
     node.outputs.forEach((output, index) => {
-      if (output.type === 'bfloat16') keep(output.type, outputs[index]!.data);
-      values.set(keyOf(output), outputs[index]!);
+      const { shape, data } = outputs[index]!;
+      const isBfloat16 = output.type === 'bfloat16';
+      if (disturb && node.op.name !== 'leaf' && output.type !== 'int32') disturb(data);
+      values.set(keyOf(output), { shape, data: isBfloat16 ? keep('bfloat16', data) : data, isBfloat16 });
     });
     for (const value of [...node.inputs, ...node.outputs]) {
       if (value && (last.get(keyOf(value)) ?? -1) <= position && !kept.has(keyOf(value))) values.delete(keyOf(value));

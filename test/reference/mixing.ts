@@ -70,7 +70,7 @@ function columns(data: Float64Array, offset: number, width: number): Matrix {
   return { data, offset, row: 1, column: width };
 }
 
-function mix(weightShape: readonly number[], attention: Tensor, cells: Tensor): Tensor {
+export function mix(weightShape: readonly number[], attention: Tensor, cells: Tensor): Tensor {
   const assembly = assemblyOf(weightShape, cells.shape);
   const { mixtures: m, cells: n, cellSize } = assembly;
   const batch = size(attention, 0);
@@ -84,7 +84,7 @@ function mix(weightShape: readonly number[], attention: Tensor, cells: Tensor): 
   return weight;
 }
 
-function backwardAttention(dweight: Tensor, cells: Tensor): Tensor {
+export function backwardAttention(dweight: Tensor, cells: Tensor): Tensor {
   const assembly = assemblyOf(dweight.shape.slice(1), cells.shape);
   const { mixtures: m, cells: n, cellSize } = assembly;
   const batch = size(dweight, 0);
@@ -97,7 +97,7 @@ function backwardAttention(dweight: Tensor, cells: Tensor): Tensor {
   return dattention;
 }
 
-function backwardCells(dweight: Tensor, attention: Tensor, cellsShape: readonly number[]): Tensor {
+export function backwardCells(dweight: Tensor, attention: Tensor, cellsShape: readonly number[]): Tensor {
   const assembly = assemblyOf(dweight.shape.slice(1), cellsShape);
   const { mixtures: m, cells: n, cellSize } = assembly;
   const dcells = zeros(cellsShape);
@@ -121,24 +121,30 @@ export function mixCellsBackwardCells(args: Arguments): Tensor[] {
   return [backwardCells(args.input(0), args.input(1), args.numbers('cellShape'))];
 }
 
-function mixedWeight(args: Arguments, attention: Tensor, cells: Tensor, inChannels: number): Tensor {
-  return mix([args.number('outChannels'), ...args.pair('kernel'), inChannels / args.number('groups')], attention, cells);
+/** The shape of each sample's weight in an op whose x has `inChannels`. */
+export function mixedWeightShape(args: Arguments, inChannels: number): number[] {
+  return [args.number('outChannels'), ...args.pair('kernel'), inChannels / args.number('groups')];
+}
+
+/** Of the inputs from `first` on, attention and cells. */
+function mixedWeight(args: Arguments, first: number, inChannels: number): Tensor {
+  return args.rounded(mix(mixedWeightShape(args, inChannels), args.operand(first), args.operand(first + 1)));
 }
 
 export function mixedConv2d(args: Arguments): Tensor[] {
   const x = args.input(0);
-  const weight = mixedWeight(args, args.input(1), args.input(2), size(x, -1));
+  const weight = mixedWeight(args, 1, size(x, -1));
   return [convolution(args, x, weight, args.optional(3), true)];
 }
 
 export function mixedConv2dBackwardInput(args: Arguments): Tensor[] {
-  const weight = mixedWeight(args, args.input(1), args.input(2), args.outputShape(0)[3]!);
+  const weight = mixedWeight(args, 1, args.outputShape(0)[3]!);
   return [convolutionBackwardInput(args, args.input(0), weight, true)];
 }
 
 export function mixedConv2dBackwardMixing(args: Arguments): Tensor[] {
-  const [x, dy, attention, cells] = [args.input(0), args.input(1), args.input(2), args.input(3)];
-  const dweight = convolutionBackwardWeight(args, x, dy, true);
+  const [attention, cells] = [args.operand(2), args.operand(3)];
+  const dweight = args.rounded(convolutionBackwardWeight(args, args.input(0), args.input(1), true));
   const dcells = backwardCells(dweight, attention, cells.shape);
   const accumulator = args.optional(4);
   if (accumulator) for (let i = 0; i < dcells.data.length; i++) dcells.data[i]! += accumulator.data[i]!;

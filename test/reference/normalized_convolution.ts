@@ -10,6 +10,10 @@ const activations: Readonly<Record<string, (value: number) => number>> = {
   relu6: (value) => Math.min(Math.max(value, 0), 6),
 };
 
+export function activationOf(args: Arguments): (value: number) => number {
+  return activations[args.text('activation')] ?? args.fail('no such activation');
+}
+
 /** The inputs from `first` on are scale, shift, mean, variance and perhaps a residual. */
 function finish(args: Arguments, y: Tensor, first: number): Tensor {
   const [scale, shift, mean, variance] = [0, 1, 2, 3].map((i) => args.input(first + i).data) as [
@@ -19,7 +23,7 @@ function finish(args: Arguments, y: Tensor, first: number): Tensor {
     Float64Array,
   ];
   const residual = args.optional(first + 4);
-  const activate = activations[args.text('activation')] ?? args.fail('no such activation');
+  const activate = activationOf(args);
   const channels = size(y, -1);
   for (let i = 0; i < y.data.length; i++) {
     const c = i % channels;
@@ -29,7 +33,8 @@ function finish(args: Arguments, y: Tensor, first: number): Tensor {
   return y;
 }
 
-function meansOf(y: Tensor): Tensor {
+/** Of y [N, H, W, C] over its positions: [N, C]. */
+export function meansOf(y: Tensor): Tensor {
   const [samples, channels] = [size(y, 0), size(y, -1)];
   const means = zeros([samples, channels]);
   const positions = y.data.length / (samples * channels);
@@ -40,10 +45,10 @@ function meansOf(y: Tensor): Tensor {
 }
 
 export function normalizedConv2d(args: Arguments): Tensor[] {
-  return [finish(args, convolution(args, args.input(0), args.input(1), args.optional(2), false), 3)];
+  return [finish(args, convolution(args, args.input(0), args.operand(1), args.optional(2), false), 3)];
 }
 
 export function normalizedMixedConv2d(args: Arguments): Tensor[] {
   const y = finish(args, mixedConv2d(args)[0]!, 4);
-  return args.boolean('means') ? [y, meansOf(y)] : [y];
+  return args.boolean('means') ? [y, meansOf(args.rounded(y))] : [y];
 }

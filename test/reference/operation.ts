@@ -1,3 +1,4 @@
+import { keep } from './bfloat16.js';
 import type { Tensor } from './tensor.js';
 
 /** Attributes and inputs of one node as a reference operation sees them; every accessor throws when what it asks for is missing. */
@@ -26,6 +27,21 @@ export class Arguments {
   scalar(position: number): number {
     const data = this.input(position).data;
     return data.length === 1 ? data[0]! : this.fail(`input ${position} is not a scalar`);
+  }
+
+  /** Whether the op's activations are bfloat16. */
+  get isBfloat16(): boolean {
+    return this.inputs.some((input) => input?.isBfloat16);
+  }
+
+  /** An input that is multiplied as bfloat16 where the activations are: a weight, cells, attention. */
+  operand(position: number): Tensor {
+    return this.rounded(this.input(position));
+  }
+
+  /** What bfloat16 keeps of a tensor where the activations are bfloat16, else the tensor. */
+  rounded({ shape, data }: Tensor): Tensor {
+    return { shape, data: this.isBfloat16 ? keep('bfloat16', data.slice()) : data };
   }
 
   outputShape(position: number): readonly number[] {

@@ -56,8 +56,8 @@ import type { Tensor } from './tensor.js';
 
 function convolutionOperations(name: string, samplewise: boolean): Readonly<Record<string, ReferenceOperation>> {
   return {
-    [name]: (args) => [convolution(args, args.input(0), args.input(1), args.optional(2), samplewise)],
-    [`${name}_backward_input`]: (args) => [convolutionBackwardInput(args, args.input(0), args.input(1), samplewise)],
+    [name]: (args) => [convolution(args, args.input(0), args.operand(1), args.optional(2), samplewise)],
+    [`${name}_backward_input`]: (args) => [convolutionBackwardInput(args, args.input(0), args.operand(1), samplewise)],
     [`${name}_backward_weight`]: (args) => [convolutionBackwardWeight(args, args.input(0), args.input(1), samplewise)],
   };
 }

@@ -33,7 +33,7 @@ export class PlanMemory {
 
   tensor(index: number): Tensor {
     const { shape, buffer, ...place } = this.#place(index);
-    return { shape, data: this.#read(buffer, place) };
+    return { shape, data: this.#read(buffer, place), isBfloat16: place.type === 'bfloat16' };
   }
 
   /** Stores what the tensor's type keeps of the values. */

@@ -1,3 +1,4 @@
+import { roundToBfloat16 } from './bfloat16.js';
 import type { Arguments } from './operation.js';
 import { size, type Tensor, zeros } from './tensor.js';
 
@@ -66,7 +67,9 @@ export function maxPool2dBackward(args: Arguments): Tensor[] {
   const perSample = dy.data.length / batch;
   for (let i = 0; i < dy.data.length; i++) {
     const sample = Math.floor(i / perSample);
-    dx.data[(sample * height * width + indices.data[i]!) * channels + (i % channels)]! += dy.data[i]!;
+    const pixel = (sample * height * width + indices.data[i]!) * channels + (i % channels);
+    const sum = dx.data[pixel]! + dy.data[i]!;
+    dx.data[pixel] = args.isBfloat16 ? roundToBfloat16(sum) : sum;
   }
   return [dx];
 }

@@ -2,6 +2,8 @@
 export interface Tensor {
   readonly shape: readonly number[];
   readonly data: Float64Array;
+  /** Whether it is stored as bfloat16: an op with such an input rounds its operands as docs/ops.md says. */
+  readonly isBfloat16?: boolean;
 }
 
 export function elementCount(shape: readonly number[]): number {

@@ -22,7 +22,7 @@ constexpr int kRowBlock = 4, kFirstBlock = 4, kSecondBlock = 2;
 constexpr int kVectors = 2;
 constexpr int kPanel = kLanes * kVectors;
 
-template <int Rows, class Target>
+template <int Rows, bool kRounds, class Target>
 void combine_rows(const float* coefficients, int64_t terms, const float* panels, int64_t panel_step, int64_t panel_count,
                   Target* const* rows, int64_t step, bool accumulate) {
   for (int64_t p = 0; p < panel_count; ++p) {
@@ -52,29 +52,34 @@ void combine_rows(const float* coefficients, int64_t terms, const float* panels,
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) {
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) store(rows[r] + p * step + v * kLanes, sums[r][v]);
+      for (int v = 0; v < kVectors; ++v) store(rows[r] + p * step + v * kLanes, kRounds ? kept(sums[r][v]) : sums[r][v]);
     }
   }
 }
 
 // Calls combine_rows<row_count>.
-template <class Target, int Rows = kRowBlock>
+template <bool kRounds, class Target, int Rows = kRowBlock>
 void combine_block(const float* coefficients, int64_t row_count, int64_t terms, const float* panels, int64_t panel_step,
                    int64_t panel_count, Target* const* rows, int64_t step, bool accumulate) {
   if constexpr (Rows > 0) {
-    if (row_count == Rows) return combine_rows<Rows>(coefficients, terms, panels, panel_step, panel_count, rows, step, accumulate);
-    combine_block<Target, Rows - 1>(coefficients, row_count, terms, panels, panel_step, panel_count, rows, step, accumulate);
+    if (row_count == Rows) return combine_rows<Rows, kRounds>(coefficients, terms, panels, panel_step, panel_count, rows, step, accumulate);
+    combine_block<kRounds, Target, Rows - 1>(coefficients, row_count, terms, panels, panel_step, panel_count, rows, step, accumulate);
   }
 }
 
 void combine(const float* coefficients, int64_t row_count, int64_t terms, const float* panels, int64_t panel_step, int64_t panel_count,
              float* const* rows, int64_t step, bool accumulate) {
-  combine_block(coefficients, row_count, terms, panels, panel_step, panel_count, rows, step, accumulate);
+  combine_block<false>(coefficients, row_count, terms, panels, panel_step, panel_count, rows, step, accumulate);
 }
 
 void combine_to_bfloat16(const float* coefficients, int64_t row_count, int64_t terms, const float* panels, int64_t panel_step,
                          int64_t panel_count, uint16_t* const* rows, int64_t step) {
-  combine_block(coefficients, row_count, terms, panels, panel_step, panel_count, rows, step, false);
+  combine_block<false>(coefficients, row_count, terms, panels, panel_step, panel_count, rows, step, false);
+}
+
+void combine_rounded(const float* coefficients, int64_t row_count, int64_t terms, const float* panels, int64_t panel_step,
+                     int64_t panel_count, float* const* rows, int64_t step) {
+  combine_block<true>(coefficients, row_count, terms, panels, panel_step, panel_count, rows, step, false);
 }
 
 template <int First, int Second>
@@ -134,7 +139,7 @@ const MixingKernels& mixing_kernels() {
 #else
   constexpr const TileKernels* tiles = nullptr;
 #endif
-  static constexpr MixingKernels kernels = {kPanel, kRowBlock, kLanes, combine, combine_to_bfloat16, correlate, tiles};
+  static constexpr MixingKernels kernels = {kPanel, kRowBlock, kLanes, combine, combine_to_bfloat16, combine_rounded, correlate, tiles};
   return kernels;
 }
 

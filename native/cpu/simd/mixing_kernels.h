@@ -44,6 +44,10 @@ struct MixingKernels {
   void (*combine_to_bfloat16)(const float* coefficients, int64_t row_count, int64_t terms, const float* panels, int64_t panel_step,
                               int64_t panel_count, uint16_t* const* rows, int64_t step);
 
+  // The same, what bfloat16 keeps of it stored as float32.
+  void (*combine_rounded)(const float* coefficients, int64_t row_count, int64_t terms, const float* panels, int64_t panel_step,
+                          int64_t panel_count, float* const* rows, int64_t step);
+
   // products[r][j][l] += sum over p and c = l, l + lanes, ... of a[p][r][c] * b[p][j][c]: the products of the rows of two matrices in
   // panels, `a_step` elements from a panel of a to the next, one partial sum for each lane; products [a_rows, b_rows, lanes].
   void (*correlate)(const float* a, int64_t a_rows, int64_t a_step, const float* b, int64_t b_rows, int64_t panel_count, float* products);

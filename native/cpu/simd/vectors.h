@@ -38,6 +38,8 @@ inline Halves rounded(Vector value) {
   return __builtin_convertvector((words + 0x7fff + (words >> 16 & 1)) >> 16, Halves);
 #endif
 }
+// What bfloat16 keeps of the numbers.
+inline Vector kept(Vector value) { return reinterpret_cast<Vector>(__builtin_convertvector(rounded(value), Words) << 16); }
 inline void store(uint16_t* to, Vector value) { *reinterpret_cast<UnalignedHalves*>(to) = rounded(value); }
 
 }  // namespace kw::cpu::KW_SIMD_NAMESPACE

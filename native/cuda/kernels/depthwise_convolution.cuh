@@ -121,7 +121,7 @@ __device__ __forceinline__ void store_depthwise(const GatherProblem& p, const Ch
 #pragma unroll
   for (int c = 0; c < ChannelVector<T>::kSize; ++c) {
     values.value[c] = p.epilogue.limited(values.value[c] * factor.value[c] + shift.value[c] + residual.value[c]);
-    finished.value[c] += values.value[c];
+    finished.value[c] += as_stored<T>(values.value[c]);
   }
   values.store(static_cast<T*>(p.result) + offset);
 }

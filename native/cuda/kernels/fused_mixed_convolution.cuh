@@ -246,7 +246,7 @@ class FusedMixedConvolution {
 #pragma unroll
       for (int c = 0; c < 8; ++c) {
         values.value[c] = task_.epilogue.finish<bfloat16>(result[position * Block::kResultStride + first + c], channels[c], offset + c);
-        totals[c] += values.value[c];
+        totals[c] += as_stored<bfloat16>(values.value[c]);
       }
       values.store(task_.y + offset);
     }

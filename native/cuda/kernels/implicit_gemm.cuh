@@ -205,12 +205,12 @@ __global__ void __launch_bounds__(TileSizes<typename Product::Element, kTile>::k
       for (int c = 0; c < Vector::kSize; ++c) {
         const float2 channel = channels[column + c];
         values.value[c] = p.epilogue.limited(from[c] * channel.x + channel.y + residual.value[c]);
-        if (problem.means) from[c] = values.value[c];
+        if (problem.means) from[c] = as_stored<T>(values.value[c]);
       }
       values.store(result + offset);
     } else {
       const float value = p.epilogue.finish<T>(*from, channels[column], offset);
-      if (problem.means) *from = value;
+      if (problem.means) *from = as_stored<T>(value);
       store_as(result + offset, value);
     }
   }

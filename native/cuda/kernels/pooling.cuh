@@ -80,9 +80,6 @@ __global__ void max_pool(const T* x, PoolShape shape, long long count, bool pack
   });
 }
 
-__device__ __forceinline__ float rounded(float value, const float*) { return value; }
-__device__ __forceinline__ float rounded(float value, const bfloat16*) { return to_float(to_bfloat16(value)); }
-
 // The gradient where the windows are known: every pixel of x adds what comes back from the windows that it is in, in their order. Sums are
 // rounded to T one by one, as on the CPU. Packs are for multiples of kPack<T> channels.
 template <class T>
@@ -103,7 +100,7 @@ __global__ void max_pool_backward(const T* dy, const int* indices, PoolShape sha
         const auto positions = load_pack<width.value>(indices + offset);
         const auto gradients = load_pack<width.value>(dy + offset);
 #pragma unroll
-        for (int k = 0; k < width.value; ++k) sums[k] = positions[k] == position ? rounded(sums[k] + gradients[k], dx) : sums[k];
+        for (int k = 0; k < width.value; ++k) sums[k] = positions[k] == position ? as_stored<T>(sums[k] + gradients[k]) : sums[k];
       }
     }
     store_pack(dx + i, sums);

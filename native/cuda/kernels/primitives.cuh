@@ -77,6 +77,13 @@ __host__ __device__ __forceinline__ float high_bfloat16(std::uint32_t pair) { re
 __host__ __device__ __forceinline__ void store_as(float* address, float value) { *address = value; }
 __host__ __device__ __forceinline__ void store_as(bfloat16* address, float value) { *address = to_bfloat16(value); }
 
+/** The value as a T holds it. */
+template <class T>
+__host__ __device__ __forceinline__ float as_stored(float value) {
+  if constexpr (sizeof(T) == sizeof(float)) return value;
+  return to_float(to_bfloat16(value));
+}
+
 /** The bits of a tf32 operand: 10 bits of mantissa, rounded to nearest, ties away from zero. The tensor cores ignore the lower 13 bits of
  * what they get. */
 __host__ __device__ __forceinline__ std::uint32_t to_tf32(float value) {

@@ -69,7 +69,9 @@ const Case kCases[] = {
     {.name = "one sample, one position", .samples = 1, .size = {1, 1}, .weight = {16, 1, 1, 8}, .cells = {3, 16, 1, 1, 8}},
 };
 
-double tolerance(DataType type) { return type == DataType::bfloat16 ? 2e-2 : 2e-5; }
+// Sums in another order. With bfloat16 the sum behind a mixed weight, or behind the gradient of one, may lie at the border between two
+// numbers: then that weight is the next one, 2^-7 of itself away, among those that make a result.
+double tolerance(DataType type) { return type == DataType::bfloat16 ? 2e-3 : 2e-5; }
 
 constexpr DataType kTypes[] = {DataType::float32, DataType::bfloat16};
 
@@ -196,11 +198,12 @@ const FusedCase kFusedCases[] = {
 TEST_CASE("mixing and convolving at once on the device") {
   for (const auto& [c, channels] : kFusedCases) {
     CAPTURE(c.name);
-    check_on_gpu(normalized(c, DataType::bfloat16, "none", true).output(c.y(), DataType::bfloat16), 6e-2);
+    check_on_gpu(normalized(c, DataType::bfloat16, "none", true).output(c.y(), DataType::bfloat16), tolerance(DataType::bfloat16));
     const Floats residual = rounded(random_floats(size_of(c.y()), 11), DataType::bfloat16);
     const Shape means = {c.samples, c.weight[0]};
     OpRunner op = normalized(c, DataType::bfloat16, "relu6", false);
-    check_on_gpu(op.input(c.y(), residual, DataType::bfloat16).output(c.y(), DataType::bfloat16).output(means), 6e-2);
+    check_on_gpu(op.input(c.y(), residual, DataType::bfloat16).output(c.y(), DataType::bfloat16).output(means),
+                 tolerance(DataType::bfloat16));
   }
   const Case& c = kFusedCases[0].c;
   for (const int64_t offset : {0, 4}) {  // which is aligned, and which is not and goes the other way
