@@ -50,7 +50,7 @@ async function checkKernels() {
 const emulatedPlugin = join(root, 'build', 'Release', 'libkw_cuda_emulated.so');
 
 /** Runs AVA and reads its TAP; a failed test's lines are printed when they come. */
-async function runTypeScriptTests(files) {
+async function runTypeScriptTests(files, { name = 'TypeScript tests', env = {} } = {}) {
   const start = performance.now();
   const found = { passed: 0, failed: 0, skipped: 0 };
   let isInFailure = false;
@@ -64,12 +64,31 @@ async function runTypeScriptTests(files) {
   };
   if (existsSync(emulatedPlugin)) process.env.KW_CUDA_PLUGIN ??= emulatedPlugin;
   const ava = join('node_modules', 'ava', 'entrypoints', 'cli.mjs');
-  const { code, output } = await run(process.execPath, [ava, '--tap', ...files], { onLine });
+  const { code, output } = await run(process.execPath, [ava, '--tap', ...files], { onLine, env });
   if (code !== 0 && found.failed === 0) {
     console.log(output.trimEnd());
     found.failed = 1;
   }
-  report('TypeScript tests', found, start);
+  report(name, found, start);
+}
+
+/** Ops and whole training steps with instruction sets that this processor has but would not choose; says what else there is. */
+async function runInstructionSets() {
+  const { cpuReport } = await import('../dist/lib/runtime/cpu_report.js');
+  const { kernels: own, oneDnn } = cpuReport();
+  const files = ['test/properties/operations.test.ts', 'test/train/bfloat16.test.ts'].map(compiledTest);
+  const sets = ['baseline', 'avx2', 'avx512', 'amx'];
+  const lower = sets.slice(0, sets.indexOf(own)).map((set) => ({ set, env: { KW_CPU_ISA: set } }));
+  if (/bf16|amx/.test(oneDnn)) lower.push({ set: 'avx512 without bfloat16', env: { ONEDNN_MAX_CPU_ISA: 'AVX512_CORE' } });
+  for (const { set, env } of lower.reverse()) {
+    // Without a GPU, real or emulated: it has been tested.
+    await runTypeScriptTests(files, { name: `TypeScript tests on ${set}`, env: { ...env, KW_CUDA_PLUGIN: join(root, 'build', 'no plug-in') } });
+  }
+  const native = `${own} with oneDNN's ${oneDnn} (everything)${lower.length > 0 ? `; ${lower.map(({ set }) => set).join(', ')} (ops, training steps)` : ''}`;
+  const missing = [...sets.slice(sets.indexOf(own) + 1), ...(/bf16|amx/.test(oneDnn) ? [] : ["oneDNN's bfloat16"])];
+  console.log(`instruction sets run natively: ${native}`);
+  console.log(`instruction sets emulated: ${own === 'amx' ? 'none' : 'amx (mixing on matrix tiles, in the C++ tests)'}`);
+  console.log(`instruction sets not run: ${missing.length > 0 ? `${missing.join(', ')}, which this processor lacks or KW_CPU_ISA forbids` : 'none'}`);
 }
 
 function compiledTest(path) {
@@ -87,6 +106,7 @@ if (code !== 0) {
   await runNativeTests('C++ tests', 'native-tests', 'kw_native_tests');
   await checkKernels();
   await runTypeScriptTests([]);
+  await runInstructionSets();
 }
 if (count.skipped > 0) console.log(`${count.skipped} skipped`);
 console.log(`${count.passed} passed, ${count.failed} failed`);

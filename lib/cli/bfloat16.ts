@@ -1,12 +1,6 @@
 /** What bfloat16 means on this processor, in words. */
 import type { Precision } from '../graph/passes/precision.js';
-import { instructionSets } from '../runtime/machine.js';
-
-/** The instructions that multiply bfloat16 numbers here, the fastest; undefined where they are widened and multiplied as float32. */
-export function bfloat16Instructions(): string | undefined {
-  const sets = instructionSets();
-  return ['amx_bf16', 'avx512_bf16'].find((name) => sets.includes(name));
-}
+import { bfloat16Instructions } from '../runtime/cpu_report.js';
 
 /** What a line of a report ends in where the precision is not the usual one. */
 export function inWords(precision: Precision): string {
@@ -17,6 +11,6 @@ export function inWords(precision: Precision): string {
 export function noteFallback(precision: Precision): void {
   if (precision === 'float32' || bfloat16Instructions() !== undefined) return;
   process.stderr.write(
-    'kernel-warehouse: this processor has no instructions for bfloat16 (AVX512_BF16, AMX): it saves memory here, but no time\n',
+    'kernel-warehouse: no instructions for bfloat16 (AVX512_BF16, AMX) are used here: it saves memory, but no time\n',
   );
 }

@@ -4,11 +4,11 @@ import { conv2d } from '../graph/ops/conv2d.js';
 import { output } from '../graph/ops/copy.js';
 import { relu } from '../graph/ops/relu.js';
 import { lower } from '../graph/passes/lower.js';
+import { bfloat16Instructions, type CpuReport, cpuReport } from '../runtime/cpu_report.js';
 import { type CudaExamination, examineCuda } from '../runtime/cuda_report.js';
 import { Device } from '../runtime/device.js';
 import { describeProcessor, loadedLibraries, loadedOneDnn, type Processor, packageVersion } from '../runtime/machine.js';
 import { loadNative } from '../runtime/native.js';
-import { bfloat16Instructions } from './bfloat16.js';
 import { adviseFromPython, cudaFields, describeAttempts } from './doctor_cuda.js';
 import { RUNTIME_FAILURE } from './failure.js';
 import { formatBytes, formatFields } from './figures.js';
@@ -20,6 +20,8 @@ interface Report {
   /** Undefined where the C library is another one. */
   readonly glibc: string | undefined;
   readonly processor: Processor;
+  /** What kernels are chosen by; undefined where the CPU backend does not work. */
+  readonly instructionSets: CpuReport | undefined;
   /** The instructions that multiply bfloat16; undefined where float32 ones serve. */
   readonly bfloat16: string | undefined;
   readonly native: { readonly path: string | undefined; readonly abiVersion: number | undefined; readonly oneDnn: string | undefined };
@@ -50,7 +52,8 @@ async function examine(): Promise<Report> {
     platform: `${process.platform}-${process.arch}`,
     glibc,
     processor: describeProcessor(),
-    bfloat16: bfloat16Instructions(),
+    instructionSets: cpu.works ? cpuReport() : undefined,
+    bfloat16: cpu.works ? bfloat16Instructions() : undefined,
     native: { path: native, abiVersion: native === undefined ? undefined : loadNative().abiVersion, oneDnn: loadedOneDnn(paths) },
     cpu,
     cuda: { ...cuda, advice: await adviseFromPython(cuda) },
@@ -102,7 +105,7 @@ async function trySharp(): Promise<string> {
   }
 }
 
-function describe({ version, node, platform, glibc, processor, bfloat16, native, cpu, cuda, images, environment }: Report): string {
+function describe({ version, node, platform, glibc, processor, bfloat16, instructionSets, native, cpu, cuda, images, environment }: Report): string {
   const { model, count, instructions, memory } = processor;
   const set = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
   const fields = formatFields({
@@ -110,6 +113,7 @@ function describe({ version, node, platform, glibc, processor, bfloat16, native,
     node: `${node}, ${platform}, ${glibc === undefined ? 'not glibc' : `glibc ${glibc}`}`,
     processor: `${count} x ${model}, ${formatBytes(memory)}`,
     instructions: instructions.join(' ') || 'unknown',
+    kernels: instructionSets === undefined ? 'none' : `${instructionSets.kernels}, oneDNN ${instructionSets.oneDnn}`,
     bfloat16: bfloat16 === undefined ? 'computed in float32, which saves memory but no time' : `native, ${bfloat16}`,
     'native library': native.path === undefined ? 'not loaded' : `${native.path}, interface version ${native.abiVersion}`,
     oneDNN: native.oneDnn ?? (native.path === undefined ? 'not loaded' : 'inside the native library'),

@@ -43,6 +43,8 @@ export interface NativeAddon {
   readonly abiVersion: number;
   /** Physical cores that this process may use. */
   readonly availableCores: number;
+  /** Which instruction sets the CPU's kernels are chosen by, as JSON. Throws ERR_KW_INVALID_ARGUMENT for a KW_CPU_ISA that is none of them. */
+  cpuReport(): string;
   /** Where a plug-in is looked for, whether or not it is there. */
   pluginPath(name: string): string;
   /** What a plug-in found on this machine, as JSON that `parseCudaReport` reads. Throws ERR_KW_UNSUPPORTED when there is none that fits. */

@@ -140,6 +140,13 @@ const char* kw_plugin_path(const char* name) {
   return path.c_str();
 }
 
+kw_status kw_cpu_report(kw_report_callback callback, void* user_data) {
+  return guarded([&] {
+    require(reinterpret_cast<const void*>(callback), "callback");
+    callback(user_data, kw::cpu::report().c_str());
+  });
+}
+
 kw_status kw_plugin_report(const char* name, kw_report_callback callback, void* user_data) {
   return guarded([&] {
     require(name, "name");

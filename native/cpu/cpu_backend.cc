@@ -1,5 +1,6 @@
 #include "cpu/cpu_backend.h"
 
+#include "cpu/onednn.h"
 #include "cpu/processor.h"
 
 namespace kw::cpu {
@@ -31,6 +32,11 @@ const KernelRegistry& registry() {
     return ops;
   }();
   return instance;
+}
+
+std::string report() {
+  const std::string kernels = name_of(instruction_set());  // first: it may limit oneDNN
+  return R"({"kernels": ")" + kernels + R"(", "oneDnn": ")" + onednn_instruction_set_name() + "\"}";
 }
 
 }  // namespace kw::cpu

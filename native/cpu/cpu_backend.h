@@ -1,11 +1,15 @@
 // The CPU backend's kernels. Each file of this folder adds its ops to the registry through one of these functions.
 #pragma once
 
+#include <string>
+
 #include "runtime/backend.h"
 
 namespace kw::cpu {
 
 const KernelRegistry& registry();  // all of the below
+// The instruction sets that kernels are chosen by, as JSON: {"kernels": this package's (processor.h), "oneDnn": oneDNN's name for its own}.
+std::string report();
 
 void add_activations(KernelRegistry&);             // activation.cc: relu, relu6, gelu, sigmoid
 void add_adaptive_avg_pool2d(KernelRegistry&);     // adaptive_avg_pool2d.cc

@@ -34,6 +34,23 @@ InstructionSet onednn_instruction_set() {
                                          : InstructionSet::baseline;
 }
 
+const char* onednn_instruction_set_name() {
+  using Isa = dnnl::cpu_isa;
+  static constexpr std::pair<Isa, const char*> kNames[] = {{Isa::avx512_core_amx, "avx512_core_amx"},
+                                                           {Isa::avx512_core_bf16, "avx512_core_bf16"},
+                                                           {Isa::avx512_core_vnni, "avx512_core_vnni"},
+                                                           {Isa::avx512_core, "avx512_core"},
+                                                           {Isa::avx2_vnni, "avx2_vnni"},
+                                                           {Isa::avx2, "avx2"},
+                                                           {Isa::avx, "avx"},
+                                                           {Isa::sse41, "sse41"}};
+  const auto used = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
+  for (const auto& [set, name] : kNames) {
+    if ((used & static_cast<unsigned>(set)) == static_cast<unsigned>(set)) return name;
+  }
+  return "none";
+}
+
 ThreadLimit::ThreadLimit(int threads) : previous_(omp_get_max_threads()) {
   if (threads != previous_) omp_set_num_threads(threads);
 }

@@ -21,6 +21,8 @@ const dnnl::engine& onednn_engine();
 void limit_onednn(InstructionSet set);
 // What oneDNN uses of ours but `amx`, which is not told apart from `avx512` here.
 InstructionSet onednn_instruction_set();
+// Its own name for it, such as avx512_core_bf16.
+const char* onednn_instruction_set_name();
 
 // While it lives, OpenMP and oneDNN use this many threads for what the calling thread starts. A primitive fixes its division of work when
 // it is made, so it must be made and run under the same limit.

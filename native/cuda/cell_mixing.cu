@@ -31,7 +31,7 @@ struct Offsets {
 };
 
 // Of mixture i = (s * Go + go) * Gi + gi, its first element in the weight [O,kh,kw,I], and from there the elements of a cell
-// [fe,keh,kew,ce] (docs/ARCHITECTURE.md).
+// [fe,keh,kew,ce] (docs/ops.md).
 Offsets offsets_of(const CellGrid& g) {
   const int64_t column = g.in_channels, row = g.kernel_width * column, out = g.kernel_height * row;
   Offsets offsets;

@@ -295,6 +295,12 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("pluginPath", Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
                 return Napi::String::New(info.Env(), kw_plugin_path(string_argument(info, 0, "name").c_str()));
               }));
+  exports.Set("cpuReport", Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
+                std::string report;
+                const auto keep = [](void* user_data, const char* text) { *static_cast<std::string*>(user_data) = text; };
+                check(info.Env(), kw_cpu_report(keep, &report));
+                return Napi::String::New(info.Env(), report);
+              }));
   exports.Set("pluginReport", Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
                 std::string report;
                 const auto keep = [](void* user_data, const char* text) { *static_cast<std::string*>(user_data) = text; };

@@ -29,11 +29,27 @@ test('a KW_NUM_THREADS that is no number of threads is an error that says so', a
   t.is(cpu.problem, "KW_NUM_THREADS must be a whole number from 1 to 1024, not 'many'; unset it to use the physical cores");
 });
 
+test('KW_CPU_ISA limits the instruction sets, and must be one of them', async (t) => {
+  const { stdout } = await kernelWarehouse(['doctor', '--json'], { env: { KW_CPU_ISA: 'baseline' } });
+  t.like(JSON.parse(stdout), { instructionSets: { kernels: 'baseline', oneDnn: 'sse41' }, cpu: { works: true } });
+  const wrong = await kernelWarehouse(['doctor', '--json'], { env: { KW_CPU_ISA: 'avx10' } });
+  t.is(wrong.code, 1);
+  t.like(JSON.parse(wrong.stdout), {
+    cpu: {
+      works: false,
+      problem:
+        "KW_CPU_ISA must be baseline, avx2, avx512 or amx (the most that this package's own kernels use), not 'avx10'; " +
+        'unset it to let the processor decide',
+    },
+  });
+});
+
 test('for people: one fact a line', async (t) => {
   const { code, stdout } = await kernelWarehouse(['doctor']);
   t.is(code, 0);
   t.regex(stdout, /^CPU backend +works, \d+ threads$/m);
   t.regex(stdout, /^bfloat16 +(native, (amx|avx512)_bf16|computed in float32, which saves memory but no time)$/m);
+  t.regex(stdout, /^kernels +(baseline|avx2|avx512|amx), oneDNN \w+$/m);
   t.regex(stdout, /^CUDA plug-in +\S*libkw_cuda\.so/m);
 });
 

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import test from 'ava';
 import { readSafetensors } from '../../lib/checkpoint/safetensors.js';
-import { bfloat16Instructions } from '../../lib/cli/bfloat16.js';
+import { bfloat16Instructions } from '../../lib/runtime/cpu_report.js';
 import { readCheckpoint } from '../../lib/train/checkpoint.js';
 import { kernelWarehouse, makeFolder, makeImages } from './program.js';
 
@@ -13,7 +13,7 @@ const output = join(folder, 'run');
 const checkpoint = join(output, 'checkpoint.safetensors');
 const common = ['--output', output, '--threads', '1'];
 const options = ['--network', 'resnet18', '--image-size', '16', '--batch-size', '4', '--epochs', '1', '--learning-rate', '0.01'];
-const note = /this processor has no instructions for bfloat16 \(AVX512_BF16, AMX\): it saves memory here, but no time\n/g;
+const note = /no instructions for bfloat16 \(AVX512_BF16, AMX\) are used here: it saves memory, but no time\n/g;
 /** How often the note must be there: once where float32 computes bfloat16. */
 const notes = bfloat16Instructions() === undefined ? 1 : 0;
 

@@ -1,4 +1,4 @@
-/** Every op of docs/ARCHITECTURE.md once more: plain and in float64. The op's own file in lib/graph/ops shares no code with this. */
+/** Every op of docs/ops.md once more: plain and in float64. The op's own file in lib/graph/ops shares no code with this. */
 import { gelu, geluBackward, relu6, relu6Backward, sigmoid, sigmoidBackward } from './activation.js';
 import { attentionFunction, attentionFunctionBackward } from './attention_function.js';
 import { attentionModule } from './attention_module.js';

@@ -25,7 +25,7 @@ inline bool is_library_aligned(std::initializer_list<const void*> addresses) {
 // Device memory in bytes that a plan may ask for beside its operands.
 constexpr size_t kMostLibraryWorkspace = size_t{256} << 20;
 
-// One pass of a convolution whose samples share a weight, without groups; tensors are laid out as docs/ARCHITECTURE.md says. The forward
+// One pass of a convolution whose samples share a weight, without groups; tensors are laid out as docs/ops.md says. The forward
 // pass: y = activation(scale * convolution(x, weight) + shift + residual), each part where it is asked for, in float32.
 struct ConvolutionRequest {
   ConvolutionPass pass = ConvolutionPass::forward;
