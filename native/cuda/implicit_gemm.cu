@@ -40,7 +40,7 @@ void start_gather(const Device& gpu, const device::ImplicitGemmProblem& problem,
 template <class Math, int kTile, int kVector>
 void start_gradient(const Device& gpu, const device::WeightGradientGemmProblem& problem) {
   const device::WeightGradientProblem& gradient = problem.gradient;
-  const int64_t blocks = int64_t{problem.row_tiles} * problem.column_tiles * gradient.groups * gradient.parts * gradient.weights;
+  const int64_t blocks = int64_t{problem.row_tiles} * problem.column_tiles * gradient.groups * gradient.splits * gradient.weights;
   launch(device::weight_gradient_gemm<Math, kTile, kVector>, row_of_blocks(blocks), device::GemmTile<Math, kTile>::kThreads,
          device::WeightGradientGemm<Math, kTile>::kSharedBytes, gpu.stream, problem);
 }

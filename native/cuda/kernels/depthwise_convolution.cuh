@@ -218,7 +218,7 @@ __global__ void __launch_bounds__(kDepthwiseThreads, 2) depthwise_strips(Depthwi
 }
 
 struct DepthwiseGradientProblem {
-  WeightGradientProblem gradient;  // part_positions counts strips
+  WeightGradientProblem gradient;  // split_positions counts strips
   int block_vectors;
   int channel_blocks;
   int lanes;  // of strips, in a block
@@ -248,7 +248,7 @@ struct DepthwiseGradientPlace {
     };
     first_channel = static_cast<int>(next(problem.channel_blocks)) * problem.block_vectors * ChannelVector<T>::kSize;
     tap_row = static_cast<int>(next(kKernel));
-    split = next(problem.gradient.parts);
+    split = next(problem.gradient.splits);
     weight = block;
     lane = static_cast<int>(threadIdx.x) / problem.block_vectors;
     vector = static_cast<int>(threadIdx.x) % problem.block_vectors;
@@ -320,12 +320,12 @@ __global__ void __launch_bounds__(kDepthwiseThreads) depthwise_weight_gradient(D
   const ConvolutionAxis &vertical = p.axes[1], &horizontal = p.axes[2];
   const DepthwiseGradientPlace<T, kKernel> place(problem);
   const int strips = ceil_divide(horizontal.out, kStrip);
-  const long long end = min(p.images * vertical.out * strips, (place.split + 1) * p.part_positions);
+  const long long end = min(p.images * vertical.out * strips, (place.split + 1) * p.split_positions);
   ChannelVector<T> sums[kKernel];
 #pragma unroll
   for (int j = 0; j < kKernel; ++j) sums[j].clear();
   if (place.lane < problem.lanes && place.channel < p.groups) {
-    for (long long strip = place.split * p.part_positions + place.lane; strip < end; strip += problem.lanes) {
+    for (long long strip = place.split * p.split_positions + place.lane; strip < end; strip += problem.lanes) {
       const int first = static_cast<int>(strip % strips) * kStrip, row = static_cast<int>(strip / strips % vertical.out);
       const long long image = place.weight * p.images + strip / strips / vertical.out;
       const int h = row * kStride + place.tap_row - vertical.padding;

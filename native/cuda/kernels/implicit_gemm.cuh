@@ -205,8 +205,8 @@ __global__ void __launch_bounds__(GemmTile<Math, kTile>::kThreads) implicit_gemm
 /** Finishes split-K: y or dx, `count` elements, of the splits' sums [splits,count], added in order. */
 template <class T>
 __global__ void finish_splits(GatherProblem p, const float* sums, int splits, long long count) {
-  const long long step = static_cast<long long>(gridDim.x) * blockDim.x;
-  for (long long element = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; element < count; element += step) {
+  const long long threads = static_cast<long long>(gridDim.x) * blockDim.x;
+  for (long long element = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; element < count; element += threads) {
     float sum = 0.0f;
     for (int split = 0; split < splits; ++split) sum += sums[split * count + element];
     const int channel = static_cast<int>(element % p.result_channels());

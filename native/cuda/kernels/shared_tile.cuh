@@ -34,6 +34,23 @@ class SharedTile {
   T* data_;
 };
 
+/**
+ * A K-major tile, 16 deep, that is swizzled instead of padded: which half of a row's 32 bytes comes first changes with every four rows, so
+ * that the eight rows which ldmatrix reads at once lie in different banks.
+ */
+class SwizzledTile {
+ public:
+  static constexpr Major kMajor = Major::k;
+  static constexpr int kDepth = 16;
+
+  __device__ __forceinline__ explicit SwizzledTile(bfloat16* data) : data_(data) {}
+
+  __device__ __forceinline__ bfloat16* at(int row, int k) const { return data_ + row * kDepth + (k / 8 ^ row / 4 % 2) * 8 + k % 8; }
+
+ private:
+  bfloat16* data_;
+};
+
 /** Copies kCount elements to shared memory, asynchronously where they are 4 or 16 bytes. Writes zeros when not `valid`; `global` must be a
  * device address even then. */
 template <int kCount, class T>

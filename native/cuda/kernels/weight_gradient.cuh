@@ -1,5 +1,5 @@
-// The gradient of a convolution's weight as a matrix product: rows are channels of y, columns taps and channels of x, depth runs over
-// positions, which are divided into parts where there are too few tiles for the GPU; the parts' sums are added in order.
+// The gradient of a convolution's weight as a matrix product: rows are channels of y, columns taps and channels of x, K runs over
+// positions, which are split (split-K) where there are too few block tiles to fill the GPU; the splits' sums are added in order.
 #pragma once
 
 #include "cuda/kernels/convolution_problem.cuh"
@@ -13,12 +13,12 @@ struct WeightGradientGemmProblem {
   int row_tiles, column_tiles;
 };
 
-/** Writes one element of a weight gradient, or of a part's sums. */
-__device__ __forceinline__ void store_weight_gradient(const WeightGradientProblem& p, long long weight, long long part, long long element,
+/** Writes one element of a weight gradient, or of a split's sums. */
+__device__ __forceinline__ void store_weight_gradient(const WeightGradientProblem& p, long long weight, long long split, long long element,
                                                       float value) {
   const long long elements = static_cast<long long>(p.groups) * p.out_width * p.taps * p.in_width;
-  if (p.parts > 1) {
-    static_cast<float*>(p.result)[(part * p.weights + weight) * elements + element] = value;
+  if (p.splits > 1) {
+    static_cast<float*>(p.result)[(split * p.weights + weight) * elements + element] = value;
   } else if (p.rounds) {
     static_cast<bfloat16*>(p.result)[weight * p.weight_stride + element] = to_bfloat16(value);
   } else {
@@ -50,12 +50,12 @@ struct WeightGradientBlock {
     first_row = static_cast<int>(next(problem.row_tiles)) * kTile;
     first_column = static_cast<int>(next(problem.column_tiles)) * kTile;
     group = static_cast<int>(next(p.groups));
-    split = next(p.parts);
+    split = next(p.splits);
     weight = block;
     columns = p.taps * p.in_width;
     positions = p.axes[0].out * p.axes[1].out * p.axes[2].out;
-    first_position = static_cast<int>(split * p.part_positions);
-    end_position = static_cast<int>(min(p.images * positions, (split + 1) * p.part_positions));
+    first_position = static_cast<int>(split * p.split_positions);
+    end_position = static_cast<int>(min(p.images * positions, (split + 1) * p.split_positions));
   }
 };
 
@@ -148,13 +148,14 @@ __global__ void __launch_bounds__(GemmTile<Math, kTile>::kThreads) weight_gradie
   }
 }
 
-/** dweight [weights, each `elements`, `stride` apart] = the sum of the parts [parts,weights,elements], in order; T float or bfloat16. */
+/** dweight [weights, each `elements`, `stride` apart] = the sum of the splits' [splits,weights,elements], in order; T float or bfloat16. */
 template <class T>
-__global__ void sum_weight_gradient_parts(const float* sums, int parts, long long count, long long elements, long long stride, T* dweight) {
-  const long long step = static_cast<long long>(gridDim.x) * blockDim.x;
-  for (long long index = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; index < count; index += step) {
+__global__ void sum_weight_gradient_splits(const float* sums, int splits, long long count, long long elements, long long stride,
+                                           T* dweight) {
+  const long long threads = static_cast<long long>(gridDim.x) * blockDim.x;
+  for (long long index = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; index < count; index += threads) {
     float sum = 0.0f;
-    for (int part = 0; part < parts; ++part) sum += sums[part * count + index];
+    for (int split = 0; split < splits; ++split) sum += sums[split * count + index];
     store_as(dweight + index / elements * stride + index % elements, sum);
   }
 }
