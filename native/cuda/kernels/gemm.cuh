@@ -2,7 +2,7 @@
 // shared memory wherever they come from, and an epilogue that takes the finished tile.
 //
 // A loader has load(k_tile, a, b), which all threads call together: it starts to copy the k-tile with that number to the SharedTiles a and
-// b. Zeros stand for what lies outside of the matrices; of K that goes past the end, in one operand at least.
+// b, with zeros outside of the matrices. Past the end of K, zeros in one operand are enough.
 #pragma once
 
 #include "cuda/kernels/gemm_shape.cuh"
@@ -19,7 +19,7 @@ struct Gemm {
   using Tile = SharedTile<Element, Shape::kTile, Shape::kDepth, kMajor, Shape::Math::padding(kMajor)>;
   using TileA = Tile<kMajorA>;
   using TileB = Tile<kMajorB>;
-  using Sums = Accumulators<Shape, kMajorA, kMajorB>;
+  using Accumulators = BlockAccumulators<Shape, kMajorA, kMajorB>;
   using ResultTile = SharedTile<float, Shape::kTile, Shape::kTile, Major::k, 4>;  // at(row, column)
 
   static constexpr int kStageElements = TileA::kElements + TileB::kElements;
@@ -37,16 +37,16 @@ class Pipeline {
   static constexpr int kStages = Gemm::Shape::kStages;
 
  public:
-  /** The main loop: sums += the products of the k-tiles from `first` to before `end`. Afterwards the stages are free. */
+  /** The main loop: accumulators += the products of the k-tiles from `first` to before `end`. Afterwards the stages are free. */
   template <class Loader>
-  __device__ __forceinline__ void run(const Loader& loader, int first, int end, typename Gemm::Sums& sums) const {
+  __device__ __forceinline__ void run(const Loader& loader, int first, int end, typename Gemm::Accumulators& accumulators) const {
 #pragma unroll
     for (int stage = 0; stage < kStages - 1; ++stage) start(loader, first + stage, end);  // the prologue
     for (int k_tile = first; k_tile < end; ++k_tile) {
       wait_copies<kStages - 2>();
       syncthreads();  // the k-tile is there for all, and nobody reads any more from the stage that is filled next
       start(loader, k_tile + kStages - 1, end);
-      sums.multiply_add(tile_a(k_tile), tile_b(k_tile));
+      accumulators.multiply_add(tile_a(k_tile), tile_b(k_tile));
     }
     wait_copies<0>();
     syncthreads();
@@ -69,10 +69,10 @@ class Pipeline {
  * can write neighbouring addresses. */
 template <class Gemm, class Loader>
 __device__ __forceinline__ typename Gemm::ResultTile multiply_tiles(const Loader& loader, int first, int end) {
-  typename Gemm::Sums sums;
-  Pipeline<Gemm>().run(loader, first, end, sums);
+  typename Gemm::Accumulators accumulators;
+  Pipeline<Gemm>().run(loader, first, end, accumulators);
   const typename Gemm::ResultTile tile(reinterpret_cast<float*>(dynamic_shared()));
-  sums.for_each([&](int row, int column, float value) { *tile.at(row, column) = value; });
+  accumulators.for_each([&](int row, int column, float value) { *tile.at(row, column) = value; });
   syncthreads();
   return tile;
 }

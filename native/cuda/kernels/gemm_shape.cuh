@@ -43,13 +43,13 @@ using GemmTile = GemmShape<Math, kTile, 2, kTile == 64 ? 2 : 4, kTile == 64 ? 4 
 
 /** The block tile in registers, on the tensor cores: each warp has its warp tile as a grid of 16 x 8 accumulators. */
 template <class Shape, Major kMajorA, Major kMajorB>
-class Accumulators {
+class BlockAccumulators {
   using T = typename Shape::Element;
   static constexpr int kWarpM = Shape::kTile / Shape::kWarpsM, kWarpN = Shape::kTile / Shape::kWarpsN;
   static constexpr int kCountM = kWarpM / 16, kCountN = kWarpN / 8;
 
  public:
-  __device__ __forceinline__ Accumulators() {
+  __device__ __forceinline__ BlockAccumulators() {
     const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
     first_row_ = warp % Shape::kWarpsM * kWarpM;
     first_column_ = warp / Shape::kWarpsM * kWarpN;
@@ -122,14 +122,14 @@ struct FmaRows {
 
 /** The block tile in registers, by multiply-adds: sixteen threads share out the columns, the others the rows. */
 template <int kTile, int kWarpsM, int kWarpsN, int kStages, Major kMajorA, Major kMajorB>
-class Accumulators<GemmShape<FloatFma, kTile, kWarpsM, kWarpsN, kStages>, kMajorA, kMajorB> {
+class BlockAccumulators<GemmShape<FloatFma, kTile, kWarpsM, kWarpsN, kStages>, kMajorA, kMajorB> {
   using Shape = GemmShape<FloatFma, kTile, kWarpsM, kWarpsN, kStages>;
   static constexpr int kThreadsN = 16, kThreadsM = Shape::kThreads / kThreadsN;
   static constexpr int kCountM = kTile / kThreadsM, kCountN = kTile / kThreadsN;
   static constexpr int kFragmentDepth = kMajorA == Major::k || kMajorB == Major::k ? 4 : 1;
 
  public:
-  __device__ __forceinline__ Accumulators()
+  __device__ __forceinline__ BlockAccumulators()
       : rows_{static_cast<int>(threadIdx.x) / kThreadsN}, columns_{static_cast<int>(threadIdx.x) % kThreadsN} {}
 
   template <class TileA, class TileB>

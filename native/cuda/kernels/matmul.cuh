@@ -108,9 +108,9 @@ __global__ void __launch_bounds__(MatmulTile<Math, kTile>::kThreads, kTile > 64 
   // Splits are whole k-tiles deep, so that packs stay on multiples of 16 bytes.
   const long long k_tiles = ceil_divide(problem.depth, Gemm::Shape::kDepth);
   const int first = static_cast<int>(k_tiles * blockIdx.z / gridDim.z), end = static_cast<int>(k_tiles * (blockIdx.z + 1) / gridDim.z);
-  typename Gemm::Sums sums;
-  Pipeline<Gemm>().run(MatmulLoader<Gemm>{problem, first_row, first_column}, first, end, sums);
-  sums.for_each(MatmulEpilogue(problem, first_row, first_column));
+  typename Gemm::Accumulators accumulators;
+  Pipeline<Gemm>().run(MatmulLoader<Gemm>{problem, first_row, first_column}, first, end, accumulators);
+  accumulators.for_each(MatmulEpilogue(problem, first_row, first_column));
 }
 
 /** c [rows, columns] = the sum of the splits' [count, rows, columns], in order, plus the bias. */
