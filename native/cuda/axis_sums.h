@@ -50,7 +50,7 @@ class AxisSums {
   void launch_width(const Device& gpu, const Terms& terms, std::byte* scratch, float* sums) const {
     const Division division = divide(kCount);
     device::SumShape shape = shape_;
-    shape.parts = division.parts;
+    shape.splits = division.parts;
     const device::SumOutput output{sums, reinterpret_cast<double*>(scratch), divisor_};
     const dim3 grid(static_cast<unsigned>(division.blocks)), block(static_cast<unsigned>(division.threads));
     if (keeps_columns_) {

@@ -19,7 +19,7 @@ constexpr int64_t kLeastStages = 4;
 
 // Rows and elements of cells in a block of mixing; rows are many, and each element of a cell is read once for this many of them.
 template <class Product>
-constexpr int kMixTile = std::is_same_v<Product, device::FloatProduct> ? 64 : 128;
+constexpr int kMixTile = std::is_same_v<Product, device::FloatFma> ? 64 : 128;
 // The same of the gradients, one side of which is the number of cells.
 constexpr int kGradientTile = 64;
 
@@ -131,11 +131,11 @@ template <class Launch>
 void CellMixing::with_product(const Launch& launch) const {
   switch (product_) {
     case Product::bfloat16:
-      return launch.template operator()<device::Bfloat16Product>();
+      return launch.template operator()<device::Bfloat16Mma>();
     case Product::tf32:
-      return launch.template operator()<device::Tf32Product>();
+      return launch.template operator()<device::Tf32Mma>();
     case Product::float32:
-      return launch.template operator()<device::FloatProduct>();
+      return launch.template operator()<device::FloatFma>();
   }
 }
 
@@ -143,14 +143,14 @@ void CellMixing::convert_attention(const float* attention, int64_t samples, std:
   with_product([&]<class Product>() {
     using Element = typename Product::Element;
     const int64_t stride = padded(grid_.cells);
-    launch(device::pad_rows<Element>, pass_grid(gpu_, rows(samples) * stride / device::kVector<Element>), kPassThreads, 0, gpu_.stream,
+    launch(device::pad_rows<Element>, pass_grid(gpu_, rows(samples) * stride / device::kPack<Element>), kPassThreads, 0, gpu_.stream,
            attention, rows(samples), static_cast<int>(grid_.cells), static_cast<int>(stride), reinterpret_cast<Element*>(converted));
   });
 }
 
 void CellMixing::mix(const std::byte* attention, int64_t samples, const SampleWeights& weights) const {
   with_product([&]<class Product>() {
-    using Block = device::BlockProduct<Product, kMixTile<Product>>;
+    using Block = device::GemmTile<Product, kMixTile<Product>>;
     using Element = typename Block::Element;
     const int row_count = static_cast<int>(rows(samples)), n = static_cast<int>(grid_.cells),
               cell = static_cast<int>(padded(grid_.cell_elements()));
@@ -160,8 +160,8 @@ void CellMixing::mix(const std::byte* attention, int64_t samples, const SampleWe
                                            reinterpret_cast<Element*>(weights.data),
                                            places(weights),
                                            static_cast<int>(row_tiles)};
-    launch(device::mix_cells<Block>, dim3(static_cast<unsigned>(row_tiles * column_tiles)), Block::kThreads, Block::kBytes, gpu_.stream,
-           task);
+    launch(device::mix_cells<Block>, dim3(static_cast<unsigned>(row_tiles * column_tiles)), Block::kThreads,
+           device::MixGemm<Block>::kSharedBytes, gpu_.stream, task);
   });
 }
 
@@ -198,7 +198,7 @@ void CellMixing::backward_attention(const SampleWeights& dweights, int64_t sampl
   const int64_t length = partial_length(grid_.cells), row_count = rows(samples);
   auto* partials = reinterpret_cast<float*>(scratch);
   with_product([&]<class Product>() {
-    using Block = device::BlockProduct<Product, kGradientTile>;
+    using Block = device::GemmTile<Product, kGradientTile>;
     using Element = typename Block::Element;
     const int n = static_cast<int>(grid_.cells), cell = static_cast<int>(padded(grid_.cell_elements()));
     const int64_t row_tiles = whole_parts(row_count, Block::kTile), column_tiles = whole_parts(n, Block::kTile);
@@ -209,8 +209,8 @@ void CellMixing::backward_attention(const SampleWeights& dweights, int64_t sampl
         static_cast<int>(row_tiles),
         {cell, split.depth}};
     launch(device::mix_cells_backward_attention<Block>,
-           dim3(static_cast<unsigned>(row_tiles * column_tiles), static_cast<unsigned>(split.count)), Block::kThreads, Block::kBytes,
-           gpu_.stream, task);
+           dim3(static_cast<unsigned>(row_tiles * column_tiles), static_cast<unsigned>(split.count)), Block::kThreads,
+           device::AttentionGradientGemm<Block>::kSharedBytes, gpu_.stream, task);
   });
   launch(device::sum_partials, pass_grid(gpu_, row_count * grid_.cells), kPassThreads, 0, gpu_.stream, partials, split.count, row_count,
          static_cast<int>(grid_.cells), static_cast<int>(length), false, dattention);
@@ -233,7 +233,7 @@ void CellMixing::backward_cells(const std::byte* attention, const SampleWeights&
   const bool aligned = length % 4 == 0 && reinterpret_cast<uintptr_t>(sums) % 16 == 0;
   const bool adds = !part.is_first || (in_place && gradient.accumulates);
   with_product([&]<class Product>() {
-    using Block = device::BlockProduct<Product, kGradientTile>;
+    using Block = device::GemmTile<Product, kGradientTile>;
     using Element = typename Block::Element;
     const int row_count = static_cast<int>(rows(samples));
     const int64_t row_tiles = whole_parts(n, Block::kTile), column_tiles = whole_parts(cell, Block::kTile);
@@ -243,8 +243,8 @@ void CellMixing::backward_cells(const std::byte* attention, const SampleWeights&
                                                     static_cast<int>(row_tiles),
                                                     {row_count, split.depth}};
     launch(device::mix_cells_backward_cells<Block>,
-           dim3(static_cast<unsigned>(row_tiles * column_tiles), static_cast<unsigned>(split.count)), Block::kThreads, Block::kBytes,
-           gpu_.stream, task);
+           dim3(static_cast<unsigned>(row_tiles * column_tiles), static_cast<unsigned>(split.count)), Block::kThreads,
+           device::CellGradientGemm<Block>::kSharedBytes, gpu_.stream, task);
   });
   if (in_place || !part.is_last) return;
   launch(device::sum_partials, pass_grid(gpu_, n * cell), kPassThreads, 0, gpu_.stream, partials, split.count, n, static_cast<int>(cell),

@@ -197,10 +197,10 @@ void Convolution::sum_gradient(const ConvolutionRun& run, std::byte* scratch) co
   problem.result = tiles_.parts > 1 ? static_cast<void*>(scratch) : writable(run.weight);
   problem.rounds = options_.weights == DataType::bfloat16;
   problem.weight_stride = run.weight_stride;
-  problem.parts = static_cast<int>(tiles_.parts);
+  problem.splits = static_cast<int>(tiles_.parts);
   const bool depthwise = has_depthwise_gradient(problem, type) && is_aligned(run.x) && is_aligned(run.y);
   const int64_t items = depthwise ? depthwise_gradient_strips(problem) : problem.images * positions_of(geometry_);
-  problem.part_positions = whole_parts(items, tiles_.parts);
+  problem.split_positions = whole_parts(items, tiles_.parts);
   if (depthwise) {
     weight_gradient_depthwise(gpu_, problem, type);
   } else if (by_tiles_) {

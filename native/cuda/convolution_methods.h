@@ -54,7 +54,7 @@ void gather_depthwise(const Device& gpu, const device::GatherProblem& problem, D
 bool has_depthwise_gradient(const device::WeightGradientProblem& problem, DataType type);
 int64_t depthwise_gradient_blocks(const device::WeightGradientProblem& problem, DataType type);
 int64_t depthwise_gradient_strips(const device::WeightGradientProblem& problem);
-// part_positions counts strips.
+// split_positions counts strips.
 void weight_gradient_depthwise(const Device& gpu, const device::WeightGradientProblem& problem, DataType type);
 
 // ---- directly (direct_convolution.cu): any shape and address ----

@@ -95,7 +95,7 @@ device::DepthwiseGradientProblem gradient_problem(const device::WeightGradientPr
 template <class T>
 void sum_gradient(const Device& gpu, const device::WeightGradientProblem& problem, DataType type) {
   const device::DepthwiseGradientProblem depthwise = gradient_problem(problem, type);
-  const dim3 grid = row_of_blocks(problem.parts * depthwise_gradient_blocks(problem, type));
+  const dim3 grid = row_of_blocks(problem.splits * depthwise_gradient_blocks(problem, type));
   for_kernel(problem.axes[1].kernel, [&](auto size) {
     const size_t shared = device::depthwise_gradient_bytes<T>(size, depthwise.lanes, depthwise.block_vectors);
     const auto function =

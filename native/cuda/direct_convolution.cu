@@ -37,7 +37,7 @@ void gather_directly(const Device& gpu, const device::GatherProblem& problem, Da
 }
 
 void weight_gradient_directly(const Device& gpu, const device::WeightGradientProblem& problem, DataType type) {
-  const int64_t count = problem.parts * problem.weights * problem.groups * problem.out_width * problem.taps * problem.in_width;
+  const int64_t count = problem.splits * problem.weights * problem.groups * problem.out_width * problem.taps * problem.in_width;
   const auto start = [&](auto kernel) { launch(kernel, pass_grid(gpu, count), kPassThreads, 0, gpu.stream, problem, count); };
   type == DataType::bfloat16 ? start(device::sum_weight_gradient_directly<bfloat16>) : start(device::sum_weight_gradient_directly<float>);
 }
@@ -60,7 +60,7 @@ void sum_parts(const Device& gpu, const device::WeightGradientProblem& problem, 
   const int64_t elements = int64_t{problem.groups} * problem.out_width * problem.taps * problem.in_width;
   const int64_t count = problem.weights * elements;
   const auto start = [&]<class T>(T* result) {
-    launch(device::sum_weight_gradient_parts<T>, pass_grid(gpu, count), kPassThreads, 0, gpu.stream, sums, problem.parts, count, elements,
+    launch(device::sum_weight_gradient_splits<T>, pass_grid(gpu, count), kPassThreads, 0, gpu.stream, sums, problem.splits, count, elements,
            problem.weight_stride, result);
   };
   problem.rounds ? start(static_cast<bfloat16*>(dweight)) : start(static_cast<float*>(dweight));

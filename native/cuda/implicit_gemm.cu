@@ -13,9 +13,9 @@ namespace kw::cuda {
 
 namespace {
 
-using device::Bfloat16Product;
-using device::FloatProduct;
-using device::Tf32Product;
+using device::Bfloat16Mma;
+using device::FloatFma;
+using device::Tf32Mma;
 
 constexpr int kSmallTile = 64, kLargeTile = 128;
 constexpr int64_t kMostTaps = 1 << 20;  // far more than there is ever room for
@@ -24,26 +24,25 @@ constexpr int kLeastPartSteps = 8;      // of a part; fewer are over before they
 
 int64_t tiles_of(int64_t rows, int64_t columns, int64_t tile) { return whole_parts(rows, tile) * whole_parts(columns, tile); }
 
-template <class Product, int kTile, int kVector, bool kBackward>
+template <class Math, int kTile, int kVector, bool kBackward>
 void start_gather(const Device& gpu, const device::ImplicitGemmProblem& problem) {
-  using T = typename Product::Element;
   const device::GatherProblem& gather = problem.gather;
-  const int64_t blocks = problem.column_tiles * problem.row_tiles * gather.groups * problem.phases * problem.parts * gather.weights;
-  launch(device::implicit_gemm<Product, kTile, kVector, kBackward>, row_of_blocks(blocks), device::TileSizes<T, kTile>::kThreads,
-         device::implicit_gemm_bytes<T, kTile>(gather.taps), gpu.stream, problem);
+  const int64_t blocks = problem.column_tiles * problem.row_tiles * gather.groups * problem.phases * problem.splits * gather.weights;
+  launch(device::implicit_gemm<Math, kTile, kVector, kBackward>, row_of_blocks(blocks), device::GemmTile<Math, kTile>::kThreads,
+         device::implicit_gemm_bytes<Math, kTile, kBackward>(gather.taps), gpu.stream, problem);
 }
 
-template <class Product, int kTile, int kVector>
+template <class Math, int kTile, int kVector>
 void start_gather(const Device& gpu, const device::ImplicitGemmProblem& problem, bool backward) {
-  backward ? start_gather<Product, kTile, kVector, true>(gpu, problem) : start_gather<Product, kTile, kVector, false>(gpu, problem);
+  backward ? start_gather<Math, kTile, kVector, true>(gpu, problem) : start_gather<Math, kTile, kVector, false>(gpu, problem);
 }
 
-template <class Product, int kTile, int kVector>
+template <class Math, int kTile, int kVector>
 void start_gradient(const Device& gpu, const device::WeightGradientGemmProblem& problem) {
-  using Sizes = device::TileSizes<typename Product::Element, kTile>;
   const device::WeightGradientProblem& gradient = problem.gradient;
-  const int64_t blocks = int64_t{problem.row_tiles} * problem.column_tiles * gradient.groups * gradient.parts * gradient.weights;
-  launch(device::weight_gradient_gemm<Product, kTile, kVector>, row_of_blocks(blocks), Sizes::kThreads, Sizes::kBytes, gpu.stream, problem);
+  const int64_t blocks = int64_t{problem.row_tiles} * problem.column_tiles * gradient.groups * gradient.splits * gradient.weights;
+  launch(device::weight_gradient_gemm<Math, kTile, kVector>, row_of_blocks(blocks), device::GemmTile<Math, kTile>::kThreads,
+         device::WeightGradientGemm<Math, kTile>::kSharedBytes, gpu.stream, problem);
 }
 
 // Of the largest phase.
@@ -78,7 +77,7 @@ bool gathers_vectors(const device::GatherProblem& problem, bool backward, int ve
 
 bool has_room_for_taps(const Device& gpu, int64_t taps) {
   return taps <= kMostTaps &&
-         device::implicit_gemm_bytes<bfloat16, kLargeTile>(static_cast<int>(taps)) <= static_cast<int64_t>(gpu.shared_memory);
+         device::implicit_gemm_bytes<Bfloat16Mma, kLargeTile, false>(static_cast<int>(taps)) <= static_cast<int64_t>(gpu.shared_memory);
 }
 
 bool takes_large_tiles(const Device& gpu, DataType type, int64_t rows, int64_t columns, int64_t times) {
@@ -116,29 +115,27 @@ void gather_by_tiles(const Device& gpu, const TilePlan& plan, const device::Gath
   problem.row_tiles = row_tiles(gather, backward, tile);
   problem.column_tiles = static_cast<int>(whole_parts(gather.width, tile));
   problem.phases = phases_of(gather, backward);
-  problem.parts = static_cast<int>(plan.parts);
-  problem.part_steps = static_cast<int>(whole_parts(steps, plan.parts));
-  problem.part_sums = plan.parts > 1 ? reinterpret_cast<float*>(scratch) : nullptr;
+  problem.splits = static_cast<int>(plan.parts);
+  problem.split_k_tiles = static_cast<int>(whole_parts(steps, plan.parts));
+  problem.split_sums = plan.parts > 1 ? reinterpret_cast<float*>(scratch) : nullptr;
   problem.stores_vectors = gather.width % vector == 0 && is_aligned(gather.result) && is_aligned(gather.epilogue.residual);
   problem.means = means && problem.row_tiles > 1 ? reinterpret_cast<float*>(scratch) : means;
   if (type == DataType::bfloat16) {
     if (tile == kLargeTile) {
-      start_gather<Bfloat16Product, kLargeTile, 8>(gpu, problem, backward);
+      start_gather<Bfloat16Mma, kLargeTile, 8>(gpu, problem, backward);
     } else {
-      vectors ? start_gather<Bfloat16Product, kSmallTile, 8>(gpu, problem, backward)
-              : start_gather<Bfloat16Product, kSmallTile, 1>(gpu, problem, backward);
+      vectors ? start_gather<Bfloat16Mma, kSmallTile, 8>(gpu, problem, backward)
+              : start_gather<Bfloat16Mma, kSmallTile, 1>(gpu, problem, backward);
     }
   } else if (gpu.tf32) {
-    vectors ? start_gather<Tf32Product, kSmallTile, 4>(gpu, problem, backward)
-            : start_gather<Tf32Product, kSmallTile, 1>(gpu, problem, backward);
+    vectors ? start_gather<Tf32Mma, kSmallTile, 4>(gpu, problem, backward) : start_gather<Tf32Mma, kSmallTile, 1>(gpu, problem, backward);
   } else {
-    vectors ? start_gather<FloatProduct, kSmallTile, 4>(gpu, problem, backward)
-            : start_gather<FloatProduct, kSmallTile, 1>(gpu, problem, backward);
+    vectors ? start_gather<FloatFma, kSmallTile, 4>(gpu, problem, backward) : start_gather<FloatFma, kSmallTile, 1>(gpu, problem, backward);
   }
   if (plan.parts > 1) {
     const int64_t count = result_elements(gather, backward);
-    const auto finish = type == DataType::bfloat16 ? device::finish_parts<bfloat16> : device::finish_parts<float>;
-    launch(finish, pass_grid(gpu, count), kPassThreads, 0, gpu.stream, gather, problem.part_sums, problem.parts, count);
+    const auto finish = type == DataType::bfloat16 ? device::finish_splits<bfloat16> : device::finish_splits<float>;
+    launch(finish, pass_grid(gpu, count), kPassThreads, 0, gpu.stream, gather, problem.split_sums, problem.splits, count);
     if (means) average_positions(gpu, type, gather.result, gather.weights, positions, channels, means);
   } else if (means && problem.row_tiles > 1) {
     sum_means(gpu, problem.means, gather.weights, problem.row_tiles, channels, means);
@@ -161,14 +158,14 @@ void weight_gradient_by_tiles(const Device& gpu, const device::WeightGradientPro
   problem.column_tiles = static_cast<int>(whole_parts(int64_t{gradient.taps} * gradient.in_width, tile));
   if (type == DataType::bfloat16) {
     if (tile == kLargeTile) {
-      start_gradient<Bfloat16Product, kLargeTile, 8>(gpu, problem);
+      start_gradient<Bfloat16Mma, kLargeTile, 8>(gpu, problem);
     } else {
-      vectors ? start_gradient<Bfloat16Product, kSmallTile, 8>(gpu, problem) : start_gradient<Bfloat16Product, kSmallTile, 1>(gpu, problem);
+      vectors ? start_gradient<Bfloat16Mma, kSmallTile, 8>(gpu, problem) : start_gradient<Bfloat16Mma, kSmallTile, 1>(gpu, problem);
     }
   } else if (gpu.tf32) {
-    vectors ? start_gradient<Tf32Product, kSmallTile, 4>(gpu, problem) : start_gradient<Tf32Product, kSmallTile, 1>(gpu, problem);
+    vectors ? start_gradient<Tf32Mma, kSmallTile, 4>(gpu, problem) : start_gradient<Tf32Mma, kSmallTile, 1>(gpu, problem);
   } else {
-    vectors ? start_gradient<FloatProduct, kSmallTile, 4>(gpu, problem) : start_gradient<FloatProduct, kSmallTile, 1>(gpu, problem);
+    vectors ? start_gradient<FloatFma, kSmallTile, 4>(gpu, problem) : start_gradient<FloatFma, kSmallTile, 1>(gpu, problem);
   }
 }
 

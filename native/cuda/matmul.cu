@@ -43,9 +43,11 @@ template <int kTile>
 void multiply(const Device& gpu, const device::Matmul& matmul, int64_t parts) {
   const dim3 grid(static_cast<unsigned>(tiles_of(matmul.a.rows, kTile)), static_cast<unsigned>(tiles_of(matmul.b.rows, kTile)),
                   static_cast<unsigned>(parts));
-  const auto kernel = gpu.tf32 ? device::multiply_matrices<kTile, true> : device::multiply_matrices<kTile, false>;
-  const int shared = gpu.tf32 ? device::kMatmulSharedBytes<kTile, true> : device::kMatmulSharedBytes<kTile, false>;
-  launch(kernel, grid, device::kMatmulThreads, static_cast<size_t>(shared), gpu.stream, matmul);
+  const auto start = [&]<class Math>(std::type_identity<Math>) {
+    launch(device::matmul<Math, kTile>, grid, device::MatmulTile<Math, kTile>::kThreads, device::MatmulGemm<Math, kTile>::kSharedBytes,
+           gpu.stream, matmul);
+  };
+  gpu.tf32 ? start(std::type_identity<device::Tf32Mma>()) : start(std::type_identity<device::FloatFma>());
 }
 
 std::unique_ptr<Kernel> prepare_matmul(const Device& gpu, const StepContext& context) {
@@ -85,7 +87,7 @@ std::unique_ptr<Kernel> prepare_matmul(const Device& gpu, const StepContext& con
     const auto run = division.tile == 128 ? multiply<128> : multiply<64>;
     run(gpu, matmul, division.parts);
     if (division.parts > 1) {
-      launch(device::add_matmul_parts, pass_grid(gpu, rows * columns), kPassThreads, 0, gpu.stream, parts, division.parts, rows * columns,
+      launch(device::add_matmul_splits, pass_grid(gpu, rows * columns), kPassThreads, 0, gpu.stream, parts, division.parts, rows * columns,
              columns, added, to);
     }
   });

@@ -1,6 +1,6 @@
 // Sums of terms over some axes of a tensor. Two forms: where the innermost axis is kept, neighbouring threads have neighbouring sums; where
 // it is summed, the threads of a block share one sum. Either way a thread adds a few terms in a short run and runs in double, and the terms
-// may be cut into parts that a second kernel adds: the order of all additions depends on shape and alignment only.
+// may be split among blocks whose partial sums a second kernel adds: the order of all additions depends on shape and alignment only.
 #pragma once
 
 #include "cuda/kernels/axes.cuh"
@@ -62,29 +62,29 @@ struct SumShape {
   long long rows;     // places of the kept axes
   long long terms;    // places of the summed axes
   long long columns;  // of the innermost axis where it is kept, else 1
-  int parts;          // that the terms are cut into
+  int splits;         // of the terms, each summed by blocks of its own
 };
 
-__host__ __device__ __forceinline__ long long part_begin(long long count, int parts, int part) {
-  return count / parts * part + min<long long>(part, count % parts);
+__host__ __device__ __forceinline__ long long split_begin(long long count, int split, int splits) {
+  return count / splits * split + min<long long>(split, count % splits);
 }
 
-// Where sums go: divided and rounded, or, where there are several parts, to be finished.
+// Where sums go: divided and rounded, or, where there are several splits, to be finished.
 struct SumOutput {
   float* sums;       // [rows, columns]
-  double* partials;  // [rows, columns, parts]
+  double* partials;  // [rows, columns, splits]
   double divisor;
 
-  __device__ __forceinline__ void store(long long sum, int part, int parts, double total) const {
-    if (parts == 1) {
+  __device__ __forceinline__ void store(long long sum, int split, int splits, double total) const {
+    if (splits == 1) {
       sums[sum] = static_cast<float>(total / divisor);
     } else {
-      partials[sum * parts + part] = total;
+      partials[sum * splits + split] = total;
     }
   }
 };
 
-// The terms of one row that are in one part.
+// The terms of one row that are in one split.
 struct TermRange {
   long long start;  // of the row in the tensor
   long long first, end;
@@ -119,20 +119,20 @@ __device__ __forceinline__ void add_terms(const Terms& terms, const Axes& summed
   }
 }
 
-// The innermost axis is kept. A block does a part of the terms of `lanes` packs of columns, which a line of threads has side by side.
-// Grid: for each row, each part, a block for every `lanes` packs.
+// The innermost axis is kept. A block does one split of the terms of `lanes` packs of columns, which a line of threads has side by side.
+// Grid: for each row, each split, a block for every `lanes` packs.
 template <class Terms, int kCount>
 __global__ void __launch_bounds__(kSumThreads, 2) sum_columns(Terms terms, SumShape shape, int lanes, SumOutput output) {
   const int lane = static_cast<int>(threadIdx.x) % lanes, line = static_cast<int>(threadIdx.x) / lanes;
   const int lines = kSumThreads / lanes, width = lanes * kCount;
-  const long long tiles = ceil_divide<long long>(shape.columns, width), blocks_of_row = tiles * shape.parts;
+  const long long tiles = ceil_divide<long long>(shape.columns, width), blocks_of_row = tiles * shape.splits;
   const long long row = blockIdx.x / blocks_of_row, within = blockIdx.x - row * blocks_of_row;
-  const int part = static_cast<int>(within / tiles);
+  const int split = static_cast<int>(within / tiles);
   const long long first_column = within % tiles * width, column = first_column + lane * kCount;
   double totals[kCount] = {};
   if (column < shape.columns) {
-    const long long first = part_begin(shape.terms, shape.parts, part) + line;
-    add_terms(terms, shape.summed, {shape.kept.offset(row) + column, first, part_begin(shape.terms, shape.parts, part + 1), lines, 1},
+    const long long first = split_begin(shape.terms, split, shape.splits) + line;
+    add_terms(terms, shape.summed, {shape.kept.offset(row) + column, first, split_begin(shape.terms, split + 1, shape.splits), lines, 1},
               totals);
   }
   double* line_totals = shared_array<struct LineTotals, double, kSumThreads * kCount>();  // [lines, width]
@@ -142,33 +142,34 @@ __global__ void __launch_bounds__(kSumThreads, 2) sum_columns(Terms terms, SumSh
   for (int k = static_cast<int>(threadIdx.x); k < width && first_column + k < shape.columns; k += kSumThreads) {
     double total = 0;
     for (int i = 0; i < lines; ++i) total += line_totals[i * width + k];
-    output.store(row * shape.columns + first_column + k, part, shape.parts, total);
+    output.store(row * shape.columns + first_column + k, split, shape.splits, total);
   }
 }
 
-// The innermost axis is summed; packs are for multiples of kCount along it. Grid: for each row, each part, a block of any multiple of 32
+// The innermost axis is summed; packs are for multiples of kCount along it. Grid: for each row, each split, a block of any multiple of 32
 // threads.
 template <class Terms, int kCount>
 __global__ void __launch_bounds__(kSumThreads, 2) sum_rows(Terms terms, SumShape shape, SumOutput output) {
-  const long long row = blockIdx.x / shape.parts, packs = shape.terms / kCount;
-  const int part = static_cast<int>(blockIdx.x % shape.parts);
+  const long long row = blockIdx.x / shape.splits, packs = shape.terms / kCount;
+  const int split = static_cast<int>(blockIdx.x % shape.splits);
   double totals[kCount] = {};
-  const long long first = part_begin(packs, shape.parts, part) + threadIdx.x;
-  add_terms(terms, shape.summed, {shape.kept.offset(row), first, part_begin(packs, shape.parts, part + 1), blockDim.x, kCount}, totals);
+  const long long first = split_begin(packs, split, shape.splits) + threadIdx.x;
+  add_terms(terms, shape.summed, {shape.kept.offset(row), first, split_begin(packs, split + 1, shape.splits), blockDim.x, kCount}, totals);
   double total = totals[0];
 #pragma unroll
   for (int k = 1; k < kCount; ++k) total += totals[k];
   total = block_sum(total);
-  if (threadIdx.x == 0) output.store(row, part, shape.parts, total);
+  if (threadIdx.x == 0) output.store(row, split, shape.splits, total);
 }
 
-// A warp adds the parts of one sum.
+// A warp adds the partial sums of one sum.
 template <class Output>
-__global__ void finish_sums(Output output, long long sums, int parts) {
+__global__ void finish_sums(Output output, long long sums, int splits) {
   const long long sum = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) / kWarpSize;
   if (sum >= sums) return;
   double total = 0;
-  for (int part = static_cast<int>(threadIdx.x) % kWarpSize; part < parts; part += kWarpSize) total += output.partials[sum * parts + part];
+  for (int split = static_cast<int>(threadIdx.x) % kWarpSize; split < splits; split += kWarpSize)
+    total += output.partials[sum * splits + split];
   total = warp_sum(total);
   if (threadIdx.x % kWarpSize == 0) output.store(sum, 0, 1, total);
 }

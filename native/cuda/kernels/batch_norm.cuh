@@ -101,37 +101,37 @@ __device__ __forceinline__ void normalize_rows(const BatchNorm<T>& norm, const C
   }
 }
 
-/** parts [gridDim.y, 2, channels]: the moments of each part of x's rows about x[0]. */
+/** partials [gridDim.y, 2, channels]: the moments of each split of x's rows about x[0]. */
 template <class T, int kCount>
-__global__ void __launch_bounds__(kColumnThreads, kColumnBlocks) batch_moments(const T* x, Columns columns, double* parts) {
+__global__ void __launch_bounds__(kColumnThreads, kColumnBlocks) batch_moments(const T* x, Columns columns, double* partials) {
   const ColumnThread<kCount> thread(columns);
   double sums[2][kCount] = {};
-  block_moments<T, kCount>(x, columns, thread, part_begin(columns.rows, blockIdx.y, gridDim.y),
-                           part_begin(columns.rows, blockIdx.y + 1, gridDim.y), sums);
-  store_part(sums, thread, columns.channels, parts);
+  block_moments<T, kCount>(x, columns, thread, split_begin(columns.rows, blockIdx.y, gridDim.y),
+                           split_begin(columns.rows, blockIdx.y + 1, gridDim.y), sums);
+  store_partials(sums, thread, columns.channels, partials);
 }
 
-/** mean and variance [channels] of `rows` rows. `columns`: the parts. */
+/** mean and variance [channels] of `rows` rows. `columns`: of the partials. */
 template <class T>
 __global__ void __launch_bounds__(kColumnThreads, kColumnBlocks)
-    finish_batch_moments(const T* x, const double* parts, Columns columns, long long rows, float* mean, float* variance) {
+    finish_batch_moments(const T* x, const double* partials, Columns columns, long long rows, float* mean, float* variance) {
   const ColumnThread<1> thread(columns);
   double sums[2][1] = {};
-  add_parts(parts, columns, thread, sums);
+  add_partials(partials, columns, thread, sums);
   if (thread.row > 0 || !thread.active) return;
   const Moments moments(sums[0][0], sums[1][0], to_float(x[thread.channel]), rows);
   mean[thread.channel] = moments.mean;
   variance[thread.channel] = moments.variance;
 }
 
-/** y with the given statistics. blockIdx.y counts parts of the rows. */
+/** y with the given statistics. blockIdx.y is the split of the rows. */
 template <class T, int kCount>
 __global__ void __launch_bounds__(kColumnThreads, kColumnBlocks) batch_normalize(BatchNorm<T> norm, Columns columns) {
   const ColumnThread<kCount> thread(columns);
   ChannelFactors<kCount> factors;
   factors.load(norm.scale, norm.mean, norm.variance, norm.bias, norm.epsilon, columns, thread);
-  normalize_rows<T, kCount>(norm, factors, columns, thread, part_begin(columns.rows, blockIdx.y, gridDim.y),
-                            part_begin(columns.rows, blockIdx.y + 1, gridDim.y));
+  normalize_rows<T, kCount>(norm, factors, columns, thread, split_begin(columns.rows, blockIdx.y, gridDim.y),
+                            split_begin(columns.rows, blockIdx.y + 1, gridDim.y));
 }
 
 /** Statistics and y in one go, for few rows: a block has all rows of its channels. */

@@ -122,26 +122,26 @@ __device__ __forceinline__ void gradient_rows(const BatchNormGradient<T>& norm, 
   }
 }
 
-/** parts [gridDim.y, 2, channels]: the sums of each part of the rows. */
+/** partials [gridDim.y, 2, channels]: the sums of each split of the rows. */
 template <class T, int kCount>
 __global__ void __launch_bounds__(kColumnThreads, kColumnBlocks)
-    batch_gradient_sums(BatchNormGradient<T> norm, Columns columns, double* parts) {
+    batch_gradient_sums(BatchNormGradient<T> norm, Columns columns, double* partials) {
   const ColumnThread<kCount> thread(columns);
   ChannelFactors<kCount> factors;
   factors.load(norm.scale, norm.mean, norm.variance, norm.bias, norm.epsilon, columns, thread);
   double sums[2][kCount] = {};
-  block_gradient_sums<T, kCount>(norm, factors, columns, thread, part_begin(columns.rows, blockIdx.y, gridDim.y),
-                                 part_begin(columns.rows, blockIdx.y + 1, gridDim.y), sums);
-  store_part(sums, thread, columns.channels, parts);
+  block_gradient_sums<T, kCount>(norm, factors, columns, thread, split_begin(columns.rows, blockIdx.y, gridDim.y),
+                                 split_begin(columns.rows, blockIdx.y + 1, gridDim.y), sums);
+  store_partials(sums, thread, columns.channels, partials);
 }
 
-/** dscale, dbias and means [2, channels], the mean of g and the slope, of `rows` rows. `columns`: the parts. */
+/** dscale, dbias and means [2, channels], the mean of g and the slope, of `rows` rows. `columns`: of the partials. */
 __global__ void __launch_bounds__(kColumnThreads, kColumnBlocks)
-    finish_batch_gradient_sums(const double* parts, Columns columns, long long rows, const float* variance, double epsilon, float* dscale,
-                               float* dbias, float* means) {
+    finish_batch_gradient_sums(const double* partials, Columns columns, long long rows, const float* variance, double epsilon,
+                               float* dscale, float* dbias, float* means) {
   const ColumnThread<1> thread(columns);
   double sums[2][1] = {};
-  add_parts(parts, columns, thread, sums);
+  add_partials(partials, columns, thread, sums);
   if (thread.row > 0 || !thread.active) return;
   const int c = thread.channel;
   const GradientMeans result(sums[0][0], sums[1][0], variance[c], epsilon, rows);
@@ -151,7 +151,7 @@ __global__ void __launch_bounds__(kColumnThreads, kColumnBlocks)
   means[columns.channels + c] = result.slope;
 }
 
-/** dx from the sums' means. blockIdx.y counts parts of the rows. */
+/** dx from the sums' means. blockIdx.y is the split of the rows. */
 template <class T, int kCount>
 __global__ void __launch_bounds__(kColumnThreads, kColumnBlocks)
     batch_gradient(BatchNormGradient<T> norm, Columns columns, const float* means) {
@@ -166,8 +166,8 @@ __global__ void __launch_bounds__(kColumnThreads, kColumnBlocks)
       slope[c] = means[columns.channels + thread.channel + c];
     }
   }
-  gradient_rows<T, kCount>(norm, factors, gradient_mean, slope, columns, thread, part_begin(columns.rows, blockIdx.y, gridDim.y),
-                           part_begin(columns.rows, blockIdx.y + 1, gridDim.y));
+  gradient_rows<T, kCount>(norm, factors, gradient_mean, slope, columns, thread, split_begin(columns.rows, blockIdx.y, gridDim.y),
+                           split_begin(columns.rows, blockIdx.y + 1, gridDim.y));
 }
 
 /** All in one go, for few rows: a block has all rows of its channels. */

@@ -40,8 +40,8 @@ struct ColumnThread {
   }
 };
 
-/** The first row of part `part` of `parts`. */
-__device__ __forceinline__ long long part_begin(long long rows, unsigned part, unsigned parts) { return rows * part / parts; }
+/** The first row of split `split` of `splits`. */
+__device__ __forceinline__ long long split_begin(long long rows, unsigned split, unsigned splits) { return rows * split / splits; }
 
 /** Adds the threads' sums of each channel; gives every thread those of its channels. All threads of the block take part. */
 template <int kCount>
@@ -64,28 +64,28 @@ __device__ __forceinline__ void add_over_threads(double (&sums)[2][kCount], cons
   syncthreads();
 }
 
-/** Stores a block's sums of one part into parts [gridDim.y, 2, channels]. */
+/** Stores a block's sums over its split of the rows into partials [gridDim.y, 2, channels]. */
 template <int kCount>
-__device__ __forceinline__ void store_part(const double (&sums)[2][kCount], const ColumnThread<kCount>& thread, int channels,
-                                           double* parts) {
+__device__ __forceinline__ void store_partials(const double (&sums)[2][kCount], const ColumnThread<kCount>& thread, int channels,
+                                               double* partials) {
   if (thread.row > 0 || !thread.active) return;
-  double* part = parts + static_cast<long long>(blockIdx.y) * 2 * channels + thread.channel;
+  double* own = partials + static_cast<long long>(blockIdx.y) * 2 * channels + thread.channel;
 #pragma unroll
   for (int i = 0; i < kCount; ++i) {
-    part[i] = sums[0][i];
-    part[channels + i] = sums[1][i];
+    own[i] = sums[0][i];
+    own[channels + i] = sums[1][i];
   }
 }
 
-/** The sums over all parts, for every thread those of its channel. */
-__device__ __forceinline__ void add_parts(const double* parts, const Columns& columns, const ColumnThread<1>& thread,
-                                          double (&sums)[2][1]) {
+/** The sums over all splits, for every thread those of its channel. */
+__device__ __forceinline__ void add_partials(const double* partials, const Columns& columns, const ColumnThread<1>& thread,
+                                             double (&sums)[2][1]) {
   const int count = thread.rows_between(0, columns.rows);
-  const double* part = parts + static_cast<long long>(thread.row) * 2 * columns.channels + thread.channel;
+  const double* partial = partials + static_cast<long long>(thread.row) * 2 * columns.channels + thread.channel;
 #pragma unroll 4
-  for (int i = 0; i < count; ++i, part += static_cast<long long>(thread.step) * 2 * columns.channels) {
-    sums[0][0] += part[0];
-    sums[1][0] += part[columns.channels];
+  for (int i = 0; i < count; ++i, partial += static_cast<long long>(thread.step) * 2 * columns.channels) {
+    sums[0][0] += partial[0];
+    sums[1][0] += partial[columns.channels];
   }
   add_over_threads(sums, thread);
 }

@@ -123,15 +123,15 @@ struct GatherProblem {
 struct WeightGradientProblem {
   const void* x;
   const void* dy;
-  void* result;  // float32 or, if `rounds`, bfloat16; with more than one part float32 sums, [parts,weights,O*taps*I]
+  void* result;  // float32 or, if `rounds`, bfloat16; with more than one split float32 sums, [splits,weights,O*taps*I]
   bool rounds;
   ConvolutionAxis axes[3];
   int groups, in_width, out_width;  // channels in each group
   int taps;
   long long images, weights;
   long long weight_stride;  // elements, of the result
-  int parts;                // of the positions, each summed by itself
-  long long part_positions;
+  int splits;               // split-K: of the positions, each summed by blocks of its own
+  long long split_positions;
 };
 
 /**

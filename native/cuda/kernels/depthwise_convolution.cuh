@@ -218,7 +218,7 @@ __global__ void __launch_bounds__(kDepthwiseThreads, 2) depthwise_strips(Depthwi
 }
 
 struct DepthwiseGradientProblem {
-  WeightGradientProblem gradient;  // part_positions counts strips
+  WeightGradientProblem gradient;  // split_positions counts strips
   int block_vectors;
   int channel_blocks;
   int lanes;  // of strips, in a block
@@ -230,81 +230,112 @@ constexpr int depthwise_gradient_bytes(int kernel, int lanes, int block_vectors)
   return lanes * kernel * block_vectors * ChannelVector<T>::kSize * static_cast<int>(sizeof(float));
 }
 
-/**
- * dweight for planes, square kernels of kKernel, stride kStride and dilation 1: a thread sums one row of taps over every lanes-th strip of
- * its part. Threads are [lanes][vectors], blocks [weights][parts][rows of taps][channel blocks].
- */
-template <class T, int kKernel, int kStride>
-__global__ void __launch_bounds__(kDepthwiseThreads) depthwise_weight_gradient(DepthwiseGradientProblem problem) {
-  constexpr int kSize = ChannelVector<T>::kSize;
-  constexpr int kColumns = (kStrip - 1) * kStride + kKernel;
-  const WeightGradientProblem& p = problem.gradient;
-  const ConvolutionAxis &vertical = p.axes[1], &horizontal = p.axes[2];
-  const int thread = static_cast<int>(threadIdx.x);
-  long long block = blockIdx.x;
-  const auto next = [&block](long long count) {
-    const long long index = block % count;
-    block /= count;
-    return index;
-  };
-  const int first_channel = static_cast<int>(next(problem.channel_blocks)) * problem.block_vectors * kSize;
-  const int tap_row = static_cast<int>(next(kKernel));
-  const long long part = next(p.parts), weight = block;
-  const int lane = thread / problem.block_vectors, vector = thread % problem.block_vectors;
-  const int channel = first_channel + vector * kSize;
-  const int strips = ceil_divide(horizontal.out, kStrip);
-  const long long end = min(p.images * vertical.out * strips, (part + 1) * p.part_positions);
+/** Where a block and a thread of it are. Threads are [lanes][vectors], blocks [weights][splits][rows of taps][channel blocks]. */
+template <class T, int kKernel>
+struct DepthwiseGradientPlace {
+  int lane, vector;
+  int first_channel;  // of the block
+  int channel;        // this thread's first
+  int tap_row;
+  long long split, weight;
 
-  ChannelVector<T> sums[kKernel];
+  __device__ __forceinline__ explicit DepthwiseGradientPlace(const DepthwiseGradientProblem& problem) {
+    long long block = blockIdx.x;
+    const auto next = [&block](long long count) {
+      const long long index = block % count;
+      block /= count;
+      return index;
+    };
+    first_channel = static_cast<int>(next(problem.channel_blocks)) * problem.block_vectors * ChannelVector<T>::kSize;
+    tap_row = static_cast<int>(next(kKernel));
+    split = next(problem.gradient.splits);
+    weight = block;
+    lane = static_cast<int>(threadIdx.x) / problem.block_vectors;
+    vector = static_cast<int>(threadIdx.x) % problem.block_vectors;
+    channel = first_channel + vector * ChannelVector<T>::kSize;
+  }
+};
+
+/** Adds the products of a strip of dy, from position `first` of a row, and a row of x. Of this thread's channels, `dy` is where the strip
+ * begins and `x` where the row does. */
+template <class T, int kKernel, int kStride>
+__device__ __forceinline__ void add_depthwise_strip(const WeightGradientProblem& p, const T* dy, const T* x, int first,
+                                                    ChannelVector<T> (&sums)[kKernel]) {
+  constexpr int kColumns = (kStrip - 1) * kStride + kKernel;
+  const ConvolutionAxis& axis = p.axes[2];
+  ChannelVector<T> gradients[kStrip];
 #pragma unroll
-  for (int j = 0; j < kKernel; ++j) sums[j].clear();
-  if (lane < problem.lanes && channel < p.groups) {
-    for (long long strip = part * p.part_positions + lane; strip < end; strip += problem.lanes) {
-      const int first = static_cast<int>(strip % strips) * kStrip, row = static_cast<int>(strip / strips % vertical.out);
-      const long long image = weight * p.images + strip / strips / vertical.out;
-      const int h = row * kStride + tap_row - vertical.padding;
-      if (h < 0 || h >= vertical.in) continue;
-      const T* dy = static_cast<const T*>(p.dy) + ((image * vertical.out + row) * horizontal.out + first) * p.groups + channel;
-      const T* x = static_cast<const T*>(p.x) + (image * vertical.in + h) * horizontal.in * p.groups + channel;
-      ChannelVector<T> gradients[kStrip];
+  for (int s = 0; s < kStrip; ++s) {
+    gradients[s].clear();
+    if (first + s < axis.out) gradients[s].load(dy + static_cast<long long>(s) * p.groups);
+  }
 #pragma unroll
-      for (int s = 0; s < kStrip; ++s) {
-        gradients[s].clear();
-        if (first + s < horizontal.out) gradients[s].load(dy + static_cast<long long>(s) * p.groups);
-      }
+  for (int column = 0; column < kColumns; ++column) {
+    const int w = first * kStride + column - axis.padding;
+    if (w < 0 || w >= axis.in) continue;
+    ChannelVector<T> from;
+    from.load(x + static_cast<long long>(w) * p.groups);
 #pragma unroll
-      for (int column = 0; column < kColumns; ++column) {
-        const int w = first * kStride + column - horizontal.padding;
-        if (w < 0 || w >= horizontal.in) continue;
-        ChannelVector<T> from;
-        from.load(x + static_cast<long long>(w) * p.groups);
+    for (int s = 0; s < kStrip; ++s) {
+      const int j = column - s * kStride;
+      if (j < 0 || j >= kKernel) continue;
 #pragma unroll
-        for (int s = 0; s < kStrip; ++s) {
-          const int j = column - s * kStride;
-          if (j < 0 || j >= kKernel) continue;
-#pragma unroll
-          for (int c = 0; c < kSize; ++c) sums[j].value[c] += from.value[c] * gradients[s].value[c];
-        }
-      }
+      for (int c = 0; c < ChannelVector<T>::kSize; ++c) sums[j].value[c] += from.value[c] * gradients[s].value[c];
     }
   }
+}
+
+/** Adds the lanes' sums, in order, and writes them. */
+template <class T, int kKernel>
+__device__ __forceinline__ void store_depthwise_gradient(const DepthwiseGradientProblem& problem,
+                                                         const DepthwiseGradientPlace<T, kKernel>& place,
+                                                         const ChannelVector<T> (&sums)[kKernel]) {
+  const WeightGradientProblem& p = problem.gradient;
   float* shared = reinterpret_cast<float*>(dynamic_shared());
-  const int channels = problem.block_vectors * kSize;
-  if (lane < problem.lanes) {
+  const int channels = problem.block_vectors * ChannelVector<T>::kSize;
+  if (place.lane < problem.lanes) {
 #pragma unroll
     for (int j = 0; j < kKernel; ++j) {
 #pragma unroll
-      for (int c = 0; c < kSize; ++c) shared[(lane * kKernel + j) * channels + vector * kSize + c] = sums[j].value[c];
+      for (int c = 0; c < ChannelVector<T>::kSize; ++c) {
+        shared[(place.lane * kKernel + j) * channels + place.vector * ChannelVector<T>::kSize + c] = sums[j].value[c];
+      }
     }
   }
   syncthreads();
-  for (int item = thread; item < kKernel * channels; item += static_cast<int>(blockDim.x)) {
-    const int j = item / channels, c = item % channels;
-    if (first_channel + c >= p.groups) continue;
+  for (int item = static_cast<int>(threadIdx.x); item < kKernel * channels; item += static_cast<int>(blockDim.x)) {
+    const int j = item / channels, channel = place.first_channel + item % channels;
+    if (channel >= p.groups) continue;
     float sum = 0.0f;
-    for (int other = 0; other < problem.lanes; ++other) sum += shared[(other * kKernel + j) * channels + c];
-    store_weight_gradient(p, weight, part, static_cast<long long>(first_channel + c) * p.taps + tap_row * kKernel + j, sum);
+    for (int lane = 0; lane < problem.lanes; ++lane) sum += shared[(lane * kKernel + j) * channels + item % channels];
+    store_weight_gradient(p, place.weight, place.split, static_cast<long long>(channel) * p.taps + place.tap_row * kKernel + j, sum);
   }
+}
+
+/** dweight for planes, square kernels of kKernel, stride kStride and dilation 1: a thread sums one row of taps over every lanes-th strip of
+ * its split. */
+template <class T, int kKernel, int kStride>
+__global__ void __launch_bounds__(kDepthwiseThreads) depthwise_weight_gradient(DepthwiseGradientProblem problem) {
+  const WeightGradientProblem& p = problem.gradient;
+  const ConvolutionAxis &vertical = p.axes[1], &horizontal = p.axes[2];
+  const DepthwiseGradientPlace<T, kKernel> place(problem);
+  const int strips = ceil_divide(horizontal.out, kStrip);
+  const long long end = min(p.images * vertical.out * strips, (place.split + 1) * p.split_positions);
+  ChannelVector<T> sums[kKernel];
+#pragma unroll
+  for (int j = 0; j < kKernel; ++j) sums[j].clear();
+  if (place.lane < problem.lanes && place.channel < p.groups) {
+    for (long long strip = place.split * p.split_positions + place.lane; strip < end; strip += problem.lanes) {
+      const int first = static_cast<int>(strip % strips) * kStrip, row = static_cast<int>(strip / strips % vertical.out);
+      const long long image = place.weight * p.images + strip / strips / vertical.out;
+      const int h = row * kStride + place.tap_row - vertical.padding;
+      if (h < 0 || h >= vertical.in) continue;
+      const T* dy = static_cast<const T*>(p.dy) + ((image * vertical.out + row) * horizontal.out + first) * p.groups + place.channel;
+      const T* x = static_cast<const T*>(p.x) + (image * vertical.in + h) * horizontal.in * p.groups + place.channel;
+      add_depthwise_strip<T, kKernel, kStride>(p, dy, x, first, sums);
+    }
+  }
+  store_depthwise_gradient(problem, place, sums);
 }
 
 }  // namespace kw::cuda::device

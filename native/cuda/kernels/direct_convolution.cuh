@@ -72,7 +72,7 @@ __global__ void gather_directly(GatherProblem p, long long count) {
   }
 }
 
-/** Neighbouring threads have neighbouring channels of y. `count` = parts * weights * elements of a weight. */
+/** Neighbouring threads have neighbouring channels of y. `count` = splits * weights * elements of a weight. */
 template <class T>
 __global__ void sum_weight_gradient_directly(WeightGradientProblem p, long long count) {
   const int in_channels = p.groups * p.in_width, out_channels = p.groups * p.out_width;
@@ -85,13 +85,13 @@ __global__ void sum_weight_gradient_directly(WeightGradientProblem p, long long 
     long long rest = number / p.in_width / out_channels;
     const int tap = static_cast<int>(rest % p.taps);
     rest /= p.taps;
-    const long long weight = rest % p.weights, part = rest / p.weights;
+    const long long weight = rest % p.weights, split = rest / p.weights;
     const int taps[3] = {tap / p.axes[2].kernel / p.axes[1].kernel, tap / p.axes[2].kernel % p.axes[1].kernel, tap % p.axes[2].kernel};
     const T* x = static_cast<const T*>(p.x) + weight * p.images * image_positions * in_channels + o / p.out_width * p.in_width + i;
     const T* dy = static_cast<const T*>(p.dy) + weight * p.images * positions * out_channels + o;
-    const long long end = min(p.images * positions, (part + 1) * p.part_positions);
+    const long long end = min(p.images * positions, (split + 1) * p.split_positions);
     float sum = 0.0f;
-    for (long long position = part * p.part_positions; position < end; ++position) {
+    for (long long position = split * p.split_positions; position < end; ++position) {
       long long image = position;
       int index[3];
       take_position(image, sizes, index);
@@ -106,7 +106,7 @@ __global__ void sum_weight_gradient_directly(WeightGradientProblem p, long long 
       }
       if (within) sum += to_float(x[from * in_channels]) * to_float(dy[position * out_channels]);
     }
-    store_weight_gradient(p, weight, part, (static_cast<long long>(o) * p.taps + tap) * p.in_width + i, sum);
+    store_weight_gradient(p, weight, split, (static_cast<long long>(o) * p.taps + tap) * p.in_width + i, sum);
   }
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "cuda/kernels/convolution_problem.cuh"
+#include "cuda/kernels/shared_tile.cuh"
 
 namespace kw::cuda::device {
 
@@ -12,13 +13,14 @@ template <int kTapsOf, int kChannelTilesOf>
 struct FusedBlock {
   static constexpr int kTaps = kTapsOf, kChannelTiles = kChannelTilesOf, kChannels = 16 * kChannelTiles;
   static constexpr int kSamples = 8, kThreads = kSamples * kWarpSize;
-  static constexpr int kSlab = 16;                // input channels of a step
+  static constexpr int kDepth = 16;               // of a k-tile: input channels
   static constexpr int kRows = kSamples * kTaps;  // of attention: a sample's taps, sample after sample
   static constexpr int kRowTiles = ceil_divide(kRows, 16);
   static constexpr int kPositionTiles = 7, kPositions = 8 * kPositionTiles;  // of the output, at most
-  static constexpr int kCellStride = kChannels * kSlab + 8;        // elements of a cell in a step, and a gap that keeps banks apart
-  static constexpr int kWeightBytes = kChannels * kSlab * 2 + 16;  // of a row, with a gap
-  static constexpr int kResultStride = kChannels + 4;
+  /** Cells for mixing: their elements of a k-tile by the cells themselves, of which there may be any multiple of 16. */
+  using CellTile = SharedTile<bfloat16, kChannels * kDepth, 16, Major::mn, 8>;
+  static constexpr int kWeightPitch = kChannels * kDepth + 8;  // from the SwizzledTile of a row's weights to the next
+  static constexpr int kResultPitch = kChannels + 4;
 };
 
 struct FusedTask {
@@ -43,22 +45,28 @@ struct FusedTask {
 /** Where the parts of a block's shared memory begin, in bytes. */
 template <class Block>
 struct FusedMemory {
-  int attention_stride, attention_rows, patch;
+  int attention_pitch, attention_rows, patch;
   int attention, cells, inputs, weights, total;
 
   __host__ __device__ explicit FusedMemory(const FusedTask& task)
-      : attention_stride(task.depth + 8), attention_rows(Block::kRowTiles * 16), patch(task.patch_height * task.patch_width) {
+      : attention_pitch(task.depth + 8), attention_rows(Block::kRowTiles * 16), patch(task.patch_height * task.patch_width) {
     attention = 0;
-    cells = attention + task.in_cells * attention_rows * attention_stride * 2;
-    inputs = cells + task.depth * Block::kCellStride * 2;
-    weights = inputs + 2 * Block::kSamples * patch * Block::kSlab * 2;
-    total =
-        max(weights + attention_rows * Block::kWeightBytes, Block::kSamples * task.out_height * task.out_width * Block::kResultStride * 4);
+    cells = attention + task.in_cells * attention_rows * attention_pitch * 2;
+    inputs = cells + task.depth * Block::CellTile::kPitch * 2;
+    weights = inputs + 2 * Block::kSamples * patch * Block::kDepth * 2;
+    total = max(weights + attention_rows * Block::kWeightPitch * 2,
+                Block::kSamples * task.out_height * task.out_width * Block::kResultPitch * 4);
   }
 };
 
-/** 16 channels take 32 bytes; which half comes first changes with each four, so that 8 neighbours lie in different banks. */
-__device__ __forceinline__ int swizzled_half(int index, int half) { return (half ^ (index / 4 % 2)) * 16; }
+/** K-major, of a depth that is known at run time. */
+struct FusedAttentionTile {
+  static constexpr Major kMajor = Major::k;
+  bfloat16* data;
+  int pitch;
+
+  __device__ __forceinline__ bfloat16* at(int row, int k) const { return data + row * pitch + k; }
+};
 
 /** What the block's threads do together; one for each thread. */
 template <class Block>
@@ -84,37 +92,41 @@ class FusedMixedConvolution {
   }
 
   __device__ void run() {
-    const int steps = task_.cell_in / Block::kSlab * task_.in_cells;
+    const int k_tiles = task_.cell_in / Block::kDepth * task_.in_cells;
     copy_attention();
     copy_cells(0);
     copy_inputs(0);
-    for (int step = 0; step < steps; ++step) {
+    for (int k_tile = 0; k_tile < k_tiles; ++k_tile) {
       commit_copies();
       wait_copies<0>();
       syncthreads();
-      mix(step % task_.in_cells);
+      mix(k_tile % task_.in_cells);
       syncthreads();
-      if (step + 1 < steps) {  // while this step's weights are used
-        if ((step + 1) % task_.in_cells == 0) copy_cells((step + 1) / task_.in_cells);
-        copy_inputs(step + 1);
+      if (k_tile + 1 < k_tiles) {  // while this k-tile's weights are used
+        if ((k_tile + 1) % task_.in_cells == 0) copy_cells((k_tile + 1) / task_.in_cells);
+        copy_inputs(k_tile + 1);
       }
-      convolve(step);
+      convolve(k_tile);
     }
     syncthreads();
     finish();
   }
 
  private:
+  using CellTile = typename Block::CellTile;
   static constexpr int kPositionPairs = (Block::kPositionTiles + 1) / 2;
 
-  __device__ bfloat16* attention_of(int in_cell) const {
-    return reinterpret_cast<bfloat16*>(shared_ + memory_.attention) + in_cell * memory_.attention_rows * memory_.attention_stride;
+  __device__ FusedAttentionTile attention(int in_cell) const {
+    return {elements(memory_.attention) + in_cell * memory_.attention_rows * memory_.attention_pitch, memory_.attention_pitch};
   }
-  __device__ bfloat16* cells() const { return reinterpret_cast<bfloat16*>(shared_ + memory_.cells); }
-  __device__ unsigned char* inputs(int step) const {
-    return shared_ + memory_.inputs + step % 2 * Block::kSamples * memory_.patch * Block::kSlab * 2;
+  __device__ CellTile cells() const { return CellTile(elements(memory_.cells)); }
+  /** [positions of the patch][channels]. */
+  __device__ SwizzledTile inputs(int k_tile, int sample) const {
+    return SwizzledTile(elements(memory_.inputs) + (k_tile % 2 * Block::kSamples + sample) * memory_.patch * Block::kDepth);
   }
-  __device__ unsigned char* weights(int row) const { return shared_ + memory_.weights + row * Block::kWeightBytes; }
+  /** Of a row of attention, which is a sample and a tap: [output channels][input channels]. */
+  __device__ SwizzledTile weights(int row) const { return SwizzledTile(elements(memory_.weights) + row * Block::kWeightPitch); }
+  __device__ bfloat16* elements(int offset) const { return reinterpret_cast<bfloat16*>(shared_ + offset); }
 
   /** For each position of cells along the input, the rows of this block's samples and taps. */
   __device__ void copy_attention() const {
@@ -126,101 +138,87 @@ class FusedMixedConvolution {
       const bool valid = row < Block::kRows && sample < task_.samples && column < task_.attention_length;
       const int mixture = (tap * task_.out_cells + out_cell) * task_.in_cells + in_cell;
       const long long from = (static_cast<long long>(sample) * task_.mixtures + mixture) * task_.attention_length + column;
-      copy_async_16(attention_of(in_cell) + row * memory_.attention_stride + column, valid ? task_.attention + from : task_.attention,
-                    valid);
+      copy_async_16(attention(in_cell).at(row, column), valid ? task_.attention + from : task_.attention, valid);
     }
   }
 
-  /** Of each cell, this block's output channels and 16 input channels. */
+  /** Of each cell, this block's output channels and one slab of input channels, 16 of them. */
   __device__ void copy_cells(int slab) const {
     constexpr int kVectors = Block::kChannels * 2;
     for (int index = thread_; index < task_.depth * kVectors; index += Block::kThreads) {
       const int cell = index / kVectors, channel = index % kVectors / 2, half = index % 2;
       const bool valid = cell < task_.cell_count;
       const long long row = static_cast<long long>(cell) * task_.cell_out + first_channel_ % task_.cell_out + channel;
-      const bfloat16* from = task_.cells + row * task_.cell_in + slab * Block::kSlab + half * 8;
-      copy_async_16(cells() + cell * Block::kCellStride + channel * Block::kSlab + half * 8, valid ? from : task_.cells, valid);
+      const bfloat16* from = task_.cells + row * task_.cell_in + slab * Block::kDepth + half * 8;
+      copy_async_16(cells().at(channel * Block::kDepth + half * 8, cell), valid ? from : task_.cells, valid);
     }
   }
 
-  /** The step's 16 channels of each sample's patch. */
-  __device__ void copy_inputs(int step) const {
-    unsigned char* to = inputs(step);
-    const int channel = step % task_.in_cells * task_.cell_in + step / task_.in_cells * Block::kSlab;
+  /** The k-tile's 16 channels of each sample's patch. */
+  __device__ void copy_inputs(int k_tile) const {
+    const int channel = k_tile % task_.in_cells * task_.cell_in + k_tile / task_.in_cells * Block::kDepth;
     for (int index = thread_; index < Block::kSamples * memory_.patch * 2; index += Block::kThreads) {
-      const int half = index % 2, place = index / 2, position = place % memory_.patch, sample = first_sample_ + place / memory_.patch;
+      const int half = index % 2, position = index / 2 % memory_.patch, of_block = index / 2 / memory_.patch;
+      const int sample = first_sample_ + of_block;
       const int row = position / task_.patch_width * task_.input_step_height - task_.padding_height;
       const int column = position % task_.patch_width * task_.input_step_width - task_.padding_width;
       const bool valid = sample < task_.samples && row >= 0 && row < task_.height && column >= 0 && column < task_.width;
       const long long from =
           ((static_cast<long long>(sample) * task_.height + row) * task_.width + column) * task_.in_channels + channel + half * 8;
-      copy_async_16(to + place * 32 + swizzled_half(position, half), valid ? task_.x + from : task_.x, valid);
+      copy_async_16(inputs(k_tile, of_block).at(position, half * 8), valid ? task_.x + from : task_.x, valid);
     }
   }
 
-  /** The weights of all samples and taps for the step's channels: attention times cells. Each warp makes 32 elements of 8 warps' 256 at a
+  /** The weights of all samples and taps for the k-tile's channels: attention times cells. Each warp makes 32 elements of 8 warps' 256 at a
    * time. */
   __device__ void mix(int in_cell) const {
     constexpr int kColumnTiles = 4;
 #pragma unroll 1
-    for (int part = 0; part < Block::kChannelTiles; ++part) {
-      const int first_element = (part * Block::kSamples + warp_) * kColumnTiles * 8;
+    for (int turn = 0; turn < Block::kChannelTiles; ++turn) {
+      const int first_element = (turn * Block::kSamples + warp_) * kColumnTiles * 8;
       float sums[Block::kRowTiles][kColumnTiles][4] = {};
-      for (int depth = 0; depth < task_.depth; depth += 16) {
-        std::uint32_t rows[Block::kRowTiles][4], columns[kColumnTiles][2];
-#pragma unroll
-        for (int i = 0; i < Block::kRowTiles; ++i) {
-          load_matrix_x4(rows[i], attention_of(in_cell) + (i * 16 + lane_ % 16) * memory_.attention_stride + depth + lane_ / 16 * 8);
-        }
-#pragma unroll
-        for (int j = 0; j < kColumnTiles; j += 2) {
-          std::uint32_t pair[4];
-          load_matrix_x4_transposed(pair, cells() + (depth + lane_ % 16) * Block::kCellStride + first_element + j * 8 + lane_ / 16 * 8);
-          columns[j][0] = pair[0], columns[j][1] = pair[1];
-          columns[j + 1][0] = pair[2], columns[j + 1][1] = pair[3];
-        }
-        multiply_tile(sums, rows, columns);
+      for (int cell = 0; cell < task_.depth; cell += kFragmentDepth<bfloat16>) {
+        FragmentA<bfloat16, Block::kRowTiles> rows;
+        FragmentB<bfloat16, kColumnTiles> columns;
+        rows.load(attention(in_cell), 0, cell);
+        columns.load(cells(), first_element, cell);
+        multiply_fragments(sums, rows, columns);
       }
 #pragma unroll
       for (int i = 0; i < Block::kRowTiles; ++i) {
 #pragma unroll
         for (int j = 0; j < kColumnTiles; ++j) {
-          const int element = first_element + j * 8, channel = element / Block::kSlab, half = element / 8 % 2;
-          unsigned char* at = weights(i * 16 + lane_ / 4) + channel * 32 + swizzled_half(channel, half) + lane_ % 4 * 4;
-          store_vector(at, pack_bfloat16(sums[i][j][0], sums[i][j][1]));
-          store_vector(at + 8 * Block::kWeightBytes, pack_bfloat16(sums[i][j][2], sums[i][j][3]));
+          const int row = i * 16 + lane_ / 4, element = first_element + j * 8;
+          const int channel = element / Block::kDepth, k = element % Block::kDepth + lane_ % 4 * 2;
+          store_vector(weights(row).at(channel, k), pack_bfloat16(sums[i][j][0], sums[i][j][1]));
+          store_vector(weights(row + 8).at(channel, k), pack_bfloat16(sums[i][j][2], sums[i][j][3]));
         }
       }
     }
   }
 
-  /** Adds the step's channels to the sums of this warp's sample: for each tap, weights [channels,16] times inputs [16,positions]. */
-  __device__ void convolve(int step) {
-    const unsigned char* patch = inputs(step) + warp_ * memory_.patch * 32;
+  /** Adds the k-tile's channels to the sums of this warp's sample: for each tap, weights [channels,16] times inputs [16,positions]. */
+  __device__ void convolve(int k_tile) {
+    const SwizzledTile patch = inputs(k_tile, warp_);
     for (int tap = 0; tap < Block::kTaps; ++tap) {
       const int moved =
           tap / task_.kernel_width * task_.dilation_height * task_.patch_width + tap % task_.kernel_width * task_.dilation_width;
-      std::uint32_t rows[Block::kChannelTiles][4], columns[Block::kPositionTiles][2];
+      FragmentA<bfloat16, Block::kChannelTiles> rows;
+      FragmentB<bfloat16, Block::kPositionTiles> columns;
+      rows.load(weights(warp_ * Block::kTaps + tap), 0, 0);
 #pragma unroll
-      for (int i = 0; i < Block::kChannelTiles; ++i) {
-        const int channel = i * 16 + lane_ % 16;
-        load_matrix_x4(rows[i], weights(warp_ * Block::kTaps + tap) + channel * 32 + swizzled_half(channel, lane_ / 16));
+      for (int pair = 0; pair < kPositionPairs; ++pair) {  // not neighbours in the patch, as FragmentB would take them
+        std::uint32_t matrices[4];
+        load_matrix_x4(matrices, patch.at(patch_position_[pair] + moved, lane_ / 8 % 2 * 8));
+        columns.set_pair(2 * pair, matrices);
       }
-#pragma unroll
-      for (int pair = 0; pair < kPositionPairs; ++pair) {
-        const int position = patch_position_[pair] + moved;
-        std::uint32_t four[4];
-        load_matrix_x4(four, patch + position * 32 + swizzled_half(position, lane_ / 8 % 2));
-        columns[2 * pair][0] = four[0], columns[2 * pair][1] = four[1];
-        if (2 * pair + 1 < Block::kPositionTiles) columns[2 * pair + 1][0] = four[2], columns[2 * pair + 1][1] = four[3];
-      }
-      multiply_tile(sums_, rows, columns);
+      multiply_fragments(sums_, rows, columns);
     }
   }
 
   /** The epilogue, through shared memory, so that neighbouring lanes have neighbouring channels. */
   __device__ void finish() const {
-    float* result = reinterpret_cast<float*>(shared_) + warp_ * positions_ * Block::kResultStride;
+    float* result = reinterpret_cast<float*>(shared_) + warp_ * positions_ * Block::kResultPitch;
 #pragma unroll
     for (int i = 0; i < Block::kChannelTiles; ++i) {
 #pragma unroll
@@ -228,7 +226,7 @@ class FusedMixedConvolution {
 #pragma unroll
         for (int e = 0; e < 4; ++e) {
           const int channel = i * 16 + lane_ / 4 + e / 2 * 8, position = j * 8 + lane_ % 4 * 2 + e % 2;
-          if (position < positions_) result[position * Block::kResultStride + channel] = sums_[i][j][e];
+          if (position < positions_) result[position * Block::kResultPitch + channel] = sums_[i][j][e];
         }
       }
     }
@@ -245,7 +243,7 @@ class FusedMixedConvolution {
       ChannelVector<bfloat16> values;
 #pragma unroll
       for (int c = 0; c < 8; ++c) {
-        values.value[c] = task_.epilogue.finish<bfloat16>(result[position * Block::kResultStride + first + c], channels[c], offset + c);
+        values.value[c] = task_.epilogue.finish<bfloat16>(result[position * Block::kResultPitch + first + c], channels[c], offset + c);
         totals[c] += as_stored<bfloat16>(values.value[c]);
       }
       values.store(task_.y + offset);

@@ -85,13 +85,13 @@ __global__ void __launch_bounds__(kGroupThreads) layer_norm(LayerNorm<T> norm, l
   }
 }
 
-/** parts [gridDim.y, 2, channels]: of each part of the rows the sums of dy h and of dy, h = (x - mean) / deviation. */
+/** partials [gridDim.y, 2, channels]: of each split of the rows the sums of dy h and of dy, h = (x - mean) / deviation. */
 template <class T, int kCount>
 __global__ void __launch_bounds__(kColumnThreads, kColumnBlocks)
-    layer_gradient_sums(LayerNormGradient<T> norm, Columns columns, double* parts) {
+    layer_gradient_sums(LayerNormGradient<T> norm, Columns columns, double* partials) {
   const ColumnThread<kCount> thread(columns);
-  const long long last = part_begin(columns.rows, blockIdx.y + 1, gridDim.y);
-  long long row = part_begin(columns.rows, blockIdx.y, gridDim.y);
+  const long long last = split_begin(columns.rows, blockIdx.y + 1, gridDim.y);
+  long long row = split_begin(columns.rows, blockIdx.y, gridDim.y);
   int count = thread.rows_between(row, last);
   row += thread.row;
   double sums[2][kCount] = {};
@@ -117,15 +117,15 @@ __global__ void __launch_bounds__(kColumnThreads, kColumnBlocks)
     }
   }
   add_over_threads(sums, thread);
-  store_part(sums, thread, columns.channels, parts);
+  store_partials(sums, thread, columns.channels, partials);
 }
 
-/** dscale and dbias [channels]. `columns`: the parts. */
+/** dscale and dbias [channels]. `columns`: of the partials. */
 __global__ void __launch_bounds__(kColumnThreads, kColumnBlocks)
-    finish_layer_gradient_sums(const double* parts, Columns columns, float* dscale, float* dbias) {
+    finish_layer_gradient_sums(const double* partials, Columns columns, float* dscale, float* dbias) {
   const ColumnThread<1> thread(columns);
   double sums[2][1] = {};
-  add_parts(parts, columns, thread, sums);
+  add_partials(partials, columns, thread, sums);
   if (thread.row > 0 || !thread.active) return;
   dscale[thread.channel] = static_cast<float>(sums[0][0]);
   dbias[thread.channel] = static_cast<float>(sums[1][0]);

@@ -4,7 +4,7 @@
 // order.
 #pragma once
 
-#include "cuda/kernels/matrix_product.cuh"
+#include "cuda/kernels/gemm.cuh"
 
 namespace kw::cuda::device {
 
@@ -43,11 +43,11 @@ struct WeightOperand {
   __device__ void copy(T* shared, int row, int element) const {
     const bool valid = row < rows && element < places.cell_elements;
     if (places.aligned) {
-      copy_async_16(shared, valid ? data + places.row(row) + places.elements[element / kVector<T>] : data, valid);
+      copy_async_16(shared, valid ? data + places.row(row) + places.elements[element / kPack<T>] : data, valid);
       return;
     }
     const T* line = valid ? data + places.row(row) : data;
-    for (int i = 0; i < kVector<T>; ++i) {
+    for (int i = 0; i < kPack<T>; ++i) {
       if (valid && element + i < places.cell_elements) {
         shared[i] = line[places.elements[element + i]];
       } else {
@@ -57,9 +57,9 @@ struct WeightOperand {
   }
 };
 
-/** Puts the product's rows into the samples' weights. */
+/** The epilogue that puts the product's rows into the samples' weights. */
 template <class T>
-struct WeightStore {
+struct WeightEpilogue {
   using Element = T;
   T* data;
   WeightPlaces places;
@@ -69,18 +69,18 @@ struct WeightStore {
     if (row >= rows || element >= places.cell_elements) return;
     T* line = data + places.row(row);
     if (places.aligned) {
-      alignas(16) T rounded[kVector<T>];
+      alignas(16) T rounded[kPack<T>];
 #pragma unroll
-      for (int i = 0; i < kVector<T>; ++i) store_as(rounded + i, values[i]);
-      store_vector(line + places.elements[element / kVector<T>], load_vector<uint4>(rounded));
+      for (int i = 0; i < kPack<T>; ++i) store_as(rounded + i, values[i]);
+      store_vector(line + places.elements[element / kPack<T>], load_vector<uint4>(rounded));
       return;
     }
-    for (int i = 0; i < kVector<T> && element + i < places.cell_elements; ++i) store_as(line + places.elements[element + i], values[i]);
+    for (int i = 0; i < kPack<T> && element + i < places.cell_elements; ++i) store_as(line + places.elements[element + i], values[i]);
   }
 };
 
-/** Puts the product, or adds it, into a matrix of `rows` rows of `length` elements. */
-struct MatrixStore {
+/** The epilogue that puts the product into a matrix of `rows` rows of `length` elements, or adds it. */
+struct MatrixEpilogue {
   using Element = float;
   float* data;
   int rows;
@@ -113,18 +113,21 @@ struct MixTask {
   int row_tiles;
 };
 
+template <class Shape>
+using MixGemm = Gemm<Shape, Major::k, Major::mn>;
+
 /** weights = attention * cells. One block for each tile, those of the same elements one after the other, so that cells come from the cache.
  */
-template <class Block>
-__global__ void __launch_bounds__(Block::kThreads) mix_cells(MixTask<typename Block::Element> task) {
+template <class Shape>
+__global__ void __launch_bounds__(Shape::kThreads) mix_cells(MixTask<typename Shape::Element> task) {
   const int block = static_cast<int>(blockIdx.x);
-  multiply_matrices<Block, true, false>(task.attention, task.cells, block % task.row_tiles * Block::kTile,
-                                        block / task.row_tiles * Block::kTile, 0, task.cells.lines,
-                                        WeightStore<typename Block::Element>{task.weights, task.places, task.attention.lines});
+  multiply_matrices<MixGemm<Shape>>(task.attention, task.cells, block % task.row_tiles * Shape::kTile,
+                                    block / task.row_tiles * Shape::kTile, 0, task.cells.lines,
+                                    WeightEpilogue<typename Shape::Element>{task.weights, task.places, task.attention.lines});
 }
 
-/** How the sum of a product is divided among blocks: partial product `split` sums `depth` (a multiple of the stage's) indices. */
-struct SplitSum {
+/** Split-K: partial product `split` sums `depth` of the `total` indices of K, a multiple of the k-tile's depth. */
+struct SplitK {
   int total;
   int depth;
 };
@@ -132,57 +135,63 @@ struct SplitSum {
 template <class T>
 struct AttentionGradientTask {
   WeightOperand<T> dweights;
-  DenseOperand<T> cells;  // [n, cell]
-  MatrixStore partials;   // [rows, n up to a multiple of 4], the first of all splits
+  DenseOperand<T> cells;    // [n, cell]
+  MatrixEpilogue partials;  // [rows, n up to a multiple of 4], the first of all splits
   int row_tiles;
-  SplitSum sum;
+  SplitK k;
 };
 
 /** The matrix of a split, which lie one after the other. */
-__device__ inline MatrixStore matrix_of(MatrixStore matrix, int split) {
+__device__ inline MatrixEpilogue matrix_of(MatrixEpilogue matrix, int split) {
   matrix.data += static_cast<long long>(split) * matrix.rows * matrix.length;
   return matrix;
 }
 
+template <class Shape>
+using AttentionGradientGemm = Gemm<Shape, Major::k, Major::k>;
+
 /** partials[split] = dweights * cells transposed, over a part of the cells' elements; blockIdx.y is the split. */
-template <class Block>
-__global__ void __launch_bounds__(Block::kThreads) mix_cells_backward_attention(AttentionGradientTask<typename Block::Element> task) {
-  const int block = static_cast<int>(blockIdx.x), split = static_cast<int>(blockIdx.y), begin = split * task.sum.depth;
-  multiply_matrices<Block, true, true>(task.dweights, task.cells, block % task.row_tiles * Block::kTile,
-                                       block / task.row_tiles * Block::kTile, begin, min(begin + task.sum.depth, task.sum.total),
-                                       matrix_of(task.partials, split));
+template <class Shape>
+__global__ void __launch_bounds__(Shape::kThreads) mix_cells_backward_attention(AttentionGradientTask<typename Shape::Element> task) {
+  const int block = static_cast<int>(blockIdx.x), split = static_cast<int>(blockIdx.y), begin = split * task.k.depth;
+  multiply_matrices<AttentionGradientGemm<Shape>>(task.dweights, task.cells, block % task.row_tiles * Shape::kTile,
+                                                  block / task.row_tiles * Shape::kTile, begin, min(begin + task.k.depth, task.k.total),
+                                                  matrix_of(task.partials, split));
 }
 
 template <class T>
 struct CellGradientTask {
   DenseOperand<T> attention;  // [rows, n]
   WeightOperand<T> dweights;
-  MatrixStore partials;  // [n, cell], the first of all splits
+  MatrixEpilogue partials;  // [n, cell], the first of all splits
   int row_tiles;
-  SplitSum sum;
+  SplitK k;
 };
 
+template <class Shape>
+using CellGradientGemm = Gemm<Shape, Major::mn, Major::mn>;
+
 /** partials[split] = attention transposed * dweights, over a part of the rows; blockIdx.y is the split. */
-template <class Block>
-__global__ void __launch_bounds__(Block::kThreads) mix_cells_backward_cells(CellGradientTask<typename Block::Element> task) {
-  const int block = static_cast<int>(blockIdx.x), split = static_cast<int>(blockIdx.y), begin = split * task.sum.depth;
-  multiply_matrices<Block, false, false>(task.attention, task.dweights, block % task.row_tiles * Block::kTile,
-                                         block / task.row_tiles * Block::kTile, begin, min(begin + task.sum.depth, task.sum.total),
-                                         matrix_of(task.partials, split));
+template <class Shape>
+__global__ void __launch_bounds__(Shape::kThreads) mix_cells_backward_cells(CellGradientTask<typename Shape::Element> task) {
+  const int block = static_cast<int>(blockIdx.x), split = static_cast<int>(blockIdx.y), begin = split * task.k.depth;
+  multiply_matrices<CellGradientGemm<Shape>>(task.attention, task.dweights, block % task.row_tiles * Shape::kTile,
+                                             block / task.row_tiles * Shape::kTile, begin, min(begin + task.k.depth, task.k.total),
+                                             matrix_of(task.partials, split));
 }
 
 /** Rows of `length` elements, rounded to T and filled up with zeros to `padded` elements, a multiple of 16 bytes. A thread for each 16
  * bytes. */
 template <class T>
 __global__ void pad_rows(const float* from, long long rows, int length, int padded, T* to) {
-  const int vectors = padded / kVector<T>;
+  const int vectors = padded / kPack<T>;
   const long long stride = static_cast<long long>(gridDim.x) * blockDim.x;
   for (long long i = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; i < rows * vectors; i += stride) {
     const long long row = i / vectors;
-    const int first = static_cast<int>(i % vectors) * kVector<T>;
-    alignas(16) T values[kVector<T>];
+    const int first = static_cast<int>(i % vectors) * kPack<T>;
+    alignas(16) T values[kPack<T>];
 #pragma unroll
-    for (int e = 0; e < kVector<T>; ++e) store_as(values + e, first + e < length ? from[row * length + first + e] : 0.0f);
+    for (int e = 0; e < kPack<T>; ++e) store_as(values + e, first + e < length ? from[row * length + first + e] : 0.0f);
     store_vector(to + row * padded + first, load_vector<uint4>(values));
   }
 }

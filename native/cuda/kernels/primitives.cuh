@@ -147,8 +147,8 @@ __device__ __forceinline__ std::uint32_t shared_address(const void* address) {
   return static_cast<std::uint32_t>(__cvta_generic_to_shared(address));
 }
 
-/** Starts to copy 16 bytes from global to shared memory, both at multiples of 16; zeros when not `valid`, and `global` is not read then
- * (but must be a pointer to device memory). They are there after wait_copies, for other threads after a barrier too. */
+/** cp.async: starts to copy 16 bytes from global to shared memory, both at multiples of 16; zeros when not `valid`, and `global` is not
+ * read then (but must be a pointer to device memory). They are there after wait_copies, for other threads after a barrier too. */
 __device__ __forceinline__ void copy_async_16(void* shared, const void* global, bool valid = true) {
   const int bytes = valid ? 16 : 0;
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global), "r"(bytes) : "memory");
@@ -178,9 +178,9 @@ __device__ __forceinline__ void wait_copies() {
 // ---- matrix tiles ----
 
 /**
- * Loads four 8x8 matrices of 16-bit numbers from shared memory. Lane l gives the address (multiple of 16) of row l % 8 of matrix l / 8 and
- * gets from matrix i, in fragment[i], the elements (l / 4, l % 4 * 2) and the one after it. Of a row-major 16x16 tile the fragment of `a`
- * in multiply_tile comes from row = tile + l % 16 * stride + l / 16 * 8.
+ * ldmatrix: loads four 8x8 matrices of 16-bit numbers from shared memory. Lane l gives the address (multiple of 16) of row l % 8 of matrix
+ * l / 8 and gets from matrix i, in fragment[i], the elements (l / 4, l % 4 * 2) and the one after it. Of a row-major 16x16 tile the
+ * fragment of `a` in multiply_tile comes from row = tile + l % 16 * stride + l / 16 * 8.
  */
 __device__ __forceinline__ void load_matrix_x4(std::uint32_t (&fragment)[4], const void* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
@@ -198,9 +198,9 @@ __device__ __forceinline__ void load_matrix_x4_transposed(std::uint32_t (&fragme
 }
 
 /**
- * accumulator += a * b on bfloat16, sums in float32: kRowTiles x kColumnTiles tiles of 16x8, 16 deep. With g = lane / 4 and t = lane % 4 *
- * 2, a lane holds of each tile: a[0..3] rows g, g + 8, g, g + 8, columns t, t, t + 8, t + 8 (and the next column, in the upper half);
- * b[0..1] rows t, t + 8 (and the next row), column g; accumulator[0..3] rows g, g, g + 8, g + 8, columns t, t + 1, t, t + 1.
+ * mma.m16n8k16: accumulator += a * b on bfloat16, sums in float32, kRowTiles x kColumnTiles tiles of 16x8, 16 deep. With g = lane / 4 and t
+ * = lane % 4 * 2, a lane holds of each tile: a[0..3] rows g, g + 8, g, g + 8, columns t, t, t + 8, t + 8 (and the next column, in the upper
+ * half); b[0..1] rows t, t + 8 (and the next row), column g; accumulator[0..3] rows g, g, g + 8, g + 8, columns t, t + 1, t, t + 1.
  */
 template <int kRowTiles, int kColumnTiles>
 __device__ __forceinline__ void multiply_tile(float (&accumulator)[kRowTiles][kColumnTiles][4], const std::uint32_t (&a)[kRowTiles][4],
@@ -218,9 +218,9 @@ __device__ __forceinline__ void multiply_tile(float (&accumulator)[kRowTiles][kC
 }
 
 /**
- * accumulator += a * b on tf32 (operands from to_tf32), sums in float32: tiles of 16x8, 8 deep. With g = lane / 4 and t = lane % 4, a lane
- * holds of each tile: a[0..3] rows g, g + 8, g, g + 8, columns t, t, t + 4, t + 4; b[0..1] rows t, t + 4, column g; the accumulator as in
- * multiply_tile.
+ * mma.m16n8k8: accumulator += a * b on tf32 (operands from to_tf32), sums in float32, tiles of 16x8, 8 deep. With g = lane / 4 and t = lane
+ * % 4, a lane holds of each tile: a[0..3] rows g, g + 8, g, g + 8, columns t, t, t + 4, t + 4; b[0..1] rows t, t + 4, column g; the
+ * accumulator as in multiply_tile.
  */
 template <int kRowTiles, int kColumnTiles>
 __device__ __forceinline__ void multiply_tile_tf32(float (&accumulator)[kRowTiles][kColumnTiles][4], const std::uint32_t (&a)[kRowTiles][4],

@@ -3,15 +3,23 @@
 // probabilities again. Channels go in chunks of 64: of wider heads each block writes one chunk and adds the scores over all of them.
 #pragma once
 
+#include <type_traits>
+
 #include "cuda/kernels/lane_group.cuh"
+#include "cuda/kernels/shared_tile.cuh"
 
 namespace kw::cuda::device {
 
 constexpr int kAttentionThreads = 256;  // 16 x 16
 constexpr int kAttentionTile = 64;      // queries, keys and channels at a time
-constexpr int kAttentionStride =
-    kAttentionTile + 4;  // of a tile's rows: their reads meet no bank conflicts and stay on multiples of 16 bytes
-constexpr int kAttentionTileSize = kAttentionTile * kAttentionStride;
+
+/** [tokens][channels] of a head, or [queries][keys]; reads of 16 bytes meet no bank conflicts. */
+using HeadTile = SharedTile<float, kAttentionTile, kAttentionTile, Major::k, 4>;
+
+/** The block's tile with that number in dynamic shared memory. */
+__device__ __forceinline__ HeadTile head_tile(int number) {
+  return HeadTile(reinterpret_cast<float*>(dynamic_shared()) + number * HeadTile::kElements);
+}
 
 /** [N, T, D] as heads; head h of a sample owns the channels from h * width. */
 struct AttentionHeads {
@@ -27,26 +35,19 @@ struct AttentionHeads {
 };
 
 /** Starts to copy a tile, 64 tokens by 64 channels; `head` is the head's first element. Zeros beyond the tokens and the head's channels. */
-__device__ __forceinline__ void start_tile(float* tile, const float* head, const AttentionHeads& heads, int first_token, int chunk) {
+__device__ __forceinline__ void start_tile(HeadTile tile, const float* head, const AttentionHeads& heads, int first_token, int chunk) {
   const int first_channel = chunk * kAttentionTile;
-  const auto copy = [&](int row, int channel, const auto& copy_async) {
-    const bool valid = first_token + row < heads.tokens && first_channel + channel < heads.width;
-    const long long at = (first_token + row) * heads.row_stride() + first_channel + channel;
-    copy_async(tile + row * kAttentionStride + channel, head + (valid ? at : 0), valid);
+  const auto copy_rows = [&]<int kCount>(std::integral_constant<int, kCount>) {
+    constexpr int kCopies = kAttentionTile / kCount;  // of a token
+#pragma unroll 1
+    for (int i = static_cast<int>(threadIdx.x); i < kAttentionTile * kCopies; i += kAttentionThreads) {
+      const int row = i / kCopies, channel = i % kCopies * kCount;
+      const bool valid = first_token + row < heads.tokens && first_channel + channel < heads.width;
+      const long long at = (first_token + row) * heads.row_stride() + first_channel + channel;
+      copy_elements<kCount>(tile.at(row, channel), head + (valid ? at : 0), valid);
+    }
   };
-  const int thread = static_cast<int>(threadIdx.x);
-  if (heads.packed) {
-#pragma unroll 1
-    for (int i = thread; i < kAttentionTile * kAttentionTile / 4; i += kAttentionThreads) {
-      copy(i / (kAttentionTile / 4), i % (kAttentionTile / 4) * 4,
-           [](float* to, const float* from, bool valid) { copy_async_16(to, from, valid); });
-    }
-  } else {
-#pragma unroll 1
-    for (int i = thread; i < kAttentionTile * kAttentionTile; i += kAttentionThreads) {
-      copy(i / kAttentionTile, i % kAttentionTile, [](float* to, const float* from, bool valid) { copy_async_4(to, from, valid); });
-    }
-  }
+  heads.packed ? copy_rows(std::integral_constant<int, 4>()) : copy_rows(std::integral_constant<int, 1>());
 }
 
 /** What a thread has of a 64 x 64 matrix: four neighbouring rows, and in add_products four columns 16 apart, in add_outer_products four
@@ -55,14 +56,14 @@ struct AttentionThread {
   int row = static_cast<int>(threadIdx.x) / 16 * 4, column = static_cast<int>(threadIdx.x) % 16;
 
   /** sums[i][j] += <x[row + i], y[column + 16 j]> over `depth` channels, which may be read up to the next multiple of 4. */
-  __device__ __forceinline__ void add_products(float (&sums)[4][4], const float* x, const float* y, int depth) const {
+  __device__ __forceinline__ void add_products(float (&sums)[4][4], HeadTile x, HeadTile y, int depth) const {
     for (int c = 0; c < depth; c += 4) {
       float4 left[4];
 #pragma unroll
-      for (int i = 0; i < 4; ++i) left[i] = load_vector<float4>(x + (row + i) * kAttentionStride + c);
+      for (int i = 0; i < 4; ++i) left[i] = load_vector<float4>(x.at(row + i, c));
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        const float4 right = load_vector<float4>(y + (column + 16 * j) * kAttentionStride + c);
+        const float4 right = load_vector<float4>(y.at(column + 16 * j, c));
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           sums[i][j] = fmaf(left[i].x, right.x, sums[i][j]);
@@ -75,11 +76,10 @@ struct AttentionThread {
   }
 
   /** sums[i][j] += sum over the 64 rows r of x[r][row + i] * y[r][4 column + j]. */
-  __device__ __forceinline__ void add_outer_products(float (&sums)[4][4], const float* x, const float* y) const {
+  __device__ __forceinline__ void add_outer_products(float (&sums)[4][4], HeadTile x, HeadTile y) const {
 #pragma unroll 2
     for (int r = 0; r < kAttentionTile; ++r) {
-      const float4 fours[2] = {load_vector<float4>(x + r * kAttentionStride + row),
-                               load_vector<float4>(y + r * kAttentionStride + 4 * column)};
+      const float4 fours[2] = {load_vector<float4>(x.at(r, row)), load_vector<float4>(y.at(r, 4 * column))};
       const float left[4] = {fours[0].x, fours[0].y, fours[0].z, fours[0].w}, right[4] = {fours[1].x, fours[1].y, fours[1].z, fours[1].w};
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
@@ -90,13 +90,13 @@ struct AttentionThread {
   }
 
   /** Writes sums of add_products as matrix[row][column], or as its transpose. */
-  __device__ __forceinline__ void keep(const float (&sums)[4][4], float* matrix, bool transposed) const {
+  __device__ __forceinline__ void keep(const float (&sums)[4][4], HeadTile matrix, bool transposed) const {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         const int across = column + 16 * j;
-        matrix[transposed ? across * kAttentionStride + row + i : (row + i) * kAttentionStride + across] = sums[i][j];
+        *(transposed ? matrix.at(across, row + i) : matrix.at(row + i, across)) = sums[i][j];
       }
     }
   }
@@ -126,55 +126,72 @@ struct AttentionThread {
 };
 
 /** Tiles in shared memory: of queries and keys; of dy or nothing; of values; and one of probabilities. */
-constexpr int kAttentionForwardBytes = 4 * kAttentionTileSize * static_cast<int>(sizeof(float));
-constexpr int kAttentionBackwardBytes = 5 * kAttentionTileSize * static_cast<int>(sizeof(float));
+constexpr int kAttentionForwardBytes = 4 * HeadTile::kElements * static_cast<int>(sizeof(float));
+constexpr int kAttentionBackwardBytes = 5 * HeadTile::kElements * static_cast<int>(sizeof(float));
+
+/** The softmax of a thread's rows as their scores arrive, key tile by key tile ("online"): relative to the largest score so far. */
+struct OnlineSoftmax {
+  float largest[4], sum[4] = {};
+
+  __device__ __forceinline__ OnlineSoftmax() {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) largest[i] = lowest();
+  }
+  static __device__ __forceinline__ float lowest() { return bits_to_float(0xff800000u); }  // minus infinity
+
+  /** Turns scores into exponentials, zero in columns that are not valid, and rescales what was added to `out` before. */
+  __device__ __forceinline__ void add(float (&scores)[4][4], const bool (&valid)[4], float scale, float (&out)[4][4]) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      float top = lowest();
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        scores[i][j] = valid[j] ? scores[i][j] * scale : lowest();
+        top = fmaxf(top, scores[i][j]);
+      }
+      top = fmaxf(largest[i], AttentionThread::over_row(top, [](float a, float b) { return fmaxf(a, b); }));
+      const float from = top == lowest() ? 0.0f : top;  // all minus infinity so far: no probability, rather than NaN
+      float added = 0;
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        scores[i][j] = expf(scores[i][j] - from);
+        added += scores[i][j];
+      }
+      const float rescale = expf(largest[i] - from);
+      sum[i] = sum[i] * rescale + AttentionThread::over_row(added, [](float a, float b) { return a + b; });
+      largest[i] = top;
+#pragma unroll
+      for (int j = 0; j < 4; ++j) out[i][j] *= rescale;
+    }
+  }
+};
 
 /** y [N, T, D] and log_sums [N, heads, T]. blockIdx: head of a sample, 64 queries, chunk of y's channels. */
 __global__ void __launch_bounds__(kAttentionThreads, 2)
     self_attention(const float* query, const float* key, const float* value, AttentionHeads heads, float* y, float* log_sums) {
-  float* const queries = reinterpret_cast<float*>(dynamic_shared());
-  float *const keys = queries + kAttentionTileSize, *const values = keys + kAttentionTileSize, *const weights = values + kAttentionTileSize;
+  const HeadTile queries = head_tile(0), keys = head_tile(1), values = head_tile(2), weights = head_tile(3);
   const long long head = heads.offset(blockIdx.x);
   const int first_query = static_cast<int>(blockIdx.y) * kAttentionTile, chunks = heads.chunks(), own = static_cast<int>(blockIdx.z);
-  const float kLowest = bits_to_float(0xff800000u);  // minus infinity
   const AttentionThread thread;
-  float out[4][4] = {}, largest[4] = {kLowest, kLowest, kLowest, kLowest}, sum[4] = {};
+  OnlineSoftmax softmax;
+  float out[4][4] = {};
   for (int first_key = 0; first_key < heads.tokens; first_key += kAttentionTile) {
     float scores[4][4] = {};
-    for (int step = 0; step < chunks; ++step) {
-      const int chunk = (own + 1 + step) % chunks;
+    for (int i = 0; i < chunks; ++i) {
+      const int chunk = (own + 1 + i) % chunks;
       syncthreads();  // nobody reads the tiles any more
       if (chunks > 1 || first_key == 0) start_tile(queries, query + head, heads, first_query, chunk);
       start_tile(keys, key + head, heads, first_key, chunk);
-      if (step == 0) start_tile(values, value + head, heads, first_key, own);
+      if (i == 0) start_tile(values, value + head, heads, first_key, own);
       commit_copies();
       wait_copies<0>();
       syncthreads();
       thread.add_products(scores, queries, keys, min(kAttentionTile, heads.width - chunk * kAttentionTile));
     }
+    bool valid[4];
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      float top = kLowest;
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const bool valid = first_key + thread.column + 16 * j < heads.tokens;
-        scores[i][j] = valid ? scores[i][j] * heads.scale : kLowest;
-        top = fmaxf(top, scores[i][j]);
-      }
-      top = fmaxf(largest[i], AttentionThread::over_row(top, [](float a, float b) { return fmaxf(a, b); }));
-      const float from = top == kLowest ? 0.0f : top;  // all minus infinity so far: no probability, rather than NaN
-      float part = 0;
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        scores[i][j] = expf(scores[i][j] - from);
-        part += scores[i][j];
-      }
-      const float kept = expf(largest[i] - from);
-      sum[i] = sum[i] * kept + AttentionThread::over_row(part, [](float a, float b) { return a + b; });
-      largest[i] = top;
-#pragma unroll
-      for (int j = 0; j < 4; ++j) out[i][j] *= kept;
-    }
+    for (int j = 0; j < 4; ++j) valid[j] = first_key + thread.column + 16 * j < heads.tokens;
+    softmax.add(scores, valid, heads.scale, out);
     thread.keep(scores, weights, true);
     syncthreads();
     thread.add_outer_products(out, weights, values);
@@ -182,10 +199,10 @@ __global__ void __launch_bounds__(kAttentionThreads, 2)
   float inverse[4];
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    inverse[i] = 1.0f / sum[i];
+    inverse[i] = 1.0f / softmax.sum[i];
     const int token = first_query + thread.row + i;
     if (own == 0 && thread.column == 0 && token < heads.tokens) {
-      log_sums[static_cast<long long>(blockIdx.x) * heads.tokens + token] = largest[i] + logf(sum[i]);
+      log_sums[static_cast<long long>(blockIdx.x) * heads.tokens + token] = softmax.largest[i] + logf(softmax.sum[i]);
     }
   }
   thread.store(out, inverse, y + head, heads, first_query, own);
@@ -221,24 +238,17 @@ __global__ void __launch_bounds__(kGroupThreads)
 
 /** The tiles of one block of the gradient, and what it computes from them for 64 queries that meet 64 keys. */
 struct AttentionGradientTiles {
-  float *queries, *gradients, *keys, *values, *matrix;
+  HeadTile queries = head_tile(0), gradients = head_tile(1), keys = head_tile(2), values = head_tile(3), matrix = head_tile(4);
 
-  __device__ __forceinline__ AttentionGradientTiles()
-      : queries(reinterpret_cast<float*>(dynamic_shared())),
-        gradients(queries + kAttentionTileSize),
-        keys(gradients + kAttentionTileSize),
-        values(keys + kAttentionTileSize),
-        matrix(values + kAttentionTileSize) {}
-
-  /** The probabilities p and dscores = p (dp - dot) scale. The tiles of chunk `own` stay in shared memory; of queries or keys they are
-   * there already where these are `met` before and there is no other chunk. */
+  /** The probabilities p and dscores = p (dp - dot) scale. The tiles of chunk `own` stay in shared memory: where there is no other
+   * chunk, queries or keys that the block has met before are not read again. */
   __device__ __forceinline__ void meet(const AttentionGradient& gradient, const AttentionThread& thread, int first_query, int first_key,
                                        int own, bool has_queries, bool has_keys, float (&p)[4][4], float (&dscores)[4][4]) const {
     const AttentionHeads& heads = gradient.heads;
     const long long head = heads.offset(blockIdx.x);
     const int chunks = heads.chunks();
-    for (int step = 0; step < chunks; ++step) {
-      const int chunk = (own + 1 + step) % chunks;
+    for (int i = 0; i < chunks; ++i) {
+      const int chunk = (own + 1 + i) % chunks;
       syncthreads();  // nobody reads the tiles any more
       if (chunks > 1 || !has_queries) {
         start_tile(queries, gradient.query + head, heads, first_query, chunk);

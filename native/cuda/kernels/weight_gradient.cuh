@@ -1,9 +1,9 @@
-// The gradient of a convolution's weight as a matrix product: rows are channels of y, columns taps and channels of x, depth runs over
-// positions, which are divided into parts where there are too few tiles for the GPU; the parts' sums are added in order.
+// The gradient of a convolution's weight as a matrix product: rows are channels of y, columns taps and channels of x, K runs over
+// positions, which are split (split-K) where there are too few block tiles to fill the GPU; the splits' sums are added in order.
 #pragma once
 
 #include "cuda/kernels/convolution_problem.cuh"
-#include "cuda/kernels/tile_product.cuh"
+#include "cuda/kernels/gemm.cuh"
 
 namespace kw::cuda::device {
 
@@ -13,12 +13,12 @@ struct WeightGradientGemmProblem {
   int row_tiles, column_tiles;
 };
 
-/** Writes one element of a weight gradient, or of a part's sums. */
-__device__ __forceinline__ void store_weight_gradient(const WeightGradientProblem& p, long long weight, long long part, long long element,
+/** Writes one element of a weight gradient, or of a split's sums. */
+__device__ __forceinline__ void store_weight_gradient(const WeightGradientProblem& p, long long weight, long long split, long long element,
                                                       float value) {
   const long long elements = static_cast<long long>(p.groups) * p.out_width * p.taps * p.in_width;
-  if (p.parts > 1) {
-    static_cast<float*>(p.result)[(part * p.weights + weight) * elements + element] = value;
+  if (p.splits > 1) {
+    static_cast<float*>(p.result)[(split * p.weights + weight) * elements + element] = value;
   } else if (p.rounds) {
     static_cast<bfloat16*>(p.result)[weight * p.weight_stride + element] = to_bfloat16(value);
   } else {
@@ -26,100 +26,136 @@ __device__ __forceinline__ void store_weight_gradient(const WeightGradientProble
   }
 }
 
-/** One block computes kTile channels of y by kTile columns over one part of the positions. kVector as for implicit_gemm. */
-template <class Product, int kTile, int kVector>
-__global__ void __launch_bounds__(TileSizes<typename Product::Element, kTile>::kThreads)
-    weight_gradient_gemm(WeightGradientGemmProblem problem) {
-  using T = typename Product::Element;
-  using Sizes = TileSizes<T, kTile>;
-  constexpr int kThreads = Sizes::kThreads;
-  constexpr int kCopies = kTile / kVector;  // of a row of an operand
-  constexpr int kCopiesOfThread = Sizes::kDepth * kCopies / kThreads;
-  const WeightGradientProblem& p = problem.gradient;
-  const int thread = static_cast<int>(threadIdx.x);
+/** Both operands are [positions][channels] in memory, and K runs over the positions. */
+template <class Math, int kTile>
+using WeightGradientGemm = Gemm<GemmTile<Math, kTile>, Major::mn, Major::mn>;
 
-  long long block = blockIdx.x;
-  const auto next = [&block](long long count) {
-    const long long index = block % count;
-    block /= count;
-    return index;
-  };
-  const int first_row = static_cast<int>(next(problem.row_tiles)) * kTile;
-  const int first_column = static_cast<int>(next(problem.column_tiles)) * kTile;
-  const int group = static_cast<int>(next(p.groups));
-  const long long part = next(p.parts);
-  const long long weight = block;
+/** The block tile that one block computes: of one group, one split of the positions and one weight. */
+template <int kTile>
+struct WeightGradientBlock {
+  long long split, weight;
+  int first_row, first_column, group;
+  int columns;  // taps and channels of x in a group
+  int positions;
+  int first_position, end_position;
 
-  const int in_channels = p.groups * p.in_width, out_channels = p.groups * p.out_width;
-  const ConvolutionAxis &depth_axis = p.axes[0], &height_axis = p.axes[1], &width_axis = p.axes[2];
-  const int positions = depth_axis.out * height_axis.out * width_axis.out;
-  const long long image_elements = static_cast<long long>(depth_axis.in) * height_axis.in * width_axis.in * in_channels;
-  const int columns = p.taps * p.in_width;
-  const long long all_positions = p.images * positions;
-  const int first_position = static_cast<int>(part * p.part_positions);
-  const int end_position = static_cast<int>(min(all_positions, (part + 1) * p.part_positions));
-  const T* x = static_cast<const T*>(p.x) + weight * p.images * image_elements + group * p.in_width;
-  const T* dy = static_cast<const T*>(p.dy) + weight * all_positions * out_channels + group * p.out_width;
+  __device__ __forceinline__ explicit WeightGradientBlock(const WeightGradientGemmProblem& problem) {
+    const WeightGradientProblem& p = problem.gradient;
+    long long block = blockIdx.x;
+    const auto next = [&block](long long count) {
+      const long long index = block % count;
+      block /= count;
+      return index;
+    };
+    first_row = static_cast<int>(next(problem.row_tiles)) * kTile;
+    first_column = static_cast<int>(next(problem.column_tiles)) * kTile;
+    group = static_cast<int>(next(p.groups));
+    split = next(p.splits);
+    weight = block;
+    columns = p.taps * p.in_width;
+    positions = p.axes[0].out * p.axes[1].out * p.axes[2].out;
+    first_position = static_cast<int>(split * p.split_positions);
+    end_position = static_cast<int>(min(p.images * positions, (split + 1) * p.split_positions));
+  }
+};
 
-  // A thread copies the same columns in each step.
-  const int at = thread % kCopies * kVector;
-  const bool copies_rows = first_row + at < p.out_width, copies_columns = first_column + at < columns;
-  const int tap = copies_columns ? problem.by_channels(first_column + at) : 0;
-  const int channel = first_column + at - tap * p.in_width;
-  const int tap_w = tap % width_axis.kernel, tap_h = tap / width_axis.kernel % height_axis.kernel,
-            tap_d = tap / width_axis.kernel / height_axis.kernel;
-  const int offset_d = tap_d * depth_axis.dilation - depth_axis.padding, offset_h = tap_h * height_axis.dilation - height_axis.padding,
-            offset_w = tap_w * width_axis.dilation - width_axis.padding;
+/** Reads A from dy, and gathers B from x, kVector channels at a time. A thread copies the same columns of every k-tile. */
+template <class Gemm, int kVector>
+struct WeightGradientLoader {
+  using T = typename Gemm::Element;
+  using TileA = typename Gemm::TileA;
+  using TileB = typename Gemm::TileB;
+  static constexpr int kTile = Gemm::Shape::kTile, kThreads = Gemm::Shape::kThreads;
+  using Block = WeightGradientBlock<kTile>;
 
-  T* stages = reinterpret_cast<T*>(dynamic_shared());
-  const auto load = [&](int step, T* a, T* b) {
+  const WeightGradientGemmProblem& problem;
+  const Block& block;
+  long long image_elements;
+  const T* x;  // of the block's group and weight
+  const T* dy;
+  int of_tile;  // this thread's first column of the tiles
+  bool copies_rows, copies_columns;
+  int channel;    // of x, for this thread's column
+  int offset[3];  // from a window's beginning to its tap
+
+  __device__ __forceinline__ WeightGradientLoader(const WeightGradientGemmProblem& of, const Block& at) : problem(of), block(at) {
+    const WeightGradientProblem& p = problem.gradient;
+    image_elements = static_cast<long long>(p.axes[0].in) * p.axes[1].in * p.axes[2].in * in_channels();
+    x = static_cast<const T*>(p.x) + block.weight * p.images * image_elements + block.group * p.in_width;
+    dy = static_cast<const T*>(p.dy) + block.weight * p.images * block.positions * out_channels() + block.group * p.out_width;
+    of_tile = static_cast<int>(threadIdx.x) % kVectors * kVector;
+    const int column = block.first_column + of_tile;
+    copies_rows = block.first_row + of_tile < p.out_width;
+    copies_columns = column < block.columns;
+    int tap = copies_columns ? problem.by_channels(column) : 0;
+    channel = column - tap * p.in_width;
 #pragma unroll
-    for (int i = 0; i < kCopiesOfThread; ++i) {
-      const int row = thread / kCopies + i * (kThreads / kCopies);
-      const int position = first_position + step * Sizes::kDepth + row;
-      const bool within = position < end_position;
-      const bool copies_dy = within && copies_rows;
-      const T* from = dy + static_cast<long long>(position) * out_channels + first_row + at;
-      copy_elements<kVector>(a + row * Sizes::kDepthStride + at, copies_dy ? from : dy, copies_dy);
-
-      const int image = problem.by_positions(within ? position : 0);
-      int rest = position - image * positions;
-      const int out_d = problem.by_area(within ? rest : 0);
-      rest -= out_d * height_axis.out * width_axis.out;
-      const int out_h = problem.by_width(within ? rest : 0);
-      const int out_w = rest - out_h * width_axis.out;
-      const int d = out_d * depth_axis.stride + offset_d, h = out_h * height_axis.stride + offset_h,
-                w = out_w * width_axis.stride + offset_w;
-      const bool copies_x = within && copies_columns && static_cast<unsigned>(d) < static_cast<unsigned>(depth_axis.in) &&
-                            static_cast<unsigned>(h) < static_cast<unsigned>(height_axis.in) &&
-                            static_cast<unsigned>(w) < static_cast<unsigned>(width_axis.in);
-      const long long x_position = (static_cast<long long>(d) * height_axis.in + h) * width_axis.in + w;
-      copy_elements<kVector>(b + row * Sizes::kDepthStride + at,
-                             copies_x ? x + image * image_elements + x_position * in_channels + channel : x, copies_x);
+    for (int axis = 2; axis >= 0; --axis) {
+      offset[axis] = tap % p.axes[axis].kernel * p.axes[axis].dilation - p.axes[axis].padding;
+      tap /= p.axes[axis].kernel;
     }
-  };
+  }
 
-  const int steps = ceil_divide(max(0, end_position - first_position), Sizes::kDepth);
-  TileSums<Product, kTile, false, false> sums;
-  multiply_steps<Sizes>(0, steps, stages, load, sums);
-  float* tile = reinterpret_cast<float*>(stages);
-  sums.store(tile);
-  syncthreads();
-  for (int item = thread; item < kTile * kTile; item += kThreads) {
+  __device__ __forceinline__ void load(int k_tile, TileA a, TileB b) const {
+    const T* dy_rows = dy + block.first_row + of_tile;
+#pragma unroll
+    for (int i = 0; i < TileA::kDepth / kLineStep; ++i) {
+      const int line = static_cast<int>(threadIdx.x) / kVectors + i * kLineStep;
+      const int position = block.first_position + k_tile * TileA::kDepth + line;
+      const bool within = position < block.end_position, copies_dy = within && copies_rows;
+      copy_elements<kVector>(a.at(of_tile, line), copies_dy ? dy_rows + static_cast<long long>(position) * out_channels() : dy, copies_dy);
+      copy_x(b.at(of_tile, line), position, within);
+    }
+  }
+
+ private:
+  static constexpr int kVectors = kTile / kVector;  // of a line
+  static constexpr int kLineStep = kThreads / kVectors;
+
+  __device__ __forceinline__ int in_channels() const { return problem.gradient.groups * problem.gradient.in_width; }
+  __device__ __forceinline__ int out_channels() const { return problem.gradient.groups * problem.gradient.out_width; }
+
+  __device__ __forceinline__ void copy_x(T* to, int position, bool within) const {
+    const ConvolutionAxis(&axes)[3] = problem.gradient.axes;
+    const int image = problem.by_positions(within ? position : 0);
+    int rest = position - image * block.positions;
+    const int out_d = problem.by_area(within ? rest : 0);
+    rest -= out_d * axes[1].out * axes[2].out;
+    const int out_h = problem.by_width(within ? rest : 0);
+    const int out_w = rest - out_h * axes[2].out;
+    const int d = out_d * axes[0].stride + offset[0], h = out_h * axes[1].stride + offset[1], w = out_w * axes[2].stride + offset[2];
+    const bool copies = within && copies_columns && static_cast<unsigned>(d) < static_cast<unsigned>(axes[0].in) &&
+                        static_cast<unsigned>(h) < static_cast<unsigned>(axes[1].in) &&
+                        static_cast<unsigned>(w) < static_cast<unsigned>(axes[2].in);
+    const long long x_position = (static_cast<long long>(d) * axes[1].in + h) * axes[2].in + w;
+    copy_elements<kVector>(to, copies ? x + image * image_elements + x_position * in_channels() + channel : x, copies);
+  }
+};
+
+/** One block computes kTile channels of y by kTile columns over one split of the positions. kVector as for implicit_gemm. */
+template <class Math, int kTile, int kVector>
+__global__ void __launch_bounds__(GemmTile<Math, kTile>::kThreads) weight_gradient_gemm(WeightGradientGemmProblem problem) {
+  using Gemm = WeightGradientGemm<Math, kTile>;
+  const WeightGradientProblem& p = problem.gradient;
+  const WeightGradientBlock<kTile> block(problem);
+  const int k_tiles = ceil_divide(max(0, block.end_position - block.first_position), Gemm::Shape::kDepth);
+  const auto tile = multiply_tiles<Gemm>(WeightGradientLoader<Gemm, kVector>(problem, block), 0, k_tiles);
+  for (int item = static_cast<int>(threadIdx.x); item < kTile * kTile; item += Gemm::Shape::kThreads) {
     const int row = item / kTile, column = item % kTile;
-    if (first_row + row >= p.out_width || first_column + column >= columns) continue;
-    const long long out_channel = static_cast<long long>(group) * p.out_width + first_row + row;
-    store_weight_gradient(p, weight, part, out_channel * columns + first_column + column, tile[row * Sizes::kResultStride + column]);
+    if (block.first_row + row >= p.out_width || block.first_column + column >= block.columns) continue;
+    const long long out_channel = static_cast<long long>(block.group) * p.out_width + block.first_row + row;
+    store_weight_gradient(p, block.weight, block.split, out_channel * block.columns + block.first_column + column, *tile.at(row, column));
   }
 }
 
-/** dweight [weights, each `elements`, `stride` apart] = the sum of the parts [parts,weights,elements], in order; T float or bfloat16. */
+/** dweight [weights, each `elements`, `stride` apart] = the sum of the splits' [splits,weights,elements], in order; T float or bfloat16. */
 template <class T>
-__global__ void sum_weight_gradient_parts(const float* sums, int parts, long long count, long long elements, long long stride, T* dweight) {
-  const long long step = static_cast<long long>(gridDim.x) * blockDim.x;
-  for (long long index = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; index < count; index += step) {
+__global__ void sum_weight_gradient_splits(const float* sums, int splits, long long count, long long elements, long long stride,
+                                           T* dweight) {
+  const long long threads = static_cast<long long>(gridDim.x) * blockDim.x;
+  for (long long index = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x; index < count; index += threads) {
     float sum = 0.0f;
-    for (int part = 0; part < parts; ++part) sum += sums[part * count + index];
+    for (int split = 0; split < splits; ++split) sum += sums[split * count + index];
     store_as(dweight + index / elements * stride + index % elements, sum);
   }
 }
