@@ -17,7 +17,7 @@ const options = {
   imageSize: 8,
   cropRatio: 1,
   mean: [0.5, 0.5, 0.5],
-  std: [0.5, 0.5, 0.5],
+  standardDeviation: [0.5, 0.5, 0.5],
   augmentation: 'shift',
   optimizer: { kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
   learningRate: 1e-3,
