@@ -29,18 +29,21 @@ export { type ErrorCode, KernelWarehouseError } from './errors.js';
 
 // Networks.
 
+export { type NetworkConfig, officialConfig, officialConfigNames, parseConfig, readConfig } from './configurations/configuration.js';
 export type { Precision } from './graph/passes/precision.js';
-export { type NetworkConfig, officialConfig, officialConfigNames, parseConfig, readConfig } from './models/config.js';
+export type { MethodOptions } from './methods/options.js';
 export { fitOptions } from './models/fitting.js';
 export { type Controls, type FeatureMap, type InstanceOptions, inferencePlan, ModelInstance, type NamedTensor } from './models/instance.js';
 export type { LoadOptions, LoadReport, MissingTensor, WrongShape } from './models/load_report.js';
-export type { MethodOptions } from './models/method_options.js';
 export { Model, type ModelOptions } from './models/model.js';
 export { networkNames, registerNetwork } from './models/registry.js';
 export { modelOptions, type Selection, selectModel } from './models/select.js';
 
 // Networks of one's own.
 
+export { describedNetwork } from './descriptions/described_network.js';
+export { type LayerDescription, type NetworkDescription, parseDescription } from './descriptions/description.js';
+export { type ReplaceableLayer, type ReplaceOptions, replaceConvolutions } from './descriptions/replace_convolutions.js';
 export { type DeclarationOptions, Graph, type Value } from './graph/graph.js';
 export * as ops from './graph/ops/builders.js';
 export { linearLayer, staticConvolution } from './layers/convolution.js';
@@ -55,10 +58,7 @@ export {
   type Recalibration,
 } from './layers/layer.js';
 export { batchNormLayer, layerNormLayer } from './layers/normalization.js';
-export { describedNetwork } from './models/described_network.js';
-export { type LayerDescription, type NetworkDescription, parseDescription } from './models/description.js';
-export type { BuildOptions, Network, NetworkFeature, NetworkOptions, NetworkOutput } from './models/network.js';
-export { type ReplaceableLayer, type ReplaceOptions, replaceConvolutions } from './models/replace_convolutions.js';
+export type { BuildOptions, Network, NetworkFeature, NetworkOptions, NetworkOutput } from './networks/network.js';
 
 // Warehouses as data.
 

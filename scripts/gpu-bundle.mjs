@@ -36,7 +36,7 @@ const projectPaths = [
   'demo/digits',
   'dist',
   'docs/gpu.md',
-  'lib/models/configs',
+  'lib/configurations/official',
   'native',
   'package.json',
   'scripts',

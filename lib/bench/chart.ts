@@ -1,5 +1,5 @@
 /** A report as a drawing: a bar of images per second for each network, grouped by what they have in common. SVG, no scripts, no fonts. */
-import type { ModelReport } from './model_report.js';
+import type { ModelReport } from './bounds/bounds_report.js';
 import type { BenchReport, Setting } from './report.js';
 import type { Spread } from './spread.js';
 

@@ -1,7 +1,7 @@
 /** A benchmark's figures, all from one run. Names carry the units; `docs/benchmarks.md` says what each figure contains. */
 
 import type { Precision } from '../graph/passes/precision.js';
-import type { PaperTable } from '../models/paper_tables.js';
+import type { PaperTable } from '../paper/printed_tables.js';
 import type { NetworkCase } from './contestant.js';
 import type { MemoryFigures } from './memory.js';
 import { type Profile, profile } from './profile.js';

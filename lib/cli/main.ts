@@ -2,7 +2,7 @@
 /** The command `kernel-warehouse`. Each verb is one file, which imports what it needs only when it runs, so that --help is quick. */
 import { Command } from 'commander';
 import { packageVersion } from '../runtime/machine.js';
-import { benchCommand } from './bench.js';
+import { benchCommand } from './bench/command.js';
 import { convertCommand } from './convert.js';
 import { doctorCommand } from './doctor.js';
 import { evalCommand } from './eval.js';

@@ -1,6 +1,6 @@
 /** Which network a command is about: `--network` and `--config`, or what a checkpoint says. */
 import type { CheckpointFile } from '../checkpoint/checkpoint_file.js';
-import type { NetworkConfig } from '../models/config.js';
+import type { NetworkConfig } from '../configurations/configuration.js';
 import { fitOptions, stemsAlike } from '../models/fitting.js';
 import type { ModelOptions } from '../models/model.js';
 import { configOfSettings, modelOptions, type Selection, selectModel } from '../models/select.js';

@@ -1,6 +1,7 @@
 /** What `kernel-warehouse plan --all` prints: every row of the paper's tables that has a parameter count, beside what is computed here. */
-import { type PaperRow, paperRows } from '../models/paper.js';
-import { type CountAgreement, countAgreement, table14Differences, table15Differences } from '../models/paper_agreement.js';
+
+import { type CountAgreement, countAgreement, table14Differences, table15Differences } from '../paper/agreement.js';
+import { type PaperRow, paperRows } from '../paper/printed_counts.js';
 import { formatCount } from './figures.js';
 import { gigaflops, newTable, type PlanFlags, type Report, reportOf } from './plan_report.js';
 

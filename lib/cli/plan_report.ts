@@ -1,7 +1,7 @@
 /** What `kernel-warehouse plan` prints. Pure TypeScript: no native code, no tensors. */
 import Table from 'cli-table3';
+import { officialConfigNames } from '../configurations/configuration.js';
 import { KernelWarehouseError } from '../errors.js';
-import { officialConfigNames } from '../models/config.js';
 import { inferencePlan } from '../models/instance.js';
 import { imageSizeOption, Model, suitableStem } from '../models/model.js';
 import { networkNames } from '../models/registry.js';

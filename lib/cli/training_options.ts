@@ -1,6 +1,7 @@
 /** From configuration file and flags to a run's options: defaults, overridden by the file, overridden by the flags. */
+
+import type { NetworkConfig } from '../configurations/configuration.js';
 import { KernelWarehouseError } from '../errors.js';
-import type { NetworkConfig } from '../models/config.js';
 import { modelFields } from '../models/select.js';
 import { defaultTrainingOptions, type TrainingOptions } from '../train/options.js';
 

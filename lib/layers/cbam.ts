@@ -13,9 +13,9 @@ import { relu } from '../graph/ops/relu.js';
 import { reshape } from '../graph/ops/reshape.js';
 import { sigmoid } from '../graph/ops/sigmoid.js';
 import { linearLayer, staticConvolution } from './convolution.js';
+import { gateChannels } from './gates.js';
 import { convolutionSpec, type LayerContext, type Recalibration } from './layer.js';
 import { batchNormLayer } from './normalization.js';
-import { gateChannels } from './odconv_attentions.js';
 import { squeezedWidth } from './squeezed_width.js';
 
 export interface CbamOptions {

@@ -15,7 +15,7 @@ import { reshape } from '../graph/ops/reshape.js';
 import { sigmoid } from '../graph/ops/sigmoid.js';
 import { transpose } from '../graph/ops/transpose.js';
 import { kaimingDeviation } from '../warehouse/index.js';
-import { expectAdjustable } from './adjusted_kernel.js';
+import { expectAdjustable } from './adjustable_convolution.js';
 import { convolutionBias, convolve } from './convolution.js';
 import type { ConvolutionFactory, ConvolutionSpec, LayerContext } from './layer.js';
 import { batchNormLayer } from './normalization.js';

@@ -3,10 +3,10 @@ import type { Value } from '../graph/graph.js';
 import { reshape } from '../graph/ops/reshape.js';
 import { sigmoid } from '../graph/ops/sigmoid.js';
 import { convolutionBias, convolutionInitialization, convolve, linearLayer } from './convolution.js';
-import { kernelParameter } from './kernels.js';
 import type { ConvolutionFactory, LayerContext } from './layer.js';
 import { cellsOf, mixWeight } from './mixing.js';
 import { pooledFeatures } from './pooled_features.js';
+import { kernelParameter } from './stored_kernels.js';
 
 export interface CondconvOptions {
   /** Experts, from 1. */

@@ -13,11 +13,11 @@ import { multiply } from '../graph/ops/multiply.js';
 import { relu6 } from '../graph/ops/relu6.js';
 import { reshape } from '../graph/ops/reshape.js';
 import { transpose } from '../graph/ops/transpose.js';
-import { expectAdjustable } from './adjusted_kernel.js';
+import { expectAdjustable } from './adjustable_convolution.js';
 import { convolutionBias, convolve, linearLayer, staticConvolution } from './convolution.js';
+import { gateChannels } from './gates.js';
 import { type ConvolutionFactory, type ConvolutionSpec, convolutionSpec, type LayerContext } from './layer.js';
 import { batchNormLayer } from './normalization.js';
-import { gateChannels } from './odconv_attentions.js';
 
 /** The generator sees the means of 2 x 2 windows. */
 const windows = 2;

@@ -4,10 +4,10 @@ import { relu } from '../graph/ops/relu.js';
 import { kaimingDeviation } from '../warehouse/index.js';
 import { convolutionBias, convolve } from './convolution.js';
 import { type KernelAttention, kernelAttention } from './kernel_attention.js';
-import { kernelParameter } from './kernels.js';
 import type { ConvolutionFactory, LayerContext } from './layer.js';
 import { cellsOf, mixWeight } from './mixing.js';
 import { pooledFeatures, pooledLinear } from './pooled_features.js';
+import { kernelParameter } from './stored_kernels.js';
 
 export interface DyconvOptions {
   /** K, from 1. */

@@ -5,8 +5,8 @@ import { globalAvgPool } from '../graph/ops/global_avg_pool.js';
 import { reshape } from '../graph/ops/reshape.js';
 import { sigmoid } from '../graph/ops/sigmoid.js';
 import { convolve } from './convolution.js';
+import { gateChannels } from './gates.js';
 import { convolutionSpec, type LayerContext, type Recalibration } from './layer.js';
-import { gateChannels } from './odconv_attentions.js';
 
 /** The width that ECA gives its kernel for so many channels: t or t + 1, whichever is odd, for t = floor((log2 C + 1) / 2). */
 export function ecaKernel(channelCount: number): number {

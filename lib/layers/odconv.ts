@@ -12,13 +12,13 @@ import { relu } from '../graph/ops/relu.js';
 import { reshape } from '../graph/ops/reshape.js';
 import { hiddenWidth, kaimingDeviation } from '../warehouse/index.js';
 import { convolutionBias, convolve } from './convolution.js';
+import { gateChannels } from './gates.js';
 import { type KernelAttention, kernelAttention } from './kernel_attention.js';
-import { kernelParameter, kernelPositions } from './kernels.js';
 import type { ConvolutionFactory, ConvolutionSpec, LayerContext } from './layer.js';
 import { cellsOf, mixWeight, spreadOverCells } from './mixing.js';
 import { batchNormLayer } from './normalization.js';
-import { gateChannels } from './odconv_attentions.js';
 import { pooledFeatures, pooledLinear } from './pooled_features.js';
+import { kernelParameter, kernelPositions } from './stored_kernels.js';
 
 export interface OdconvOptions {
   /** K, from 1; a single kernel has no attention. */

@@ -5,8 +5,8 @@ import { globalAvgPool } from '../graph/ops/global_avg_pool.js';
 import { relu } from '../graph/ops/relu.js';
 import { sigmoid } from '../graph/ops/sigmoid.js';
 import { linearLayer } from './convolution.js';
+import { gateChannels } from './gates.js';
 import type { LayerContext, Recalibration } from './layer.js';
-import { gateChannels } from './odconv_attentions.js';
 import { squeezedWidth } from './squeezed_width.js';
 
 export interface SqueezeExcitationOptions {

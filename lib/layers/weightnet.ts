@@ -14,10 +14,10 @@ import { sigmoid } from '../graph/ops/sigmoid.js';
 import { slice } from '../graph/ops/slice.js';
 import { transpose } from '../graph/ops/transpose.js';
 import { kaimingDeviation } from '../warehouse/index.js';
-import { expectAdjustable } from './adjusted_kernel.js';
+import { expectAdjustable } from './adjustable_convolution.js';
 import { convolutionBias, convolve } from './convolution.js';
+import { gateChannels } from './gates.js';
 import type { ConvolutionFactory, ConvolutionSpec, LayerContext } from './layer.js';
-import { gateChannels } from './odconv_attentions.js';
 import { pooledFeatures, pooledLinear } from './pooled_features.js';
 
 export interface WeightNetOptions {

@@ -1,8 +1,8 @@
 /** What the shapes in a checkpoint say about the network that they belong to. */
 import type { TensorSource } from '../checkpoint/checkpoint_file.js';
+import type { Stem } from '../networks/network.js';
 import { sameShape } from './load_report.js';
 import { Model, type ModelOptions } from './model.js';
-import type { Stem } from './network.js';
 import { findNetwork } from './registry.js';
 
 /** Two numbers of classes to see which tensors depend on them; both have the divisors that classifiers of cells ask for. */

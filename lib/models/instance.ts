@@ -15,8 +15,8 @@ import type { Plan } from '../plan/plan.js';
 import type { DeviceBuffer } from '../runtime/buffer.js';
 import type { Device } from '../runtime/device.js';
 import type { Program } from '../runtime/program.js';
+import { checkNames, shortly, suggestion } from '../validation/known_names.js';
 import { fillInitialValues } from '../warehouse/index.js';
-import { checkNames, shortly, suggestion } from './known_names.js';
 import { compareTensors, describeMisfit, type LoadOptions, type LoadReport } from './load_report.js';
 import type { Model } from './model.js';
 

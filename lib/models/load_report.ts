@@ -2,7 +2,7 @@
 import type { TensorSource } from '../checkpoint/checkpoint_file.js';
 import { shown } from '../checkpoint/failure.js';
 import type { TensorDeclaration } from '../graph/declaration.js';
-import { nearestName } from './nearest_name.js';
+import { nearestName } from '../validation/nearest_name.js';
 
 export interface WrongShape {
   readonly name: string;

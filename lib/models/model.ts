@@ -9,13 +9,13 @@ import { output } from '../graph/ops/copy.js';
 import { fuseInference } from '../graph/passes/fuse_inference.js';
 import { staticConvolution } from '../layers/convolution.js';
 import { type ConvolutionFactory, type ConvolutionSpec, type Implementation, implementations, newContext } from '../layers/layer.js';
+import type { Variant } from '../methods/method.js';
+import { kernelWarehouse } from '../methods/methods.js';
+import type { MethodOptions } from '../methods/options.js';
+import type { NetworkOptions, NetworkOutput, Stem } from '../networks/network.js';
+import { checkNames, shortly } from '../validation/known_names.js';
 import type { Allocation, AllocationOptions } from '../warehouse/index.js';
-import { checkNames, shortly } from './known_names.js';
 import { compareTensors, describeMisfit, type LoadOptions, type LoadReport } from './load_report.js';
-import type { Variant } from './method.js';
-import type { MethodOptions } from './method_options.js';
-import { kernelWarehouse } from './methods.js';
-import type { NetworkOptions, NetworkOutput, Stem } from './network.js';
 import { modelOptionFields, warehouseFields } from './options_schema.js';
 import { findNetwork, type RegisteredNetwork } from './registry.js';
 

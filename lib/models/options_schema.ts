@@ -1,8 +1,8 @@
 /** The form of a model's options as data, for checking those that come from a file. */
 import { z } from 'zod';
 import { implementations } from '../layers/layer.js';
+import { methodOptionFields } from '../methods/options.js';
 import { type AllocationOptions, attentionFunctions, attentionInitializations } from '../warehouse/index.js';
-import { methodOptionFields } from './method_options.js';
 import type { ModelOptions } from './model.js';
 
 /** One field for each option, so that the compiler misses none that is added. */

@@ -1,16 +1,17 @@
 /** Networks by their official names. A static network and its dynamic variants are one function. */
+
+import { officialConfigNames } from '../configurations/configuration.js';
 import { KernelWarehouseError } from '../errors.js';
-import { officialConfigNames } from './config.js';
-import { convNextTiny, splitConvNextTiny } from './convnext.js';
-import { deitSmall, deitTiny } from './deit.js';
-import { checkNames, shortly, suggestion } from './known_names.js';
-import type { Method } from './method.js';
-import { checkMethodOptions } from './method_options.js';
-import { kernelWarehouse, methods } from './methods.js';
-import { halfMobileNetV2, mobileNetV2 } from './mobilenetv2.js';
-import type { Network, NetworkFeature } from './network.js';
+import type { Method } from '../methods/method.js';
+import { kernelWarehouse, methods } from '../methods/methods.js';
+import { checkMethodOptions } from '../methods/options.js';
+import { convNextTiny, splitConvNextTiny } from '../networks/convnext.js';
+import { deitSmall, deitTiny } from '../networks/deit.js';
+import { halfMobileNetV2, mobileNetV2 } from '../networks/mobilenetv2.js';
+import type { Network, NetworkFeature } from '../networks/network.js';
+import { resnet18, resnet50 } from '../networks/resnet.js';
+import { checkNames, shortly, suggestion } from '../validation/known_names.js';
 import { warehouseFields } from './options_schema.js';
-import { resnet18, resnet50 } from './resnet.js';
 
 export interface RegisteredNetwork {
   readonly name: string;

@@ -1,7 +1,6 @@
 /** From what a user names — a network, an official configuration, a configuration file — to a model's options. */
 import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
-import { KernelWarehouseError } from '../errors.js';
 import {
   allocationOptions,
   methodConfigFields,
@@ -12,10 +11,11 @@ import {
   parseConfig,
   readConfig,
   warehouseConfigFields,
-} from './config.js';
-import { suggestion } from './known_names.js';
-import type { Method } from './method.js';
-import { kernelWarehouse } from './methods.js';
+} from '../configurations/configuration.js';
+import { KernelWarehouseError } from '../errors.js';
+import type { Method } from '../methods/method.js';
+import { kernelWarehouse } from '../methods/methods.js';
+import { suggestion } from '../validation/known_names.js';
 import type { ModelOptions } from './model.js';
 import { findNetwork, networkNames, registrationRemedy } from './registry.js';
 

@@ -4,10 +4,10 @@
  */
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { findHardware, hardwareNames } from '../../lib/bench/bounds/hardware.js';
+import { chooseMixedKernel } from '../../lib/bench/bounds/kernel_choice.js';
+import { type Direction, type MixedShape, mixedConvolution } from '../../lib/bench/bounds/mixed_convolution.js';
 import { networkPlan } from '../../lib/bench/contestant.js';
-import { findHardware, hardwareNames } from '../../lib/bench/hardware.js';
-import { chooseMixedKernel } from '../../lib/bench/kernel_choice.js';
-import { type Direction, type MixedShape, mixedConvolution } from '../../lib/bench/mixed_convolution.js';
 import { Model } from '../../lib/models/model.js';
 import { selectModel } from '../../lib/models/select.js';
 import { elementBytes } from '../../lib/plan/plan.js';

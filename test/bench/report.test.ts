@@ -4,7 +4,7 @@ import { chart } from '../../lib/bench/chart.js';
 import type { NetworkCase } from '../../lib/bench/contestant.js';
 import { type BenchReport, benchReport, type CaseOutcome } from '../../lib/bench/report.js';
 import { runRounds, type Timing } from '../../lib/bench/rounds.js';
-import { benchTables } from '../../lib/cli/bench_tables.js';
+import { benchTables } from '../../lib/cli/bench/speed_text.js';
 import { facts } from './facts.js';
 import { type FakeOptions, fake, useFakeClock } from './fake.js';
 

@@ -1,7 +1,7 @@
 /** `plan --all` against allocations and counts that the authors' own code made. */
 import { readFileSync } from 'node:fs';
 import test from 'ava';
-import { officialConfigNames } from '../../lib/models/config.js';
+import { officialConfigNames } from '../../lib/configurations/configuration.js';
 import { kernelWarehouse } from './program.js';
 
 interface Layer {

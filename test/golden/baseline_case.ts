@@ -21,7 +21,7 @@ import { batchNormLayer } from '../../lib/layers/normalization.js';
 import { odconvConvolution } from '../../lib/layers/odconv.js';
 import { squeezeExcitation } from '../../lib/layers/squeeze_excitation.js';
 import { weightNetConvolution } from '../../lib/layers/weightnet.js';
-import type { MethodOptions } from '../../lib/models/method_options.js';
+import type { MethodOptions } from '../../lib/methods/options.js';
 import { Model } from '../../lib/models/model.js';
 import type { FilledTensor, GoldenLayer, LayerFile, LayerResult, NetworkFile } from './format.js';
 import { type GoldenModule, runLayerCase, runModules } from './layer_case.js';

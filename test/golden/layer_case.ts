@@ -1,4 +1,6 @@
 /** layer-*: several KernelWarehouse layers that share one warehouse, at several temperatures, in training and in evaluation mode. */
+
+import { allocationOptions, parseConfig } from '../../lib/configurations/configuration.js';
 import { gradients } from '../../lib/graph/autodiff.js';
 import { physicalShape } from '../../lib/graph/declaration.js';
 import { Graph, type Value } from '../../lib/graph/graph.js';
@@ -6,7 +8,6 @@ import { assign, output } from '../../lib/graph/ops/copy.js';
 import { fuseMixing } from '../../lib/graph/passes/fuse_mixing.js';
 import { kernelWarehouseConvolution } from '../../lib/layers/kernel_warehouse.js';
 import { type ConvolutionSpec, convolutionSpec, type LayerContext, layerShape, newContext } from '../../lib/layers/layer.js';
-import { allocationOptions, parseConfig } from '../../lib/models/config.js';
 import { type Allocation, allocate } from '../../lib/warehouse/index.js';
 import { elementCount } from '../reference/tensor.js';
 import { fillFrom } from './fill.js';

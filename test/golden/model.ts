@@ -1,5 +1,5 @@
 /** The network of a golden case, by its official name and configuration. */
-import { allocationOptions, officialConfig, officialConfigNames, parseConfig } from '../../lib/models/config.js';
+import { allocationOptions, officialConfig, officialConfigNames, parseConfig } from '../../lib/configurations/configuration.js';
 import { imageSizeOption, Model } from '../../lib/models/model.js';
 import { networkNames } from '../../lib/models/registry.js';
 import { buildOrSkip, NotRunnable } from './not_runnable.js';

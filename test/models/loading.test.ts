@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import test from 'ava';
 import { type TensorSource, tensorsInMemory } from '../../lib/checkpoint/checkpoint_file.js';
 import type { StoredTensor } from '../../lib/checkpoint/stored_tensor.js';
-import { officialConfig, officialConfigNames } from '../../lib/models/config.js';
+import { officialConfig, officialConfigNames } from '../../lib/configurations/configuration.js';
 import { classifierNames, fitOptions } from '../../lib/models/fitting.js';
 import { ModelInstance } from '../../lib/models/instance.js';
 import { describeMisfit } from '../../lib/models/load_report.js';

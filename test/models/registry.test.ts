@@ -5,9 +5,9 @@ import { globalAvgPool } from '../../lib/graph/ops/global_avg_pool.js';
 import { linearLayer } from '../../lib/layers/convolution.js';
 import { convolutionSpec } from '../../lib/layers/layer.js';
 import { Model } from '../../lib/models/model.js';
-import type { Network } from '../../lib/models/network.js';
 import { networkNames, registerNetwork } from '../../lib/models/registry.js';
 import { selectModel } from '../../lib/models/select.js';
+import type { Network } from '../../lib/networks/network.js';
 
 const own: Network = {
   build(context, x, convolution, { classes }) {

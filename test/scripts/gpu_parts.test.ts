@@ -136,7 +136,7 @@ test('the bundle has what is built, run and read, every module that it needs, an
     'ava.config.js',
     'dist/lib/cli/main.js',
     'dist/test/tiny.test.js',
-    'lib/models/configs/kw1x_resnet50.json',
+    'lib/configurations/official/kw1x_resnet50.json',
     'native/cuda/cuda.cmake',
     'scripts/gpu/main.mjs',
     'scripts/gpu/peers.py',

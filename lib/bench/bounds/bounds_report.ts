@@ -1,0 +1,176 @@
+/** A benchmark on paper: the bounds of networks' steps on a processor, added up and compared. Nothing runs. */
+import { KernelWarehouseError } from '../../errors.js';
+import { Model } from '../../models/model.js';
+import { type NetworkCase, networkPlan } from '../contestant.js';
+import type { Setting } from '../report.js';
+import type { Hardware } from './hardware.js';
+import { type MeasuredReport, measuredSettings, measuredSteps } from './measured_steps.js';
+import { type BoundOptions, type IdealForms, type Resource, resources, type StepBound, stepBounds } from './step_bounds.js';
+
+/** A step beside the time that it took, where that is known. */
+export interface ModelStep extends StepBound {
+  readonly measuredMicroseconds?: number;
+}
+
+/** The steps of one op that one kind of kernel does. */
+export interface KernelFigures {
+  readonly op: string;
+  readonly kernel: StepBound['kernel'];
+  readonly steps: number;
+  readonly launches: number;
+  readonly gigaflop: number;
+  readonly memoryBytes: number;
+  readonly l2Bytes: number;
+  readonly boundMicroseconds: number;
+  /** Of all steps' bounds. */
+  readonly share: number;
+  readonly measuredMicroseconds?: number;
+}
+
+export interface ModelResult extends Setting {
+  /** The sum of the steps' bounds. */
+  readonly boundMilliseconds: number;
+  /** Kernels that one run starts. */
+  readonly launches: number;
+  readonly launchMilliseconds: number;
+  /** At the bound, launches not counted. */
+  readonly imagesPerSecond: number;
+  /** At the bound with the launches. */
+  readonly imagesPerSecondWithLaunches: number;
+  /** Its images per second to those of another network, both at their bounds. */
+  readonly ratioToOther?: { readonly network: string; readonly ratio: number; readonly idealRatios: IdealForms };
+  readonly gigaflopPerImage: number;
+  readonly memoryBytes: number;
+  readonly l2Bytes: number;
+  /** The sums of the steps' bounds with mixed weights in one place throughout. */
+  readonly idealMilliseconds: IdealForms;
+  /** Milliseconds of the steps that each binds. */
+  readonly boundMillisecondsBy: Readonly<Record<Resource, number>>;
+  readonly measuredMilliseconds?: number;
+  /** The longest first. */
+  readonly kernels: readonly KernelFigures[];
+  /** In the plan's order. */
+  readonly steps: readonly ModelStep[];
+}
+
+export interface ModelReport {
+  readonly hardware: Hardware;
+  readonly tf32: boolean;
+  readonly imageSizePixels: number;
+  readonly command: string;
+  /** The device of the measured times, where there are any. */
+  readonly measuredOn?: string;
+  readonly results: readonly ModelResult[];
+}
+
+/** A network, and the static one that it is compared with. */
+export interface ModelCase {
+  readonly network: NetworkCase;
+  readonly against?: ModelCase;
+}
+
+export interface ModelReportOptions extends BoundOptions {
+  readonly imageSize: number;
+  readonly command: string;
+  readonly measured?: MeasuredReport;
+}
+
+/** Throws ERR_KW_SHAPE for images that are too small, ERR_KW_DATA for measured times of other networks or steps, and what `Model` throws. */
+export function modelReport(cases: readonly ModelCase[], options: ModelReportOptions): ModelReport {
+  const { hardware, tf32, imageSize, command, measured } = options;
+  const results = new Map<ModelCase, ModelResult>();
+  for (const one of cases) {
+    const other = one.against && results.get(one.against);
+    results.set(one, modelResult(one.network, options, other));
+  }
+  if (measured && ![...results.values()].some((result) => result.measuredMilliseconds !== undefined)) {
+    throw new KernelWarehouseError(
+      'ERR_KW_DATA',
+      `the measured times have none of the networks in this mode, precision, batch size and image size; they have ${measuredSettings(measured)}`,
+    );
+  }
+  const measuredOn = measured ? { measuredOn: measured.machine.device } : {};
+  return { hardware, tf32, imageSizePixels: imageSize, command, ...measuredOn, results: [...results.values()] };
+}
+
+function modelResult(network: NetworkCase, options: ModelReportOptions, other: ModelResult | undefined): ModelResult {
+  const { name, mode, precision, batch } = network;
+  const bounds = stepBounds(networkPlan(new Model(network.model), network), options);
+  const times = options.measured && measuredSteps(options.measured, network, bounds);
+  const steps = bounds.map(
+    (step, index): ModelStep => ({ ...step, ...(times ? { measuredMicroseconds: 1000 * (times[index] as number) } : {}) }),
+  );
+  const total = (figure: (step: StepBound) => number): number => sum(bounds.map(figure));
+  const boundMilliseconds = total((step) => step.boundMicroseconds) / 1000;
+  const launches = total((step) => step.launches);
+  const launchMilliseconds = (launches * options.hardware.launchMicroseconds) / 1000;
+  const idealMilliseconds = idealForms((form) => total((step) => step.idealMicroseconds[form]) / 1000);
+  return {
+    network: name,
+    mode,
+    precision,
+    batchSize: batch,
+    boundMilliseconds,
+    launches,
+    launchMilliseconds,
+    imagesPerSecond: (1000 * batch) / boundMilliseconds,
+    imagesPerSecondWithLaunches: (1000 * batch) / (boundMilliseconds + launchMilliseconds),
+    ...(other
+      ? {
+          ratioToOther: {
+            network: other.network,
+            ratio: other.boundMilliseconds / boundMilliseconds,
+            idealRatios: idealForms((form) => other.boundMilliseconds / idealMilliseconds[form]),
+          },
+        }
+      : {}),
+    gigaflopPerImage: total((step) => step.gigaflop) / batch,
+    memoryBytes: total((step) => step.memoryBytes),
+    l2Bytes: total((step) => step.l2Bytes),
+    idealMilliseconds,
+    boundMillisecondsBy: Object.fromEntries(
+      resources.map((resource) => [resource, total((step) => (step.boundBy === resource ? step.boundMicroseconds : 0)) / 1000]),
+    ) as Record<Resource, number>,
+    ...(times ? { measuredMilliseconds: sum(times) } : {}),
+    kernels: byKernel(steps, 1000 * boundMilliseconds),
+    steps,
+  };
+}
+
+function idealForms(figure: (form: keyof IdealForms) => number): IdealForms {
+  return {
+    weightsInMemory: figure('weightsInMemory'),
+    weightsInL2: figure('weightsInL2'),
+    weightsInCores: figure('weightsInCores'),
+  };
+}
+
+function byKernel(steps: readonly ModelStep[], whole: number): KernelFigures[] {
+  const groups = new Map<string, ModelStep[]>();
+  for (const step of steps) {
+    const key = `${step.op} ${step.kernel}`;
+    groups.set(key, [...(groups.get(key) ?? []), step]);
+  }
+  const figures = [...groups.values()].map((members): KernelFigures => {
+    const [{ op, kernel, measuredMicroseconds }] = members as [ModelStep];
+    const total = (figure: (step: ModelStep) => number): number => sum(members.map(figure));
+    const boundMicroseconds = total((step) => step.boundMicroseconds);
+    return {
+      op,
+      kernel,
+      steps: members.length,
+      launches: total((step) => step.launches),
+      gigaflop: total((step) => step.gigaflop),
+      memoryBytes: total((step) => step.memoryBytes),
+      l2Bytes: total((step) => step.l2Bytes),
+      boundMicroseconds,
+      share: boundMicroseconds / whole,
+      ...(measuredMicroseconds === undefined ? {} : { measuredMicroseconds: total((step) => step.measuredMicroseconds ?? 0) }),
+    };
+  });
+  return figures.sort((a, b) => b.boundMicroseconds - a.boundMicroseconds);
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}

@@ -1,0 +1,60 @@
+/** What a method is: how it makes a dynamic network of a static one. `methods.ts` has all of them. */
+import { staticConvolution } from '../layers/convolution.js';
+import type { ConvolutionFactory, ConvolutionSpec, Recalibration } from '../layers/layer.js';
+import type { BuildOptions, NetworkFeature } from '../networks/network.js';
+import type { Allocation, AllocationOptions } from '../warehouse/index.js';
+import { checkMethodOptions, type MethodOptions } from './options.js';
+
+/** What is injected into a network. */
+export interface Variant {
+  readonly convolution: ConvolutionFactory;
+  readonly recalibration?: Recalibration;
+  /** KernelWarehouse's warehouses. */
+  readonly allocation?: Allocation;
+}
+
+export interface VariantSettings {
+  /** The name of the network, for messages. */
+  readonly network: string;
+  /** What the network and the user say of its warehouses; only KernelWarehouse reads it. */
+  readonly warehouse: AllocationOptions;
+  /** What the network and the user say of the method's options; the rest are its defaults. */
+  readonly options: MethodOptions;
+  /** Every convolution of the static network, in its order. The inputs of their blocks belong to another graph. */
+  readonly layers: readonly ConvolutionSpec[];
+}
+
+export interface Method {
+  /** As in the names of networks, `<method>_<network>`. */
+  readonly name: string;
+  /** What a network must tell of its layers for the method to find its places. */
+  readonly needs: readonly NetworkFeature[];
+  readonly naming: BuildOptions['naming'];
+  /** The options that it takes, with the values that nobody need give. */
+  readonly defaults: MethodOptions;
+  /** Throws ERR_KW_CONFIG for options that it does not take. */
+  readonly variant: (settings: VariantSettings) => Variant;
+}
+
+/** A method as its definition in `methods.ts` states it: `variant` gets all of its options. */
+interface MethodDefinition<Option extends keyof MethodOptions> extends Pick<Method, 'name' | 'needs'> {
+  readonly defaults: Required<Pick<MethodOptions, Option>>;
+  readonly variant: (options: Required<Pick<MethodOptions, Option>>, layers: readonly ConvolutionSpec[]) => Variant;
+}
+
+export function defineMethod<Option extends keyof MethodOptions = never>({ variant, ...definition }: MethodDefinition<Option>): Method {
+  const { name, defaults } = definition;
+  return {
+    ...definition,
+    naming: 'static',
+    variant: ({ options, layers }) => {
+      checkMethodOptions(options, Object.keys(defaults), `options of ${name}`);
+      return variant({ ...defaults, ...options }, layers);
+    },
+  };
+}
+
+/** `dynamic` where `isPlace` says so, static layers elsewhere. */
+export function inPlaces(dynamic: ConvolutionFactory, isPlace: (spec: ConvolutionSpec) => boolean): ConvolutionFactory {
+  return (context, x, spec) => (isPlace(spec) ? dynamic : staticConvolution)(context, x, spec);
+}

@@ -1,0 +1,29 @@
+/** The speeds that the paper prints beside ours (Table 12). */
+
+import { networkOfForm } from '../bench/grouped_form.js';
+import type { BenchReport, PaperSpeed, Setting } from '../bench/report.js';
+import { type PaperTable, paperValue } from './printed_tables.js';
+
+/** What the table prints of a configuration's speed; undefined where it has no such line. */
+export function paperSpeed(table: PaperTable, config: string): PaperSpeed | undefined {
+  const line = table.lines.find(({ configs }) => configs.includes(config));
+  const speed = paperValue(table, 'framesPerSecond', config);
+  const ofStatic = line && paperValue(table, 'framesPerSecond', line.baseline);
+  return speed === undefined || ofStatic === undefined ? undefined : { imagesPerSecond: speed, ratioToStatic: speed / ofStatic };
+}
+
+/** The report with the table's lines in its order, each result beside what is printed of it. */
+export function besidePaper(report: BenchReport, table: PaperTable): BenchReport {
+  const { number, title, note } = table;
+  const order = table.lines.flatMap(({ configs }) => configs);
+  const placeOf = ({ network }: Setting) => order.indexOf(networkOfForm(network));
+  const results = report.results.map((result) => {
+    const paper = paperSpeed(table, networkOfForm(result.network));
+    return paper ? { ...result, paper } : result;
+  });
+  return {
+    ...report,
+    table: { number, title, ...(note === undefined ? {} : { note }) },
+    results: results.sort((a, b) => placeOf(a) - placeOf(b)),
+  };
+}
