@@ -35,7 +35,8 @@ export type { MethodOptions } from './methods/options.js';
 export { fitOptions } from './models/fitting.js';
 export { type Controls, type FeatureMap, type InstanceOptions, inferencePlan, ModelInstance, type NamedTensor } from './models/instance.js';
 export type { LoadOptions, LoadReport, MissingTensor, WrongShape } from './models/load_report.js';
-export { Model, type ModelOptions } from './models/model.js';
+export { Model } from './models/model.js';
+export type { ModelOptions } from './models/model_options.js';
 export { networkNames, registerNetwork } from './models/registry.js';
 export { modelOptions, type Selection, selectModel } from './models/select.js';
 
@@ -55,10 +56,11 @@ export {
   type ConvolutionSpec,
   convolutionSpec,
   type LayerContext,
+  type NetworkFeature,
   type Recalibration,
 } from './layers/layer.js';
 export { batchNormLayer, layerNormLayer } from './layers/normalization.js';
-export type { BuildOptions, Network, NetworkFeature, NetworkOptions, NetworkOutput } from './networks/network.js';
+export type { BuildOptions, Network, NetworkOptions, NetworkOutput } from './networks/network.js';
 
 // Warehouses as data.
 

@@ -1,6 +1,7 @@
 /** Networks whose convolutions are done as public PyTorch code does them, beside our own form, as rows of a benchmark. */
 import { Graph } from '../graph/graph.js';
-import { Model, type ModelOptions } from '../models/model.js';
+import { Model } from '../models/model.js';
+import type { ModelOptions } from '../models/model_options.js';
 import type { NetworkCase } from './contestant.js';
 
 const suffix = ', grouped';

@@ -1,7 +1,6 @@
 /** A benchmark's figures, all from one run. Names carry the units; `docs/benchmarks.md` says what each figure contains. */
 
 import type { Precision } from '../graph/passes/precision.js';
-import type { PaperTable } from '../paper/printed_tables.js';
 import type { NetworkCase } from './contestant.js';
 import type { MemoryFigures } from './memory.js';
 import { type Profile, profile } from './profile.js';
@@ -37,19 +36,11 @@ export interface Result extends Setting {
   readonly ratioToMatrixProduct: Spread;
   /** Its images per second to those of another network, round by round. */
   readonly ratioToOther?: { readonly network: string } & Spread;
-  /** What the paper prints of the same network, in a report that stands beside one of its tables. */
-  readonly paper?: PaperSpeed;
   /** Bytes on the device: all buffers, the largest scratch area, converted copies of parameters. */
   readonly plannedBytes: number;
   /** What the resident memory of a process of its own grew by; undefined where it was not measured. */
   readonly measuredBytes?: number;
   readonly profile?: Profile;
-}
-
-export interface PaperSpeed {
-  readonly imagesPerSecond: number;
-  /** To the images per second of its static network; 1 for that itself. */
-  readonly ratioToStatic: number;
 }
 
 export interface Unmeasured extends Setting {
@@ -83,8 +74,6 @@ export interface MachineFacts {
 }
 
 export interface BenchReport extends MachineFacts {
-  /** The paper's table that the results stand beside, if one was asked for. */
-  readonly table?: Pick<PaperTable, 'number' | 'title' | 'note'>;
   /** Whether the run was stopped before all rounds were done. */
   readonly partial: boolean;
   readonly imageSizePixels: number;

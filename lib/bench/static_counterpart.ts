@@ -1,5 +1,5 @@
 /** Which static network a dynamic one is compared with. */
-import type { ModelOptions } from '../models/model.js';
+import type { ModelOptions } from '../models/model_options.js';
 import { findNetwork } from '../models/registry.js';
 
 /**

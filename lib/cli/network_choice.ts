@@ -2,7 +2,7 @@
 import type { CheckpointFile } from '../checkpoint/checkpoint_file.js';
 import type { NetworkConfig } from '../configurations/configuration.js';
 import { fitOptions, stemsAlike } from '../models/fitting.js';
-import type { ModelOptions } from '../models/model.js';
+import type { ModelOptions } from '../models/model_options.js';
 import { configOfSettings, modelOptions, type Selection, selectModel } from '../models/select.js';
 import type { NetworkFlags } from './model_flags.js';
 

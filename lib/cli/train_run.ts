@@ -6,7 +6,8 @@ import { type CheckpointFile, openCheckpoint } from '../checkpoint/checkpoint_fi
 import { type ImageDataset, readSplitFolder, type SplitDataset } from '../data/folder.js';
 import { KernelWarehouseError } from '../errors.js';
 import { classifierNames } from '../models/fitting.js';
-import { imageSizeOption, Model, type ModelOptions, suitableStem } from '../models/model.js';
+import { imageSizeOption, Model, suitableStem } from '../models/model.js';
+import type { ModelOptions } from '../models/model_options.js';
 import { type Selection, selectModel } from '../models/select.js';
 import type { Device } from '../runtime/device.js';
 import { type Checkpoint, readDescription, trainingCheckpoint } from '../train/checkpoint.js';
@@ -104,9 +105,7 @@ function optionFlags(flags: TrainFlags): Partial<FlatOptions> {
 
 function newPlan(flags: TrainFlags, { classes }: ImageDataset, weights: CheckpointFile | undefined): Plan {
   const { config, model } = chosenNetwork(flags) ?? (weights ? networkOfWeights(weights) : selectModel('kw_resnet18'));
-  const { options: configured, unused } = configTraining(config);
-  if (unused.length > 0)
-    process.stderr.write(`kernel-warehouse: this version does not use these fields of the configuration: ${unused.join(', ')}\n`);
+  const configured = configTraining(config);
   if (model.classes !== undefined && model.classes !== classes.length) {
     throw new KernelWarehouseError(
       'ERR_KW_CONFIG',

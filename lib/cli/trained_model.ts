@@ -4,7 +4,8 @@ import { type CheckpointFile, openCheckpoint } from '../checkpoint/checkpoint_fi
 import { KernelWarehouseError } from '../errors.js';
 import { ModelInstance } from '../models/instance.js';
 import { describeMisfit } from '../models/load_report.js';
-import { imageSizeOption, Model, type ModelOptions } from '../models/model.js';
+import { imageSizeOption, Model } from '../models/model.js';
+import type { ModelOptions } from '../models/model_options.js';
 import type { Device } from '../runtime/device.js';
 import { type Description, readDescription } from '../train/checkpoint.js';
 import type { TrainingOptions } from '../train/options.js';

@@ -1,8 +1,7 @@
 /** From configuration file and flags to a run's options: defaults, overridden by the file, overridden by the flags. */
 
-import type { NetworkConfig } from '../configurations/configuration.js';
+import type { NetworkConfig, TrainingField } from '../configurations/configuration.js';
 import { KernelWarehouseError } from '../errors.js';
-import { modelFields } from '../models/select.js';
 import { defaultTrainingOptions, type TrainingOptions } from '../train/options.js';
 
 type Optimizer = TrainingOptions['optimizer'];
@@ -40,8 +39,8 @@ const officialOptimizers: Readonly<Record<string, Partial<FlatOptions>>> = {
 
 type Translation = (config: NetworkConfig) => Partial<FlatOptions>;
 
-/** Fields that training uses. */
-const trainingFields: Partial<Record<keyof NetworkConfig, Translation>> = {
+/** What each field of a configuration says of a run's options. */
+const translations: Readonly<Record<TrainingField, Translation>> = {
   epochs: ({ epochs }) => ({ epochs: epochs as number }),
   batch_size: ({ batch_size: batchSize }) => ({ batchSize: batchSize as number }),
   lr: ({ lr }) => ({ learningRate: lr as number }),
@@ -69,23 +68,10 @@ function officialOptimizer(name: string): Partial<FlatOptions> {
   );
 }
 
-export interface ConfigTraining {
-  readonly options: Partial<FlatOptions>;
-  /** Fields that are set to something and that nothing here uses. */
-  readonly unused: readonly string[];
-}
-
 /** What a configuration says about training. Throws ERR_KW_CONFIG for an optimizer that this version does not have. */
-export function configTraining(config: NetworkConfig): ConfigTraining {
-  const options: Partial<FlatOptions> = {};
-  const unused: string[] = [];
-  for (const [field, value] of Object.entries(config)) {
-    const translate = trainingFields[field as keyof NetworkConfig];
-    const isOff = value === undefined || value === null || value === false || value === 0 || value === -1;
-    if (translate) Object.assign(options, translate(config));
-    else if (!modelFields.includes(field as keyof NetworkConfig) && !isOff) unused.push(field);
-  }
-  return { options, unused };
+export function configTraining(config: NetworkConfig): Partial<FlatOptions> {
+  const given = (Object.keys(translations) as TrainingField[]).filter((field) => config[field] !== undefined);
+  return Object.assign({}, ...given.map((field) => translations[field](config))) as Partial<FlatOptions>;
 }
 
 /** The options of a new run. Throws ERR_KW_INVALID_ARGUMENT when a flag belongs to another optimizer than the chosen one. */

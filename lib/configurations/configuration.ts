@@ -6,23 +6,20 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { KernelWarehouseError } from '../errors.js';
-import { type MethodOptions, methodOptionOfField } from '../methods/options.js';
+import { type MethodOptions, methodOptions as methodDeclarations } from '../methods/options.js';
 import { nearestName } from '../validation/nearest_name.js';
+import { configurationFields, optionsFromFields } from '../validation/option.js';
 import { expectation } from '../validation/schema_problem.js';
-import { type AllocationOptions, attentionFunctions, attentionInitializations } from '../warehouse/index.js';
+import { type AllocationOptions, warehouseOptions } from '../warehouse/index.js';
+import { describeUnreadFields, recipeFields } from './recipe_fields.js';
 
 const positive = z.number().positive();
 const fromZero = z.number().nonnegative();
 const probability = z.number().min(0).max(1);
 const count = z.int().positive();
 const countFromZero = z.int().nonnegative();
-/** One value, or one for each warehouse. */
-const perWarehouse = z.union([positive, z.array(positive).nonempty('expected at least one value')], {
-  error: 'expected a positive number, or a list of them',
-});
-const initialization = z.enum(attentionInitializations);
 
-const fields = {
+const networkFields = {
   /** Name of the network, such as kw_resnet18. */
   model: z.string().min(1),
   num_classes: count.optional(),
@@ -30,86 +27,59 @@ const fields = {
   drop_path: probability.optional(),
   layer_scale_init_value: fromZero.optional(),
   head_init_scale: fromZero.optional(),
-  input_size: count.optional(),
+};
 
-  reduction: perWarehouse.optional(),
-  cell_num_ratio: perWarehouse.optional(),
-  cell_inplane_ratio: perWarehouse.optional(),
-  cell_outplane_ratio: perWarehouse.optional(),
-  sharing_range: z.union([z.string(), z.array(z.string().min(1))], { error: 'expected prefixes, as a string or a list' }).optional(),
-  nonlocal_basis_ratio: perWarehouse.optional(),
-  /** Not in the authors' files, but an option of their warehouses. */
-  spatial_partition: z
-    .union([z.boolean(), z.array(z.boolean()).nonempty('expected at least one value')], {
-      error: 'expected true or false, or a list of them',
-    })
-    .optional(),
-  /** The paper's ablations, which the authors' files do not have either; see `AllocationOptions`. */
-  same_dimensions: z.boolean().optional(),
-  cell_sharing: z.boolean().optional(),
-  attention_function: z.enum(attentionFunctions).optional(),
-  attention_initialization: z
-    .union([initialization, z.array(initialization).nonempty('expected at least one value')], {
-      error: `expected ${attentionInitializations.join(', ')}, or a list of them`,
-    })
-    .optional(),
-  odconv_attentions: z.boolean().optional(),
-  odconv_temperature: positive.optional(),
-  /** Options of the other methods, see `MethodOptions`; they read `reduction` and `attention_function` too. */
-  kernel_num: count.optional(),
-  dynamic_stem: z.boolean().optional(),
-  attention_floor: count.optional(),
-  attention_bias: z.boolean().optional(),
-  eca_kernel_sizes: z.array(count).optional(),
+const warehouseFields = configurationFields(warehouseOptions);
+const methodFields = configurationFields(methodDeclarations);
+
+const trainingFields = {
+  input_size: count.optional(),
   /** Epochs until the softmax temperature of DY-Conv and ODConv is 1. */
   softmax_temp_epoch: fromZero.optional(),
   /** Epochs until the temperature is 0. */
   temp_epoch: fromZero.optional(),
-  temp_init_value: probability.optional(),
-
   epochs: count.optional(),
   batch_size: count.optional(),
-  update_freq: count.optional(),
   opt: z.string().optional(),
   opt_eps: positive.optional(),
   opt_betas: z.tuple([probability, probability]).nullable().optional(),
   momentum: probability.optional(),
-  clip_grad: positive.nullable().optional(),
   lr: positive.optional(),
   min_lr: fromZero.optional(),
   warmup_epochs: countFromZero.optional(),
-  /** The authors' -1 means: as warmup_epochs says. */
-  warmup_steps: z.int().min(-1).optional(),
   weight_decay: fromZero.optional(),
-  weight_decay_end: fromZero.nullable().optional(),
-  model_ema: z.boolean().optional(),
-  model_ema_decay: probability.optional(),
-  model_ema_eval: z.boolean().optional(),
-  use_amp: z.boolean().optional(),
   seed: countFromZero.optional(),
-
-  traditional_preprocess: z.boolean().optional(),
-  color_jitter: fromZero.optional(),
-  /** AutoAugment policy; null is none. */
-  aa: z.string().nullable().optional(),
   smoothing: probability.optional(),
-  train_interpolation: z.enum(['random', 'bilinear', 'bicubic']).optional(),
   crop_pct: probability.nullable().optional(),
-  reprob: probability.optional(),
-  remode: z.enum(['const', 'rand', 'pixel']).optional(),
-  recount: count.optional(),
-  mixup: fromZero.optional(),
-  cutmix: fromZero.optional(),
-  cutmix_minmax: z.tuple([probability, probability]).nullable().optional(),
-  mixup_prob: probability.optional(),
-  mixup_switch_prob: probability.optional(),
-  mixup_mode: z.enum(['batch', 'pair', 'elem']).optional(),
 };
+
+/** A field that several methods read in their own ways takes what KernelWarehouse takes; `Model` checks the others' ranges. */
+const fields = { ...networkFields, ...methodFields, ...warehouseFields, ...trainingFields, ...recipeFields };
 
 const schema = z.object(fields);
 
 /** A configuration with the official field names. `nb_classes`, as the authors' script says, is read as `num_classes`. */
 export type NetworkConfig = z.infer<typeof schema>;
+
+/** Fields of a configuration that training reads. */
+export type TrainingField = keyof typeof trainingFields;
+
+function keysOf<Key extends string>(object: Readonly<Record<Key, unknown>>): readonly Key[] {
+  return Object.keys(object) as Key[];
+}
+
+/** Fields of a configuration that make its warehouses. */
+export const warehouseConfigFields = keysOf(warehouseFields);
+
+/** Fields of a configuration that set options of a method other than KernelWarehouse. */
+export const methodConfigFields = keysOf(methodFields);
+
+/** Fields of a configuration that make its model. */
+export const modelConfigFields: readonly (keyof NetworkConfig)[] = [
+  ...keysOf(networkFields),
+  ...warehouseConfigFields,
+  ...methodConfigFields,
+];
 
 function fail(source: string, problems: string, cause?: unknown): never {
   throw new KernelWarehouseError('ERR_KW_CONFIG', `${source}: ${problems}`, cause === undefined ? undefined : { cause });
@@ -118,7 +88,8 @@ function fail(source: string, problems: string, cause?: unknown): never {
 /**
  * Checks a configuration that came as data.
  * @param source names it in messages, such as a file's path
- * @throws ERR_KW_CONFIG that lists every unknown field with the nearest known one, and every value that does not fit.
+ * @throws ERR_KW_CONFIG that lists every unknown field with the nearest known one, every value that does not fit, and every field that
+ *   would have no effect.
  */
 export function parseConfig(value: unknown, source = 'configuration'): NetworkConfig {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) fail(source, 'expected a JSON object of fields such as model');
@@ -139,6 +110,8 @@ export function parseConfig(value: unknown, source = 'configuration'): NetworkCo
   if (!parsed.success) {
     for (const issue of parsed.error.issues) problems.push(`${issue.path.join('.')}: ${expectation(issue, given)}`);
   }
+  const unread = describeUnreadFields(given);
+  if (unread !== undefined) problems.push(unread);
   if (problems.length > 0 || !parsed.success) fail(source, problems.join('; '));
   return parsed.data;
 }
@@ -189,37 +162,12 @@ export function officialConfig(name: string): NetworkConfig {
   return readConfig(`${folder}${name}.json`);
 }
 
-/** The option of `allocate` that each field gives. */
-const optionOfField = {
-  reduction: 'reduction',
-  cell_num_ratio: 'budget',
-  cell_inplane_ratio: 'cellInRatio',
-  cell_outplane_ratio: 'cellOutRatio',
-  nonlocal_basis_ratio: 'nonlocalBasisRatio',
-  sharing_range: 'sharingRange',
-  spatial_partition: 'spatialPartition',
-  same_dimensions: 'sameDimensions',
-  cell_sharing: 'cellSharing',
-  attention_function: 'attentionFunction',
-  attention_initialization: 'attentionInitialization',
-  odconv_attentions: 'odconvAttentions',
-  odconv_temperature: 'odconvTemperature',
-} as const satisfies Partial<Record<keyof NetworkConfig, keyof AllocationOptions>>;
-
-/** Fields of a configuration that make its warehouses. */
-export const warehouseConfigFields = Object.keys(optionOfField) as readonly (keyof typeof optionOfField)[];
-
 /** The options of `allocate` that a configuration gives; those that it leaves out are absent. */
 export function allocationOptions(config: NetworkConfig): AllocationOptions {
-  const given = warehouseConfigFields.filter((field) => config[field] !== undefined);
-  return Object.fromEntries(given.map((field) => [optionOfField[field], config[field]]));
+  return optionsFromFields(warehouseOptions, config);
 }
-
-/** Fields of a configuration that set options of a method other than KernelWarehouse. */
-export const methodConfigFields = Object.keys(methodOptionOfField) as readonly (keyof typeof methodOptionOfField)[];
 
 /** The options that a configuration gives to a method other than KernelWarehouse; those that it leaves out are absent. */
 export function methodOptions(config: NetworkConfig): MethodOptions {
-  const given = methodConfigFields.filter((field) => config[field] !== undefined);
-  return Object.fromEntries(given.map((field) => [methodOptionOfField[field], config[field]]));
+  return optionsFromFields(methodDeclarations, config);
 }

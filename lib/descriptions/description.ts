@@ -5,10 +5,10 @@
  */
 import { z } from 'zod';
 import { KernelWarehouseError } from '../errors.js';
-import { warehouseFields } from '../models/options_schema.js';
 import { nearestName } from '../validation/nearest_name.js';
+import { optionFields } from '../validation/option.js';
 import { expectation } from '../validation/schema_problem.js';
-import type { AllocationOptions } from '../warehouse/index.js';
+import { type AllocationOptions, warehouseOptions } from '../warehouse/index.js';
 
 /** A number of channels or features, or as many as there are classes. */
 export type Width = number | 'classes';
@@ -185,7 +185,7 @@ const outerLayerSchema: z.ZodType<LayerDescription | StageDescription> = z.discr
 
 const descriptionFields = {
   layers: z.array(outerLayerSchema).nonempty('expected at least one layer'),
-  warehouse: z.strictObject(warehouseFields).exactOptional(),
+  warehouse: z.strictObject(optionFields(warehouseOptions)).exactOptional(),
 };
 
 const schema: z.ZodType<NetworkDescription> = z.strictObject(descriptionFields);
@@ -213,7 +213,7 @@ function placeOf(path: readonly PropertyKey[], value: unknown): string {
 /** The fields that the object at a path may have. */
 function knownFields(path: readonly PropertyKey[], value: unknown): string[] {
   if (path.length === 0) return Object.keys(descriptionFields);
-  if (path[0] === 'warehouse') return Object.keys(warehouseFields);
+  if (path[0] === 'warehouse') return Object.keys(warehouseOptions);
   let part = value;
   for (const key of path) part = isObject(part) ? part[key as string] : undefined;
   const kind = isObject(part) ? String(part.kind) : '';

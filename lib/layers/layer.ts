@@ -70,6 +70,18 @@ export type ConvolutionFactory = (context: LayerContext, x: Value, spec: Convolu
  */
 export type Recalibration = (context: LayerContext, y: Value, name: string) => Value;
 
+/**
+ * What a network may tell of its layers: the roles of convolutions that have one, the block of those in residual blocks
+ * (`ConvolutionSpec.role` and `.block`), and `recalibration`, that it applies the one of its build options.
+ */
+export type NetworkFeature = ConvolutionRole | 'block' | 'recalibration';
+
+/**
+ * Whose official code the tensors' names and shapes follow: that of the static network, or that of its KernelWarehouse variant. They
+ * differ in MobileNetV2 (the classifier), ConvNeXt (linear layers against 1x1 convolutions) and DeiT (the value projection).
+ */
+export type TensorNaming = 'static' | 'kernel_warehouse';
+
 /** A number for all spatial dimensions, or a list with one for each. */
 type Sizes = number | readonly number[];
 

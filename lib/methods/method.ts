@@ -1,7 +1,6 @@
 /** What a method is: how it makes a dynamic network of a static one. `methods.ts` has all of them. */
 import { staticConvolution } from '../layers/convolution.js';
-import type { ConvolutionFactory, ConvolutionSpec, Recalibration } from '../layers/layer.js';
-import type { BuildOptions, NetworkFeature } from '../networks/network.js';
+import type { ConvolutionFactory, ConvolutionSpec, NetworkFeature, Recalibration, TensorNaming } from '../layers/layer.js';
 import type { Allocation, AllocationOptions } from '../warehouse/index.js';
 import { checkMethodOptions, type MethodOptions } from './options.js';
 
@@ -29,7 +28,7 @@ export interface Method {
   readonly name: string;
   /** What a network must tell of its layers for the method to find its places. */
   readonly needs: readonly NetworkFeature[];
-  readonly naming: BuildOptions['naming'];
+  readonly naming: TensorNaming;
   /** The options that it takes, with the values that nobody need give. */
   readonly defaults: MethodOptions;
   /** Throws ERR_KW_CONFIG for options that it does not take. */

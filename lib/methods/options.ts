@@ -1,56 +1,38 @@
-/** Options of the methods beside KernelWarehouse, whose own are those of `allocate`. Each method takes the ones that it has defaults for. */
+/** Options of the methods beside KernelWarehouse, whose own are in `warehouse/options.ts`. Each method takes the ones that it has defaults for. */
 import { z } from 'zod';
 import { KernelWarehouseError } from '../errors.js';
 import { checkNames } from '../validation/known_names.js';
+import { type OptionDeclarations, type OptionsOf, optionFields } from '../validation/option.js';
 import { expectation } from '../validation/schema_problem.js';
 
-export interface MethodOptions {
-  /** Kernels that a layer mixes, as many times as large as the static one. */
-  readonly kernels?: number;
-  /** What makes the attentions of the kernels; `contrasting` is KernelWarehouse's function (paper, Table 10). */
-  readonly attention?: 'softmax' | 'contrasting';
-  /** Hidden width of the attention over input channels. */
-  readonly reduction?: number;
-  /** Whether the stem is dynamic too. */
-  readonly stem?: boolean;
-  /** The least hidden width of the attention. */
-  readonly floor?: number;
-  /** Whether the linear layers of the attention have biases. */
-  readonly bias?: boolean;
-  /** Widths of ECA's convolutions, one for each number of channels that blocks give, the fewest first; none for ECA's own rule. */
-  readonly kernelSizes?: readonly number[];
-}
+const oddSize = z
+  .int()
+  .positive()
+  .refine((size) => size % 2 === 1, 'expected an odd number');
 
-const kernelsField = z.int().min(1);
+export const methodOptions = {
+  kernels: { type: z.int().min(1), field: 'kernel_num', help: 'kernels that a layer mixes, each as large as the static one' },
+  attention: {
+    type: z.enum(['softmax', 'contrasting']),
+    field: 'attention_function',
+    help: "the attention function; contrasting is KernelWarehouse's (paper, Table 10)",
+  },
+  reduction: { type: z.number().gt(0).max(1), field: 'reduction', help: "the attention's hidden width over input channels" },
+  stem: { type: z.boolean(), field: 'dynamic_stem', help: 'whether the stem is dynamic too' },
+  floor: { type: z.int().min(1), field: 'attention_floor', help: "the attention's least hidden width" },
+  bias: { type: z.boolean(), field: 'attention_bias', help: "whether the attention's linear layers have biases" },
+  kernelSizes: {
+    type: z.array(oddSize),
+    field: 'eca_kernel_sizes',
+    help: "widths of ECA's convolutions, one for each number of channels that blocks give, the fewest first; none: ECA's own rule",
+  },
+} as const satisfies OptionDeclarations;
 
-/** One entry for each option, so that the compiler misses none that is added. */
-export const methodOptionFields = {
-  kernels: kernelsField.exactOptional(),
-  attention: z.enum(['softmax', 'contrasting']).exactOptional(),
-  reduction: z.number().gt(0).max(1).exactOptional(),
-  stem: z.boolean().exactOptional(),
-  floor: z.int().min(1).exactOptional(),
-  bias: z.boolean().exactOptional(),
-  kernelSizes: z
-    .array(
-      z
-        .int()
-        .positive()
-        .refine((size) => size % 2 === 1, 'expected an odd number'),
-    )
-    .exactOptional(),
-} satisfies { readonly [Option in keyof Required<MethodOptions>]: z.ZodType };
+/** Options of a method other than KernelWarehouse. docs/methods.md lists which method takes which, with the defaults. */
+export type MethodOptions = OptionsOf<typeof methodOptions>;
 
-/** The option that each field of a configuration gives; KernelWarehouse reads some of the fields in its own way. */
-export const methodOptionOfField = {
-  kernel_num: 'kernels',
-  attention_function: 'attention',
-  reduction: 'reduction',
-  dynamic_stem: 'stem',
-  attention_floor: 'floor',
-  attention_bias: 'bias',
-  eca_kernel_sizes: 'kernelSizes',
-} as const satisfies Readonly<Record<string, keyof MethodOptions>>;
+/** The fields of a schema of such options. */
+export const methodOptionFields = optionFields(methodOptions);
 
 /**
  * Throws ERR_KW_CONFIG for an option that is not among `known`, with the nearest name, and for a value that no method takes.

@@ -2,7 +2,8 @@
 import type { TensorSource } from '../checkpoint/checkpoint_file.js';
 import type { Stem } from '../networks/network.js';
 import { sameShape } from './load_report.js';
-import { Model, type ModelOptions } from './model.js';
+import { Model } from './model.js';
+import type { ModelOptions } from './model_options.js';
 import { findNetwork } from './registry.js';
 
 /** Two numbers of classes to see which tensors depend on them; both have the divisors that classifiers of cells ask for. */

@@ -14,21 +14,10 @@ import { kernelWarehouse } from '../methods/methods.js';
 import type { MethodOptions } from '../methods/options.js';
 import type { NetworkOptions, NetworkOutput, Stem } from '../networks/network.js';
 import { checkNames, shortly } from '../validation/known_names.js';
-import type { Allocation, AllocationOptions } from '../warehouse/index.js';
+import { type Allocation, type AllocationOptions, warehouseOptions } from '../warehouse/index.js';
 import { compareTensors, describeMisfit, type LoadOptions, type LoadReport } from './load_report.js';
-import { modelOptionFields, warehouseFields } from './options_schema.js';
+import { type ModelOptions, modelOptionFields } from './model_options.js';
 import { findNetwork, type RegisteredNetwork } from './registry.js';
-
-export interface ModelOptions extends Partial<NetworkOptions> {
-  /** The name of a registered network, such as `kw_resnet18`. */
-  readonly network: string;
-  /** How warehouses are made; only for KernelWarehouse networks. */
-  readonly warehouse?: AllocationOptions;
-  /** Options of the network's method, other than KernelWarehouse. */
-  readonly method?: MethodOptions;
-  /** How weights of single samples are applied, where the network has them. Default `samplewise`. */
-  readonly implementation?: Implementation;
-}
 
 const defaults: NetworkOptions = {
   classes: 1000,
@@ -100,7 +89,7 @@ export class Model {
     if (typeof network !== 'string') {
       throw new KernelWarehouseError('ERR_KW_CONFIG', `options of Model: expected network to be a name, got ${shortly(network)}`);
     }
-    if (warehouse !== undefined) checkNames(warehouse, Object.keys(warehouseFields), 'warehouse options of Model', 'ERR_KW_CONFIG');
+    if (warehouse !== undefined) checkNames(warehouse, Object.keys(warehouseOptions), 'warehouse options of Model', 'ERR_KW_CONFIG');
     this.#registered = findNetwork(network);
     const { method, network: family } = this.#registered;
     this.network = network;

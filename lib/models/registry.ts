@@ -2,16 +2,17 @@
 
 import { officialConfigNames } from '../configurations/configuration.js';
 import { KernelWarehouseError } from '../errors.js';
+import type { NetworkFeature } from '../layers/layer.js';
 import type { Method } from '../methods/method.js';
 import { kernelWarehouse, methods } from '../methods/methods.js';
 import { checkMethodOptions } from '../methods/options.js';
 import { convNextTiny, splitConvNextTiny } from '../networks/convnext.js';
 import { deitSmall, deitTiny } from '../networks/deit.js';
 import { halfMobileNetV2, mobileNetV2 } from '../networks/mobilenetv2.js';
-import type { Network, NetworkFeature } from '../networks/network.js';
+import type { Network } from '../networks/network.js';
 import { resnet18, resnet50 } from '../networks/resnet.js';
 import { checkNames, shortly, suggestion } from '../validation/known_names.js';
-import { warehouseFields } from './options_schema.js';
+import { warehouseOptions } from '../warehouse/index.js';
 
 export interface RegisteredNetwork {
   readonly name: string;
@@ -64,7 +65,7 @@ function checkNetwork(name: string, network: Network): void {
   checkNames(network, Object.keys(networkFields), `network '${name}'`);
   if (typeof network.build !== 'function') fail(`expected a function build, got ${shortly(network.build)}`);
   const { warehouse, tells = [], methodDefaults = {} } = network;
-  if (warehouse !== undefined) checkNames(warehouse, Object.keys(warehouseFields), `network '${name}': warehouse`);
+  if (warehouse !== undefined) checkNames(warehouse, Object.keys(warehouseOptions), `network '${name}': warehouse`);
   if (!Array.isArray(tells)) fail(`expected tells to be a list of ${Object.keys(features).join(', ')}, got ${shortly(tells)}`);
   checkNames(Object.fromEntries(tells.map((feature) => [feature, true])), Object.keys(features), `network '${name}': tells`);
   const place = `network '${name}': methodDefaults`;

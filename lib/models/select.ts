@@ -5,6 +5,7 @@ import {
   allocationOptions,
   methodConfigFields,
   methodOptions,
+  modelConfigFields,
   type NetworkConfig,
   officialConfig,
   officialConfigNames,
@@ -16,20 +17,8 @@ import { KernelWarehouseError } from '../errors.js';
 import type { Method } from '../methods/method.js';
 import { kernelWarehouse } from '../methods/methods.js';
 import { suggestion } from '../validation/known_names.js';
-import type { ModelOptions } from './model.js';
+import type { ModelOptions } from './model_options.js';
 import { findNetwork, networkNames, registrationRemedy } from './registry.js';
-
-/** The fields that `modelOptions` reads. */
-export const modelFields: readonly (keyof NetworkConfig)[] = [
-  'model',
-  'num_classes',
-  'dropout',
-  'drop_path',
-  'layer_scale_init_value',
-  'head_init_scale',
-  ...warehouseConfigFields,
-  ...methodConfigFields,
-];
 
 /** Refuses the fields of other methods than the network's: they would have no effect, and no one would know. */
 function checkFields(config: NetworkConfig, taken: readonly (keyof NetworkConfig)[]): void {
@@ -89,7 +78,7 @@ export function selectModel(name: string): Selection {
 export function configOfSettings(json: string, source: string): NetworkConfig | undefined {
   const settings = parsedObject(json);
   // The number of classes is left to the weights: scripts keep it under several names.
-  const fields = modelFields.filter((field) => field !== 'num_classes' && Object.hasOwn(settings, field) && settings[field] !== null);
+  const fields = modelConfigFields.filter((field) => field !== 'num_classes' && Object.hasOwn(settings, field) && settings[field] !== null);
   if (typeof settings.model !== 'string') return undefined;
   return parseConfig(Object.fromEntries(fields.map((field) => [field, settings[field]])), source);
 }

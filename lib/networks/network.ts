@@ -1,16 +1,10 @@
 /** What a network provides. */
 import type { Value } from '../graph/graph.js';
-import type { ConvolutionFactory, ConvolutionRole, LayerContext, Recalibration } from '../layers/layer.js';
+import type { ConvolutionFactory, LayerContext, NetworkFeature, Recalibration, TensorNaming } from '../layers/layer.js';
 import type { MethodOptions } from '../methods/options.js';
 import type { AllocationOptions } from '../warehouse/index.js';
 
 export type Stem = 'large' | 'small';
-
-/**
- * What a network may tell of its layers: the roles of convolutions that have one, the block of those in residual blocks
- * (`ConvolutionSpec.role` and `.block`), and `recalibration`, that it applies the one of its build options.
- */
-export type NetworkFeature = ConvolutionRole | 'block' | 'recalibration';
 
 export interface NetworkOptions {
   readonly classes: number;
@@ -29,11 +23,7 @@ export interface NetworkOptions {
 }
 
 export interface BuildOptions extends NetworkOptions {
-  /**
-   * Whose official code the tensors' names and shapes follow: that of the static network, or that of its KernelWarehouse variant. They
-   * differ in MobileNetV2 (the classifier), ConvNeXt (linear layers against 1x1 convolutions) and DeiT (the value projection).
-   */
-  readonly naming: 'static' | 'kernel_warehouse';
+  readonly naming: TensorNaming;
   /** To be applied in every residual block; absent where the method has none. */
   readonly recalibration?: Recalibration;
 }

@@ -2,8 +2,7 @@
 import type { Value } from '../graph/graph.js';
 import { channels } from '../graph/operation.js';
 import { reshape } from '../graph/ops/reshape.js';
-import { type ConvolutionFactory, convolutionSpec, type LayerContext } from '../layers/layer.js';
-import type { BuildOptions } from './network.js';
+import { type ConvolutionFactory, convolutionSpec, type LayerContext, type TensorNaming } from '../layers/layer.js';
 
 interface PointwiseShape {
   readonly name: string;
@@ -21,7 +20,7 @@ export function pointwise(
   context: LayerContext,
   x: Value,
   convolution: ConvolutionFactory,
-  naming: BuildOptions['naming'],
+  naming: TensorNaming,
   { name, outChannels, sharingName, deviation }: PointwiseShape,
 ): Value {
   const spec = { name, inChannels: channels(x), outChannels, bias: true, sharingName, deviation };

@@ -1,8 +1,24 @@
 /** The speeds that the paper prints beside ours (Table 12). */
 
 import { networkOfForm } from '../bench/grouped_form.js';
-import type { BenchReport, PaperSpeed, Setting } from '../bench/report.js';
+import type { BenchReport, Result, Setting } from '../bench/report.js';
 import { type PaperTable, paperValue } from './printed_tables.js';
+
+export interface PaperSpeed {
+  readonly imagesPerSecond: number;
+  /** To the images per second of its static network; 1 for that itself. */
+  readonly ratioToStatic: number;
+}
+
+/** A report whose results stand beside what a table of the paper prints of the same networks. */
+export interface ComparedReport extends BenchReport {
+  readonly table: Pick<PaperTable, 'number' | 'title' | 'note'>;
+  readonly results: readonly ComparedResult[];
+}
+
+export interface ComparedResult extends Result {
+  readonly paper?: PaperSpeed;
+}
 
 /** What the table prints of a configuration's speed; undefined where it has no such line. */
 export function paperSpeed(table: PaperTable, config: string): PaperSpeed | undefined {
@@ -13,7 +29,7 @@ export function paperSpeed(table: PaperTable, config: string): PaperSpeed | unde
 }
 
 /** The report with the table's lines in its order, each result beside what is printed of it. */
-export function besidePaper(report: BenchReport, table: PaperTable): BenchReport {
+export function besidePaper(report: BenchReport, table: PaperTable): ComparedReport {
   const { number, title, note } = table;
   const order = table.lines.flatMap(({ configs }) => configs);
   const placeOf = ({ network }: Setting) => order.indexOf(networkOfForm(network));

@@ -7,8 +7,8 @@ import { type CheckpointFile, openCheckpoint, type TensorSource } from '../check
 import { failureOf } from '../checkpoint/failure.js';
 import { writeSafetensors } from '../checkpoint/safetensors.js';
 import type { NamedTensor } from '../models/instance.js';
-import type { ModelOptions } from '../models/model.js';
-import { modelOptionsSchema } from '../models/options_schema.js';
+import type { ModelOptions } from '../models/model_options.js';
+import { modelOptionsSchema } from '../models/model_options.js';
 import { type TrainingOptions, trainingOptionsSchema } from './options.js';
 
 const accuracySchema = z.strictObject({ top1: z.number(), top5: z.number(), count: z.number() });

@@ -18,45 +18,9 @@ import {
   attentionShape,
 } from './attention.js';
 import { type LayerKind, type LayerShape, validateLayers, weightShape } from './layer.js';
-import { partition } from './partition.js';
-import { groupLayers, type SharingGroup, type SharingRange } from './sharing.js';
-
-/** One value for all warehouses, or a list with one for each (or a single one), in the order in which they are numbered. */
-export type PerWarehouse<T> = T | readonly T[];
-
-export interface AllocationOptions {
-  /** b = n/m, the authors' `cell_num_ratio`: a whole number, or 1/Q. Defaults to 1. */
-  readonly budget?: PerWarehouse<number>;
-  /** Attention's hidden width over input channels; the width is at least 16. Defaults to 1/16. */
-  readonly reduction?: PerWarehouse<number>;
-  /** Authors' `cell_inplane_ratio`, see `PartitionOptions`. Defaults to 1. */
-  readonly cellInRatio?: PerWarehouse<number>;
-  /** Authors' `cell_outplane_ratio`. Defaults to 1. */
-  readonly cellOutRatio?: PerWarehouse<number>;
-  /** Which layers share, see `fuseSharingName`. Defaults to none: one warehouse for each sharing name. */
-  readonly sharingRange?: SharingRange;
-  /** Below 1: a cheaper attention, see `NonlocalBasis`. Defaults to 1. */
-  readonly nonlocalBasisRatio?: PerWarehouse<number>;
-  /** Defaults to true. */
-  readonly spatialPartition?: PerWarehouse<boolean>;
-  /** Whether only kernels of equal shape share a warehouse (paper, table 7). Defaults to false. */
-  readonly sameDimensions?: boolean;
-  /**
-   * Whether a mixture mixes all cells of its warehouse. If not, it sees none but the b cells of its own, b being a whole number ("without
-   * sharing" in the paper's table 6); layers of a warehouse then have only the shape of their cells in common. Defaults to true.
-   */
-  readonly cellSharing?: boolean;
-  /** Defaults to 'batch'. */
-  readonly attentionNorm?: AttentionNorm;
-  /** Paper, table 8. Defaults to 'contrasting'. */
-  readonly attentionFunction?: AttentionFunction;
-  /** Paper, tables 9 and 13. Defaults to 'oneToOne'. */
-  readonly attentionInitialization?: PerWarehouse<AttentionInitialization>;
-  /** KW*: ODConv's channel, filter and spatial attentions in every layer (paper, table 17). Defaults to false. */
-  readonly odconvAttentions?: boolean;
-  /** By which the logits of ODConv's attentions are divided; only with `odconvAttentions`. Defaults to 1. */
-  readonly odconvTemperature?: number;
-}
+import { type AllocationOptions, type PerWarehouse, withDefaults } from './options.js';
+import { type PartitionOptions, partition } from './partition.js';
+import { groupLayers, type SharingGroup } from './sharing.js';
 
 export interface LayerAllocation {
   readonly name: string;
@@ -135,18 +99,134 @@ function oneOf<T extends string>(option: string, value: T, known: readonly T[]):
 }
 
 /** Temperature of ODConv's attentions; undefined when the options ask for none. */
-function odconvTemperature({ odconvAttentions = false, odconvTemperature: temperature }: AllocationOptions): number | undefined {
-  if (odconvAttentions && !(Number.isFinite(temperature ?? 1) && (temperature ?? 1) > 0)) {
+function odconvTemperature(options: AllocationOptions): number | undefined {
+  const { odconvAttentions, odconvTemperature: temperature } = withDefaults(options);
+  if (odconvAttentions && !(Number.isFinite(temperature) && temperature > 0)) {
     throw new KernelWarehouseError('ERR_KW_ALLOCATION', `odconvTemperature: expected a positive number, got ${temperature}`);
   }
-  if (!odconvAttentions && temperature !== undefined) {
+  if (!odconvAttentions && options.odconvTemperature !== undefined) {
     throw new KernelWarehouseError('ERR_KW_ALLOCATION', 'odconvTemperature: there are no such attentions; set odconvAttentions too');
   }
-  return odconvAttentions ? (temperature ?? 1) : undefined;
+  return odconvAttentions ? temperature : undefined;
 }
 
 function total(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0);
+}
+
+/** The options of one warehouse. */
+interface WarehouseOptions extends PartitionOptions {
+  readonly budget: number;
+  readonly reduction: number;
+  readonly nonlocalBasisRatio: number;
+  readonly initialization: AttentionInitialization;
+}
+
+/** Each group's options, in the order of the groups. */
+function optionsOfGroups(groups: readonly SharingGroup[], options: Required<AllocationOptions>): readonly WarehouseOptions[] {
+  const isPositive = (value: number): boolean => Number.isFinite(value) && value > 0;
+  const ratios = (option: 'budget' | 'reduction' | 'nonlocalBasisRatio') =>
+    resolve(option, options[option], groups, 'a positive number', isPositive);
+  const shares = (option: 'cellInRatio' | 'cellOutRatio') =>
+    resolve(option, options[option], groups, 'a number above 0, at most 1', (item: number) => isPositive(item) && item <= 1);
+  const budgets = ratios('budget');
+  const reductions = ratios('reduction');
+  const cellInRatios = shares('cellInRatio');
+  const cellOutRatios = shares('cellOutRatio');
+  const nonlocalBasisRatios = ratios('nonlocalBasisRatio');
+  const isBoolean = (item: boolean) => typeof item === 'boolean';
+  const spatialPartitions = resolve('spatialPartition', options.spatialPartition, groups, 'a boolean', isBoolean);
+  const initializations = resolve<AttentionInitialization>(
+    'attentionInitialization',
+    options.attentionInitialization,
+    groups,
+    attentionInitializations.join(', '),
+    (item) => attentionInitializations.includes(item),
+  );
+  return groups.map((_, index) => ({
+    budget: budgets[index] as number,
+    reduction: reductions[index] as number,
+    cellInRatio: cellInRatios[index] as number,
+    cellOutRatio: cellOutRatios[index] as number,
+    nonlocalBasisRatio: nonlocalBasisRatios[index] as number,
+    spatialPartition: spatialPartitions[index] as boolean,
+    initialization: initializations[index] as AttentionInitialization,
+  }));
+}
+
+/** What all warehouses have in common. */
+interface CommonOptions {
+  readonly cellSharing: boolean;
+  readonly norm: AttentionNorm;
+  readonly attentionFunction: AttentionFunction;
+  readonly odconvTemperature: number | undefined;
+}
+
+/** The part of a layer: where it stands in its warehouse, and what it takes from it. */
+interface Share {
+  readonly warehouse: number;
+  /** Mixtures of the layer. */
+  readonly mixtures: number;
+  /** Cells of the warehouse. */
+  readonly cells: number;
+  readonly startCell: number;
+}
+
+function allocateLayer(
+  layer: LayerShape,
+  { warehouse, mixtures, cells, startCell }: Share,
+  { budget, reduction, nonlocalBasisRatio, initialization }: WarehouseOptions,
+  { cellSharing, norm, attentionFunction, odconvTemperature: temperature }: CommonOptions,
+): LayerAllocation {
+  const attention = attentionShape(layer, mixtures, cellSharing ? cells : budget, {
+    norm,
+    function: attentionFunction,
+    reduction,
+    budget,
+    nonlocalBasisRatio,
+    startCell,
+    odconvTemperature: temperature,
+  });
+  return {
+    name: layer.name,
+    kind: layer.kind,
+    warehouse,
+    weightShape: weightShape(layer),
+    inChannels: layer.inChannels,
+    groups: layer.groups ?? 1,
+    bias: layer.bias ?? false,
+    mixtures,
+    startCell,
+    endCell: startCell + cellsOfLayer(mixtures, budget),
+    assignment: cellSharing
+      ? assignCells(mixtures, cells, budget, startCell, initialization)
+      : Array.from({ length: mixtures }, () => assignCells(1, budget, budget, 0, initialization)).flat(),
+    attention,
+    attentionParameters: attentionParameterCount(attention),
+  };
+}
+
+function allocateWarehouse(group: SharingGroup, index: number, options: WarehouseOptions, common: CommonOptions): Warehouse {
+  const { budget, reduction, initialization } = options;
+  const { cell, mixtures } = partition(group, options);
+  validateBudget(group.name, mixtures, budget);
+  validateInitialization(group.name, mixtures, budget, initialization);
+  if (!common.cellSharing && budget < 1) {
+    throw new KernelWarehouseError(
+      'ERR_KW_ALLOCATION',
+      `warehouse ${group.name}: without cell sharing every mixture needs a cell of its own, but the budget is ${budget}; ` +
+        'give a budget of 1 or more',
+    );
+  }
+  const m = total(mixtures);
+  const n = cellCount(m, budget);
+  const layers: LayerAllocation[] = [];
+  for (const [position, layer] of group.layers.entries()) {
+    const share = { warehouse: index, mixtures: mixtures[position] as number, cells: n, startCell: layers.at(-1)?.endCell ?? 0 };
+    layers.push(allocateLayer(layer, share, options, common));
+  }
+  const parameters = cell.reduce((product, size) => product * size, n);
+  return { name: group.name, cell, m, n, budget, reduction, layers, parameters };
 }
 
 /**
@@ -157,102 +237,17 @@ function total(values: readonly number[]): number {
  *   budgets that would leave cells unused or use them twice, and ratio lists that do not fit the number of warehouses.
  */
 export function allocate(layers: readonly LayerShape[], options: AllocationOptions = {}): Allocation {
-  const { sharingRange = [], sameDimensions = false, cellSharing = true } = options;
-  const norm = oneOf('attentionNorm', options.attentionNorm ?? 'batch', ['batch', 'layer']);
-  const attentionFunction = oneOf('attentionFunction', options.attentionFunction ?? 'contrasting', attentionFunctions);
-  const temperature = odconvTemperature(options);
+  const resolved = withDefaults(options);
+  const common: CommonOptions = {
+    cellSharing: resolved.cellSharing,
+    norm: oneOf('attentionNorm', resolved.attentionNorm, ['batch', 'layer']),
+    attentionFunction: oneOf('attentionFunction', resolved.attentionFunction, attentionFunctions),
+    odconvTemperature: odconvTemperature(options),
+  };
   validateLayers(layers);
-  const groups = groupLayers(layers, sharingRange, sameDimensions);
-  const positive = (value: number): boolean => Number.isFinite(value) && value > 0;
-  const ratio = (option: keyof AllocationOptions, value: PerWarehouse<number>) =>
-    resolve(option, value, groups, 'a positive number', positive);
-  const share = (option: keyof AllocationOptions, value: PerWarehouse<number>) =>
-    resolve(option, value, groups, 'a number above 0, at most 1', (item: number) => positive(item) && item <= 1);
-  const budgets = ratio('budget', options.budget ?? 1);
-  const reductions = ratio('reduction', options.reduction ?? 1 / 16);
-  const cellInRatios = share('cellInRatio', options.cellInRatio ?? 1);
-  const cellOutRatios = share('cellOutRatio', options.cellOutRatio ?? 1);
-  const nonlocalBasisRatios = ratio('nonlocalBasisRatio', options.nonlocalBasisRatio ?? 1);
-  const spatialPartitions = resolve(
-    'spatialPartition',
-    options.spatialPartition ?? true,
-    groups,
-    'a boolean',
-    (item) => typeof item === 'boolean',
-  );
-  const initializations = resolve(
-    'attentionInitialization',
-    options.attentionInitialization ?? 'oneToOne',
-    groups,
-    attentionInitializations.join(', '),
-    (item) => attentionInitializations.includes(item),
-  );
-
-  const warehouses = groups.map((group, index): Warehouse => {
-    const budget = budgets[index] as number;
-    const reduction = reductions[index] as number;
-    const { cell, mixtures } = partition(group, {
-      cellInRatio: cellInRatios[index] as number,
-      cellOutRatio: cellOutRatios[index] as number,
-      spatialPartition: spatialPartitions[index] as boolean,
-    });
-    const initialization = initializations[index] as AttentionInitialization;
-    validateBudget(group.name, mixtures, budget);
-    validateInitialization(group.name, mixtures, budget, initialization);
-    if (!cellSharing && budget < 1) {
-      throw new KernelWarehouseError(
-        'ERR_KW_ALLOCATION',
-        `warehouse ${group.name}: without cell sharing every mixture needs a cell of its own, but the budget is ${budget}; ` +
-          'give a budget of 1 or more',
-      );
-    }
-    const m = total(mixtures);
-    const n = cellCount(m, budget);
-
-    let startCell = 0;
-    const members = group.layers.map((layer, position): LayerAllocation => {
-      const count = mixtures[position] as number;
-      const start = startCell;
-      startCell += cellsOfLayer(count, budget);
-      const nonlocalBasisRatio = nonlocalBasisRatios[index] as number;
-      const attention = attentionShape(layer, count, cellSharing ? n : budget, {
-        norm,
-        function: attentionFunction,
-        reduction,
-        budget,
-        nonlocalBasisRatio,
-        startCell: start,
-        odconvTemperature: temperature,
-      });
-      return {
-        name: layer.name,
-        kind: layer.kind,
-        warehouse: index,
-        weightShape: weightShape(layer),
-        inChannels: layer.inChannels,
-        groups: layer.groups ?? 1,
-        bias: layer.bias ?? false,
-        mixtures: count,
-        startCell: start,
-        endCell: startCell,
-        assignment: cellSharing
-          ? assignCells(count, n, budget, start, initialization)
-          : Array.from({ length: count }, () => assignCells(1, budget, budget, 0, initialization)).flat(),
-        attention,
-        attentionParameters: attentionParameterCount(attention),
-      };
-    });
-    return {
-      name: group.name,
-      cell,
-      m,
-      n,
-      budget,
-      reduction,
-      layers: members,
-      parameters: cell.reduce((product, size) => product * size, n),
-    };
-  });
+  const groups = groupLayers(layers, resolved.sharingRange, resolved.sameDimensions);
+  const optionsOf = optionsOfGroups(groups, resolved);
+  const warehouses = groups.map((group, index) => allocateWarehouse(group, index, optionsOf[index] as WarehouseOptions, common));
 
   const cellParameters = total(warehouses.map((warehouse) => warehouse.parameters));
   const attentionParameters = total(warehouses.flatMap((warehouse) => warehouse.layers.map((layer) => layer.attentionParameters)));

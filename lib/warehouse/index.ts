@@ -3,6 +3,7 @@ export { type AttentionInitialization, assignCells, attentionInitializations, ce
 export * from './attention.js';
 export * from './declarations.js';
 export { type LayerKind, type LayerShape, moduleName, spatialDimensions, weightShape } from './layer.js';
+export { type AllocationOptions, type PerWarehouse, warehouseOptions } from './options.js';
 export { type Partition, type PartitionOptions, partition } from './partition.js';
 export { fuseSharingName, groupLayers, type SharingGroup, type SharingRange } from './sharing.js';
 export * from './stages.js';

@@ -4,7 +4,7 @@ import { chart } from '../../lib/bench/chart.js';
 import type { NetworkCase } from '../../lib/bench/contestant.js';
 import { type BenchReport, benchReport, type CaseOutcome } from '../../lib/bench/report.js';
 import { runRounds, type Timing } from '../../lib/bench/rounds.js';
-import { benchTables } from '../../lib/cli/bench/speed_text.js';
+import { speedText } from '../../lib/cli/bench/speed_text.js';
 import { facts } from './facts.js';
 import { type FakeOptions, fake, useFakeClock } from './fake.js';
 
@@ -128,15 +128,15 @@ test('runs that take no time give numbers all the same', async (t) => {
   )) as [Timing, Timing, Timing];
   const figures = await report({ gemm: new Map([['float32', gemm]]), copy, cases: [{ network: network('x'), timing: empty }] });
   t.notRegex(JSON.stringify(figures), /null/); // what JSON makes of NaN and infinity
-  t.notRegex(benchTables(figures, 5) + chart(figures), /NaN|Infinity/);
+  t.notRegex(speedText(figures, 5) + chart(figures), /NaN|Infinity/);
 });
 
 test('figures of a GPU stand under its name', async (t) => {
   const machine = { ...facts.machine, device: 'cuda', deviceDescription: 'NVIDIA H100 80GB HBM3', tf32: true };
   const figures = await report({ facts: { ...facts, machine } });
   t.is(figures.machine.deviceDescription, 'NVIDIA H100 80GB HBM3');
-  t.regex(benchTables(figures, 0), /^NVIDIA H100 80GB HBM3, TF32; Node v20; 224 pixels/);
-  t.regex(benchTables(await report(), 0), /^Some <fast> & good processor, 2 threads; Node v20/);
+  t.regex(speedText(figures, 0), /^NVIDIA H100 80GB HBM3, TF32; Node v20; 224 pixels/);
+  t.regex(speedText(await report(), 0), /^Some <fast> & good processor, 2 threads; Node v20/);
 });
 
 test('a case without counted rounds is told apart from one that failed', async (t) => {
@@ -178,13 +178,13 @@ test('the chart has a bar for each result, as long as its figure, and says what 
 
 test('the tables fit 80 columns and say what was stopped early', async (t) => {
   const figures = await report({ partial: true });
-  const wide = benchTables(figures, 1);
+  const wide = speedText(figures, 1);
   t.regex(wide, /stopped after 3 rounds/);
   t.regex(wide, /kw_resnet18 +100 +90\.0 - 130 +0\.80 +25 % +1000 B +1\.1 KiB/);
   t.regex(wide, /kw_resnet50: needs 9 TiB/);
   t.regex(wide, /second relu +37\.50 +75\.0 % +27 +0\.3 +10\.00 +arithmetic/);
   t.regex(wide, /1 more step +12\.50 +25\.0 %/);
-  t.notRegex(benchTables(figures, 0), /second relu/);
+  t.notRegex(speedText(figures, 0), /second relu/);
   const [result] = figures.results;
   const steps =
     result?.profile?.steps.map((step) => ({ ...step, label: 'features.15.conv.1.0', op: 'mixed_conv2d_backward_mixing' })) ?? [];
@@ -192,8 +192,8 @@ test('the tables fit 80 columns and say what was stopped early', async (t) => {
     ...figures,
     results: [{ ...result, network: 'kw1x_mobilenetv2_100', profile: { ...result?.profile, steps } }],
   } as BenchReport;
-  t.regex(benchTables(long, 9, 80), /\nfeatures\.15\.conv\.1\.0 .*\nmixed_conv2d_backward_mixing\n/);
-  t.regex(benchTables(long, 9), /\nfeatures\.15\.conv\.1\.0 mixed_conv2d_backward_mixing /);
-  for (const line of benchTables(long, 9, 80).split('\n')) t.true(line.length <= 80, line);
-  for (const line of benchTables(figures, 9, 80).split('\n')) t.true(line.length <= 80, line);
+  t.regex(speedText(long, 9, 80), /\nfeatures\.15\.conv\.1\.0 .*\nmixed_conv2d_backward_mixing\n/);
+  t.regex(speedText(long, 9), /\nfeatures\.15\.conv\.1\.0 mixed_conv2d_backward_mixing /);
+  for (const line of speedText(long, 9, 80).split('\n')) t.true(line.length <= 80, line);
+  for (const line of speedText(figures, 9, 80).split('\n')) t.true(line.length <= 80, line);
 });

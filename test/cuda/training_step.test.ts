@@ -2,7 +2,8 @@
 import test from 'ava';
 import type { Precision } from '../../lib/graph/passes/precision.js';
 import { ModelInstance } from '../../lib/models/instance.js';
-import { Model, type ModelOptions } from '../../lib/models/model.js';
+import { Model } from '../../lib/models/model.js';
+import type { ModelOptions } from '../../lib/models/model_options.js';
 import { Device } from '../../lib/runtime/device.js';
 import { Trainer } from '../../lib/train/trainer.js';
 import { devicesPresent, type NativeDeviceName } from '../devices.js';

@@ -5,7 +5,8 @@ import { type NetworkDescription, parseDescription } from '../../lib/description
 import { replaceConvolutions } from '../../lib/descriptions/replace_convolutions.js';
 import { Graph } from '../../lib/graph/graph.js';
 import { inferencePlan } from '../../lib/models/instance.js';
-import { Model, type ModelOptions } from '../../lib/models/model.js';
+import { Model } from '../../lib/models/model.js';
+import type { ModelOptions } from '../../lib/models/model_options.js';
 import { registerNetwork } from '../../lib/models/registry.js';
 import { trainingPlan } from '../../lib/models/training_plan.js';
 import type { Plan } from '../../lib/plan/plan.js';

@@ -10,8 +10,9 @@ import { officialConfig, officialConfigNames } from '../../lib/configurations/co
 import { classifierNames, fitOptions } from '../../lib/models/fitting.js';
 import { ModelInstance } from '../../lib/models/instance.js';
 import { describeMisfit } from '../../lib/models/load_report.js';
-import { Model, type ModelOptions } from '../../lib/models/model.js';
-import { modelOptionsSchema } from '../../lib/models/options_schema.js';
+import { Model } from '../../lib/models/model.js';
+import type { ModelOptions } from '../../lib/models/model_options.js';
+import { modelOptionsSchema } from '../../lib/models/model_options.js';
 import { configOfSettings, modelOptions, selectModel } from '../../lib/models/select.js';
 import { Device } from '../../lib/runtime/device.js';
 

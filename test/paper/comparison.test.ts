@@ -8,7 +8,7 @@ import { groupedForm, networkOfForm } from '../../lib/bench/grouped_form.js';
 import { benchReport, type CaseOutcome } from '../../lib/bench/report.js';
 import { runRounds } from '../../lib/bench/rounds.js';
 import { excessiveCases, outOfMemory, planCases } from '../../lib/cli/bench/cases.js';
-import { benchTables } from '../../lib/cli/bench/speed_text.js';
+import { speedText } from '../../lib/cli/bench/speed_text.js';
 import { KernelWarehouseError } from '../../lib/errors.js';
 import { memoryLines } from '../../lib/paper/memory_report.js';
 import { paperTables } from '../../lib/paper/printed_tables.js';
@@ -63,13 +63,13 @@ test('Table 12: our figures in its order, beside its own and both ratios to the 
     ],
   );
   t.is(report.results[3]?.paper?.ratioToStatic, 265.4 / 647);
-  const text = benchTables(report, 0, 80);
+  const text = speedText(report, 0, 80);
   t.regex(text, /^Table 12: speed of inference\nThe paper's figures: an NVIDIA TITAN X, batch 100, 224 pixels\.\n/);
   t.regex(text, /^kw1x_resnet50 +500 +500 - 500 +0\.50 +265\.4 +0\.41$/m);
   t.regex(text, /^mobilenetv2_100 +10000 +10000 - 10000 +- +1410\.8 +1\.00$/m);
   t.regex(text, /^kw4x_resnet50: needs 9 TiB, more than the free 8 GiB$/m);
   for (const line of text.split('\n')) t.true(line.length <= 80, line);
-  t.notRegex(benchTables(plain, 0), /paper|Table/);
+  t.notRegex(speedText(plain, 0), /paper|Table/);
   t.is(paperSpeed(tableOf(12), 'resnet18'), undefined);
   t.is(paperSpeed(tableOf(1), 'resnet18'), undefined);
 });

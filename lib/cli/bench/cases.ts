@@ -4,7 +4,8 @@ import { groupedForm } from '../../bench/grouped_form.js';
 import { staticCounterpart } from '../../bench/static_counterpart.js';
 import { KernelWarehouseError } from '../../errors.js';
 import type { Precision } from '../../graph/passes/precision.js';
-import { imageSizeOption, type ModelOptions } from '../../models/model.js';
+import { imageSizeOption } from '../../models/model.js';
+import type { ModelOptions } from '../../models/model_options.js';
 import { formatBytes } from '../figures.js';
 import { selectNoting } from '../network_choice.js';
 

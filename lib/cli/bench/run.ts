@@ -23,7 +23,7 @@ import { deviceOptions, openDevice } from '../open_device.js';
 import { checkedOutput } from '../output_path.js';
 import { Progress } from '../progress.js';
 import { type CaseFlags, excessiveCases, outOfMemory, type PlannedCase, planCases } from './cases.js';
-import { benchTables } from './speed_text.js';
+import { speedText } from './speed_text.js';
 
 export interface BenchFlags extends DeviceFlags, CaseFlags {
   readonly rounds: number;
@@ -54,7 +54,7 @@ export async function runBench(names: readonly string[], flags: BenchFlags, tabl
   const plain = benchReport(measured);
   const report = table ? besidePaper(plain, table) : plain;
   const { json, layers, rows } = flags;
-  const tables = (columns?: number) => benchTables(report, layers ? rows : 0, columns);
+  const tables = (columns?: number) => speedText(report, layers ? rows : 0, columns);
   await publish({ report, tables, chart: () => chart(report) }, json, outputs);
   if (report.results.length === 0) process.exitCode = RUNTIME_FAILURE;
 }

@@ -3,6 +3,7 @@ import type { Profile, StepFigures } from '../../bench/profile.js';
 import type { BenchReport, Result, Setting } from '../../bench/report.js';
 import type { Spread } from '../../bench/spread.js';
 import type { PaperTable } from '../../paper/printed_tables.js';
+import type { ComparedReport, ComparedResult } from '../../paper/speed.js';
 import { formatBytes, formatShare } from '../figures.js';
 import { formatRate } from '../progress.js';
 import { table, wrapped } from '../table.js';
@@ -11,8 +12,9 @@ import { table, wrapped } from '../table.js';
  * @param rows of each list of steps; 0 for no lists
  * @param columns of the terminal; longer lines of text are wrapped, names in tables too
  */
-export function benchTables(report: BenchReport, rows: number, columns = Number.POSITIVE_INFINITY): string {
-  const { machine, versions, results, unmeasured, partial, rounds, imageSizePixels, table: printed } = report;
+export function speedText(report: BenchReport | ComparedReport, rows: number, columns = Number.POSITIVE_INFINITY): string {
+  const { machine, versions, results, unmeasured, partial, rounds, imageSizePixels } = report;
+  const printed = 'table' in report ? report.table : undefined;
   const count = `${partial ? 'stopped after' : 'medians of'} ${rounds} round${rounds === 1 ? '' : 's'}`;
   const rates = report.matrixProducts.map(({ precision, gigaflopPerSecond }) => `${precision} ${rate(gigaflopPerSecond)} GFLOP/s`);
   const { copyGigabytesPerSecond: copy } = report;
@@ -23,7 +25,7 @@ export function benchTables(report: BenchReport, rows: number, columns = Number.
   ];
   for (const [heading, group] of settings([...results, ...unmeasured])) {
     lines.push('', heading);
-    const measured = group.filter((one): one is Result => 'imagesPerSecond' in one);
+    const measured = group.filter((one): one is ComparedResult => 'imagesPerSecond' in one);
     if (measured.length > 0) lines.push(overview(measured, columns));
     for (const one of group) if ('problem' in one) lines.push(...wrapped(`${one.network}: ${one.problem}`, columns));
   }
@@ -57,10 +59,10 @@ export function settingWords({ mode, precision, batchSize }: Setting): string {
 interface Column {
   readonly head: string;
   /** Undefined where the result has no such figure, or the paper's stands in its place; a column without any is left out. */
-  readonly cell: (result: Result) => string | undefined;
+  readonly cell: (result: ComparedResult) => string | undefined;
 }
 
-function overview(results: readonly Result[], columns: number): string {
+function overview(results: readonly ComparedResult[], columns: number): string {
   const others = new Set(results.flatMap(({ ratioToOther }) => (ratioToOther ? [ratioToOther.network] : [])));
   const all: readonly Column[] = [
     { head: 'network', cell: ({ network }) => network },

@@ -14,7 +14,7 @@ import {
   shapeError,
   shapeOf,
 } from '../operation.js';
-import { sumRows } from './sum_rows.js';
+import { sumRows } from './add_bias.js';
 
 export type Pair = readonly [number, number];
 

@@ -34,7 +34,6 @@ import { selfAttentionOperations } from './self_attention.js';
 import { sigmoidOperations } from './sigmoid.js';
 import { sliceOperations } from './slice.js';
 import { sumOfSquaresOperations } from './sum_of_squares.js';
-import { sumRowsOperations } from './sum_rows.js';
 import { transposeOperations } from './transpose.js';
 import { updateRunningStatisticsOperations } from './update_running_statistics.js';
 
@@ -74,7 +73,6 @@ export const operations: ReadonlyMap<string, Operation> = new Map(
     ...sigmoidOperations,
     ...sliceOperations,
     ...sumOfSquaresOperations,
-    ...sumRowsOperations,
     ...transposeOperations,
     ...updateRunningStatisticsOperations,
   ].map((operation) => [operation.name, operation]),

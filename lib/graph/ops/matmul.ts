@@ -1,8 +1,8 @@
 /** Matrix product, with optional transposes; the linear layer is one. */
 import type { Value } from '../graph.js';
 import { channels, defineOperation, elements, expectRank, expectShape, float32, required, shapeError, shapeOf } from '../operation.js';
+import { sumRows } from './add_bias.js';
 import { reshape } from './reshape.js';
-import { sumRows } from './sum_rows.js';
 
 export interface MatmulAttributes {
   readonly transposeA: boolean;
