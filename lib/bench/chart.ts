@@ -1,5 +1,5 @@
 /** A report as a drawing: a bar of images per second for each network, grouped by what they have in common. SVG, no scripts, no fonts. */
-import type { ModelReport } from './bounds/bounds_report.js';
+import type { BoundsReport } from './bounds/bounds_report.js';
 import type { BenchReport, Setting } from './report.js';
 import type { Spread } from './spread.js';
 
@@ -39,7 +39,7 @@ export function chart(report: BenchReport): string {
 }
 
 /** The same of bounds on paper, launches not counted. */
-export function modelChart({ results, hardware, imageSizePixels }: ModelReport): string {
+export function boundsChart({ results, hardware, imageSizePixels }: BoundsReport): string {
   const bars = results.map(({ imagesPerSecond, ratioToOther, ...setting }): Bar => {
     const figures = { median: imagesPerSecond, lowerQuartile: imagesPerSecond, upperQuartile: imagesPerSecond };
     const other = ratioToOther ? { ratioToOther: { network: ratioToOther.network, median: ratioToOther.ratio } } : {};

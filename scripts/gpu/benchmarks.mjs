@@ -1,4 +1,4 @@
-/** The parts of the GPU check that time our own networks, with the bounds of `bench --model` beside them. */
+/** The parts of the GPU check that time our own networks, with the bounds of `bench --bounds` beside them. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { lastLines } from './execute.mjs';
@@ -22,17 +22,17 @@ const precisions = {
   '-tf32': ['--precision', 'float32', '--tf32'],
 };
 
-/** The processor of `bench --model` that this GPU is; undefined for others. */
-export function modelOf(gpus) {
+/** The processor of `bench --bounds` that this GPU is; undefined for others. */
+export function processorOf(gpus) {
   const name = gpus[0]?.name ?? '';
-  return ['h100', 'a100'].find((model) => name.toLowerCase().includes(model));
+  return ['h100', 'a100'].find((processor) => name.toLowerCase().includes(processor));
 }
 
 function readJson(path) {
   return existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) : undefined;
 }
 
-/** What summary.mjs shows of a report of `bench --json`, and of that of `bench --model --json` beside it. */
+/** What summary.mjs shows of a report of `bench --json`, and of that of `bench --bounds --json` beside it. */
 export function briefly(report, bounds) {
   return report.results.map(({ network, mode, precision, batchSize, imagesPerSecond, ratioToOther, plannedBytes }) => {
     const bound = bounds?.results.find(
@@ -58,7 +58,7 @@ function benchmarkPart(family, mode) {
     title: `times ${family} and KernelWarehouse 1/2x, 1x and 4x, ${mode}`,
     limitSeconds: 470,
     async run({ execute, results, name }) {
-      const model = modelOf(await listGpus(execute));
+      const processor = processorOf(await listGpus(execute));
       const program = join('dist', 'lib', 'cli', 'main.js');
       const figures = { rows: [], unmeasured: [], reports: [] };
       const problems = [];
@@ -73,9 +73,9 @@ function benchmarkPart(family, mode) {
           problems.push(`${precision.join(' ')}: ${lastLines(output, 10)}`);
           continue;
         }
-        if (model) {
-          const paper = ['--model', model, '--measured', file, '--layers', '--json', boundsFile];
-          const { code: failed, output: words } = await execute(process.execPath, [program, 'bench', ...setting, ...paper]);
+        if (processor) {
+          const bounds = ['--bounds', processor, '--measured', file, '--layers', '--json', boundsFile];
+          const { code: failed, output: words } = await execute(process.execPath, [program, 'bench', ...setting, ...bounds]);
           if (failed) problems.push(`bounds: ${lastLines(words, 10)}`);
         }
         figures.rows.push(...briefly(report, readJson(boundsFile)));
@@ -85,7 +85,7 @@ function benchmarkPart(family, mode) {
         figures.reports.push(file, ...(existsSync(boundsFile) ? [boundsFile] : []));
       }
       figures.clocks = stopWatching();
-      if (!model) figures.note = 'no bounds: `bench --model` knows h100 and a100, or a file that describes another processor';
+      if (!processor) figures.note = 'no bounds: `bench --bounds` knows h100 and a100, or a file that describes another processor';
       for (const { network, problem } of figures.unmeasured) problems.push(`${network}: ${problem}`);
       return { passed: problems.length === 0, counts: [`${figures.rows.length} settings timed`], problems, figures };
     },

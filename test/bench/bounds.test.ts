@@ -1,12 +1,12 @@
 /** Bounds on paper: against an independent study's totals, against arithmetic by hand, and the rule that chooses kernels. */
 import { readFileSync } from 'node:fs';
 import test from 'ava';
-import { type ModelReport, modelReport } from '../../lib/bench/bounds/bounds_report.js';
+import { type BoundsReport, boundsReport } from '../../lib/bench/bounds/bounds_report.js';
 import { findHardware, type Hardware } from '../../lib/bench/bounds/hardware.js';
 import { chooseMixedKernel } from '../../lib/bench/bounds/kernel_choice.js';
 import type { Direction, MixedShape } from '../../lib/bench/bounds/mixed_convolution.js';
 import { type IdealForms, type StepBound, stepBounds } from '../../lib/bench/bounds/step_bounds.js';
-import { modelChart } from '../../lib/bench/chart.js';
+import { boundsChart } from '../../lib/bench/chart.js';
 import { type Mode, type NetworkCase, networkPlan } from '../../lib/bench/contestant.js';
 import { Model } from '../../lib/models/model.js';
 import { selectModel } from '../../lib/models/select.js';
@@ -301,15 +301,15 @@ test('every rate counts', (t) => {
   t.not(total({ ...h100, multiprocessors: 1320 }), total(h100));
 });
 
-function report(names: readonly string[], setting: Setting = {}): ModelReport {
+function report(names: readonly string[], setting: Setting = {}): BoundsReport {
   const [other, ...others] = names.map((name) => ({ network: caseOf(name, setting) }));
   const cases = other ? [other, ...others.map(({ network }) => ({ network, against: other }))] : [];
-  return modelReport(cases, { hardware: h100, tf32: false, imageSize: 224, command: 'kernel-warehouse bench' });
+  return boundsReport(cases, { hardware: h100, tf32: false, imageSize: 224, command: 'kernel-warehouse bench' });
 }
 
 test('totals are sums, and compare with the static network', (t) => {
   const { results } = report(['resnet18', 'kw1x_resnet18']);
-  const [fixed, dynamic] = results as [ModelReport['results'][0], ModelReport['results'][0]];
+  const [fixed, dynamic] = results as [BoundsReport['results'][0], BoundsReport['results'][0]];
   t.is(fixed.ratioToOther, undefined);
   for (const result of results) {
     const { steps, kernels, boundMilliseconds, boundMillisecondsBy, launches, launchMilliseconds } = result;
@@ -325,7 +325,7 @@ test('totals are sums, and compare with the static network', (t) => {
   t.is(dynamic.ratioToOther?.network, 'resnet18');
   t.is(dynamic.ratioToOther?.ratio, fixed.boundMilliseconds / dynamic.boundMilliseconds);
   t.is(dynamic.ratioToOther?.idealRatios.weightsInL2, fixed.boundMilliseconds / dynamic.idealMilliseconds.weightsInL2);
-  const drawing = modelChart(report(['resnet18', 'kw1x_resnet18']));
+  const drawing = boundsChart(report(['resnet18', 'kw1x_resnet18']));
   t.is(drawing.match(/<rect class="(base|compared)"/g)?.length, 2);
   t.notRegex(drawing, /class="spread" d|NaN/);
   t.regex(drawing, /bounds on paper for h100; 224 pixels; nothing was measured/);

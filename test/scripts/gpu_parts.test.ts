@@ -16,7 +16,7 @@ const checks = await script<{
   deviceTestFiles(folder: string): string[];
 }>('gpu/checks.mjs');
 const benchmarks = await script<{
-  modelOf(gpus: readonly object[]): string | undefined;
+  processorOf(gpus: readonly object[]): string | undefined;
   briefly(report: object, bounds?: object): object[];
 }>('gpu/benchmarks.mjs');
 
@@ -69,9 +69,9 @@ test('the device tests are those that ask for devices; golden networks have a pa
 });
 
 test('a benchmark is shown with its bounds, in the precision that its products had', (t) => {
-  t.is(benchmarks.modelOf([{ name: 'NVIDIA H100 80GB HBM3' }]), 'h100');
-  t.is(benchmarks.modelOf([{ name: 'NVIDIA GeForce RTX 4090' }]), undefined);
-  t.is(benchmarks.modelOf([]), undefined);
+  t.is(benchmarks.processorOf([{ name: 'NVIDIA H100 80GB HBM3' }]), 'h100');
+  t.is(benchmarks.processorOf([{ name: 'NVIDIA GeForce RTX 4090' }]), undefined);
+  t.is(benchmarks.processorOf([]), undefined);
   const setting = { network: 'kw1x_resnet18', mode: 'inference', precision: 'float32', batchSize: 100 };
   const result = { ...setting, imagesPerSecond: { median: 10 }, ratioToOther: { network: 'resnet18', median: 0.5 }, plannedBytes: 7 };
   const bounds = {

@@ -8,7 +8,7 @@ import { type MeasuredReport, measuredSettings, measuredSteps } from './measured
 import { type BoundOptions, type IdealForms, type Resource, resources, type StepBound, stepBounds } from './step_bounds.js';
 
 /** A step beside the time that it took, where that is known. */
-export interface ModelStep extends StepBound {
+export interface BoundedStep extends StepBound {
   readonly measuredMicroseconds?: number;
 }
 
@@ -27,7 +27,7 @@ export interface KernelFigures {
   readonly measuredMicroseconds?: number;
 }
 
-export interface ModelResult extends Setting {
+export interface BoundsResult extends Setting {
   /** The sum of the steps' bounds. */
   readonly boundMilliseconds: number;
   /** Kernels that one run starts. */
@@ -50,38 +50,38 @@ export interface ModelResult extends Setting {
   /** The longest first. */
   readonly kernels: readonly KernelFigures[];
   /** In the plan's order. */
-  readonly steps: readonly ModelStep[];
+  readonly steps: readonly BoundedStep[];
 }
 
-export interface ModelReport {
+export interface BoundsReport {
   readonly hardware: Hardware;
   readonly tf32: boolean;
   readonly imageSizePixels: number;
   readonly command: string;
   /** The device of the measured times, where there are any. */
   readonly measuredOn?: string;
-  readonly results: readonly ModelResult[];
+  readonly results: readonly BoundsResult[];
 }
 
 /** A network, and the static one that it is compared with. */
-export interface ModelCase {
+export interface BoundsCase {
   readonly network: NetworkCase;
-  readonly against?: ModelCase;
+  readonly against?: BoundsCase;
 }
 
-export interface ModelReportOptions extends BoundOptions {
+export interface BoundsOptions extends BoundOptions {
   readonly imageSize: number;
   readonly command: string;
   readonly measured?: MeasuredReport;
 }
 
 /** Throws ERR_KW_SHAPE for images that are too small, ERR_KW_DATA for measured times of other networks or steps, and what `Model` throws. */
-export function modelReport(cases: readonly ModelCase[], options: ModelReportOptions): ModelReport {
+export function boundsReport(cases: readonly BoundsCase[], options: BoundsOptions): BoundsReport {
   const { hardware, tf32, imageSize, command, measured } = options;
-  const results = new Map<ModelCase, ModelResult>();
+  const results = new Map<BoundsCase, BoundsResult>();
   for (const one of cases) {
     const other = one.against && results.get(one.against);
-    results.set(one, modelResult(one.network, options, other));
+    results.set(one, boundsResult(one.network, options, other));
   }
   if (measured && ![...results.values()].some((result) => result.measuredMilliseconds !== undefined)) {
     throw new KernelWarehouseError(
@@ -93,12 +93,12 @@ export function modelReport(cases: readonly ModelCase[], options: ModelReportOpt
   return { hardware, tf32, imageSizePixels: imageSize, command, ...measuredOn, results: [...results.values()] };
 }
 
-function modelResult(network: NetworkCase, options: ModelReportOptions, other: ModelResult | undefined): ModelResult {
+function boundsResult(network: NetworkCase, options: BoundsOptions, other: BoundsResult | undefined): BoundsResult {
   const { name, mode, precision, batch } = network;
   const bounds = stepBounds(networkPlan(new Model(network.model), network), options);
   const times = options.measured && measuredSteps(options.measured, network, bounds);
   const steps = bounds.map(
-    (step, index): ModelStep => ({ ...step, ...(times ? { measuredMicroseconds: 1000 * (times[index] as number) } : {}) }),
+    (step, index): BoundedStep => ({ ...step, ...(times ? { measuredMicroseconds: 1000 * (times[index] as number) } : {}) }),
   );
   const total = (figure: (step: StepBound) => number): number => sum(bounds.map(figure));
   const boundMilliseconds = total((step) => step.boundMicroseconds) / 1000;
@@ -145,15 +145,15 @@ function idealForms(figure: (form: keyof IdealForms) => number): IdealForms {
   };
 }
 
-function byKernel(steps: readonly ModelStep[], whole: number): KernelFigures[] {
-  const groups = new Map<string, ModelStep[]>();
+function byKernel(steps: readonly BoundedStep[], whole: number): KernelFigures[] {
+  const groups = new Map<string, BoundedStep[]>();
   for (const step of steps) {
     const key = `${step.op} ${step.kernel}`;
     groups.set(key, [...(groups.get(key) ?? []), step]);
   }
   const figures = [...groups.values()].map((members): KernelFigures => {
-    const [{ op, kernel, measuredMicroseconds }] = members as [ModelStep];
-    const total = (figure: (step: ModelStep) => number): number => sum(members.map(figure));
+    const [{ op, kernel, measuredMicroseconds }] = members as [BoundedStep];
+    const total = (figure: (step: BoundedStep) => number): number => sum(members.map(figure));
     const boundMicroseconds = total((step) => step.boundMicroseconds);
     return {
       op,

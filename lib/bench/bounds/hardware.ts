@@ -1,4 +1,4 @@
-/** Graphics processors as data: what `bench --model` chooses kernels by and takes bounds from, and where each figure comes from. */
+/** Graphics processors as data: what `bench --bounds` chooses kernels by and takes bounds from, and where each figure comes from. */
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { KernelWarehouseError } from '../../errors.js';

@@ -1,6 +1,6 @@
 /** A benchmark on paper as text: tables that fit a terminal of 100 columns. */
 
-import type { KernelFigures, ModelReport, ModelResult, ModelStep } from '../../bench/bounds/bounds_report.js';
+import type { BoundedStep, BoundsReport, BoundsResult, KernelFigures } from '../../bench/bounds/bounds_report.js';
 import type { Hardware } from '../../bench/bounds/hardware.js';
 import type { IdealForms } from '../../bench/bounds/step_bounds.js';
 import { formatRate } from '../progress.js';
@@ -11,7 +11,7 @@ import { percent, settings, settingWords } from './speed_text.js';
  * @param rows of each list of steps, the longest ones; undefined for all steps, in the plan's order
  * @param columns of the terminal; longer lines of text are wrapped, names in tables too
  */
-export function modelTables(report: ModelReport, rows: number | undefined, columns = Number.POSITIVE_INFINITY): string {
+export function boundsText(report: BoundsReport, rows: number | undefined, columns = Number.POSITIVE_INFINITY): string {
   const { hardware, tf32, imageSizePixels, measuredOn, results } = report;
   const lines = [
     ...wrapped(`on paper, nothing was measured: ${hardwareWords(hardware)}; ${tf32 ? 'TF32; ' : ''}${imageSizePixels} pixels`, columns),
@@ -35,7 +35,7 @@ function hardwareWords(hardware: Hardware): string {
   );
 }
 
-function overview(results: readonly ModelResult[], columns: number): string {
+function overview(results: readonly BoundsResult[], columns: number): string {
   const head = [
     'network',
     'bound ms',
@@ -66,8 +66,8 @@ function overview(results: readonly ModelResult[], columns: number): string {
   );
 }
 
-function idealTable(results: readonly ModelResult[], columns: number): string {
-  const cells = (result: ModelResult, form: keyof IdealForms) => [
+function idealTable(results: readonly BoundsResult[], columns: number): string {
+  const cells = (result: BoundsResult, form: keyof IdealForms) => [
     result.idealMilliseconds[form].toFixed(3),
     result.ratioToOther?.idealRatios[form].toFixed(2) ?? '-',
   ];
@@ -85,7 +85,7 @@ function idealTable(results: readonly ModelResult[], columns: number): string {
   );
 }
 
-function details(result: ModelResult, rows: number | undefined, columns: number): string[] {
+function details(result: BoundsResult, rows: number | undefined, columns: number): string[] {
   const { steps, kernels, boundMillisecondsBy } = result;
   const name = `${result.network}, ${settingWords(result)}`;
   const shown = rows === undefined ? steps : [...steps].sort((a, b) => b.boundMicroseconds - a.boundMicroseconds).slice(0, rows);
@@ -122,7 +122,7 @@ function kernelRow(figures: KernelFigures, measured: boolean): string[] {
   ];
 }
 
-function stepRow(step: ModelStep, measured: boolean): string[] {
+function stepRow(step: BoundedStep, measured: boolean): string[] {
   const { label, op, kernel, launches, boundMicroseconds, boundBy, measuredMicroseconds } = step;
   return [
     `${label} ${op}`,

@@ -3,22 +3,11 @@ import { leastBytes, type Mode, type NetworkCase } from '../../bench/contestant.
 import { groupedForm } from '../../bench/grouped_form.js';
 import { staticCounterpart } from '../../bench/static_counterpart.js';
 import { KernelWarehouseError } from '../../errors.js';
-import type { Precision } from '../../graph/passes/precision.js';
 import { imageSizeOption } from '../../models/model.js';
 import type { ModelOptions } from '../../models/model_options.js';
 import { formatBytes } from '../figures.js';
 import { selectNoting } from '../network_choice.js';
-
-export interface CaseFlags {
-  readonly batchSize: readonly number[];
-  readonly precision: readonly Precision[];
-  readonly inference?: true;
-  readonly training?: true;
-  readonly imageSize: number;
-  readonly against?: string;
-  /** Adds a row for each network that has this form. */
-  readonly impl?: 'grouped';
-}
+import type { CaseFlags } from './flags.js';
 
 export interface PlannedCase {
   readonly network: NetworkCase;

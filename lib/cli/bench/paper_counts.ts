@@ -10,7 +10,7 @@ import { formatCount } from '../figures.js';
 import { selectNoting } from '../network_choice.js';
 import { gigaflops } from '../plan_report.js';
 import { table as drawn, wrapped } from '../table.js';
-import type { TableFlags } from './paper_table.js';
+import type { TableFlags } from './flags.js';
 import { checkedOutputs, publish } from './run.js';
 import { tableWords } from './speed_text.js';
 

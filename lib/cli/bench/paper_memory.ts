@@ -10,7 +10,7 @@ import { deviceOptions, openDevice } from '../open_device.js';
 import { Progress } from '../progress.js';
 import { table as drawn, wrapped } from '../table.js';
 import { fittingModel, outOfMemory } from './cases.js';
-import type { TableFlags } from './paper_table.js';
+import type { TableFlags } from './flags.js';
 import { checkedOutputs, machineFacts, publish } from './run.js';
 import { deviceWords, settings, tableWords } from './speed_text.js';
 

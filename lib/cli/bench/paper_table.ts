@@ -1,15 +1,10 @@
 /** `kernel-warehouse bench --table`: a table of the paper, computed or measured here, beside what is printed. */
 import { KernelWarehouseError } from '../../errors.js';
 import { type PaperTable, paperTables } from '../../paper/printed_tables.js';
+import type { TableFlags } from './flags.js';
 import { runCountsTable } from './paper_counts.js';
 import { runMemoryTable } from './paper_memory.js';
-import { type BenchFlags, runBench } from './run.js';
-
-export interface TableFlags extends BenchFlags {
-  readonly table: number;
-  /** A file of trained accuracies. */
-  readonly results?: string;
-}
+import { runBench } from './run.js';
 
 /** How a table comes about, and which options have no meaning for it. */
 interface Kind {
@@ -18,7 +13,7 @@ interface Kind {
   readonly run: (table: PaperTable, flags: TableFlags, isGiven: (option: keyof TableFlags) => boolean) => Promise<void>;
 }
 
-const ofNetworks = ['against', 'model', 'measured'] as const;
+const ofNetworks = ['against', 'bounds', 'measured'] as const;
 const ofRunning = ['device', 'threads', 'gpu', 'tf32', 'memory', 'batchSize', 'precision', 'inference', 'training'] as const;
 const ofTiming = ['rounds', 'seconds', 'layers', 'rows', 'chart', 'impl'] as const;
 
@@ -56,7 +51,7 @@ function kindOf({ figures }: PaperTable): Kind {
  * @param isGiven whether the user gave an option, rather than its default
  * @throws ERR_KW_INVALID_ARGUMENT for a table that does not exist, for networks, and for options that have no meaning for the table.
  */
-export async function runBenchTable(
+export async function runPaperTable(
   names: readonly string[],
   flags: TableFlags,
   isGiven: (option: keyof TableFlags) => boolean,

@@ -16,26 +16,15 @@ import type { PaperTable } from '../../paper/printed_tables.js';
 import { besidePaper } from '../../paper/speed.js';
 import { availableCores, type Device } from '../../runtime/device.js';
 import { describeProcessor, loadedOneDnn, packageVersion } from '../../runtime/machine.js';
-import { type DeviceFlags, quoted } from '../arguments.js';
+import { quoted } from '../arguments.js';
 import { RUNTIME_FAILURE } from '../failure.js';
 import { Interruption } from '../interruption.js';
 import { deviceOptions, openDevice } from '../open_device.js';
 import { checkedOutput } from '../output_path.js';
 import { Progress } from '../progress.js';
-import { type CaseFlags, excessiveCases, outOfMemory, type PlannedCase, planCases } from './cases.js';
+import { excessiveCases, outOfMemory, type PlannedCase, planCases } from './cases.js';
+import type { BenchFlags } from './flags.js';
 import { speedText } from './speed_text.js';
-
-export interface BenchFlags extends DeviceFlags, CaseFlags {
-  readonly rounds: number;
-  readonly seconds: number;
-  readonly layers?: true;
-  readonly rows: number;
-  readonly memory: boolean;
-  readonly json?: string | true;
-  readonly chart?: string;
-  readonly model?: string;
-  readonly measured?: string;
-}
 
 /** @param table of the paper, whose speeds stand beside ours */
 export async function runBench(names: readonly string[], flags: BenchFlags, table?: PaperTable): Promise<void> {

@@ -107,7 +107,7 @@ const mistakes: readonly (readonly [name: string, words: string, message: RegExp
   ['a form for counts', '--table 10 --impl grouped', /--table 10 runs nothing: leave out --impl\n/],
   ['training for speeds of inference', '--table 12 --training', /--table 12 times inference of its own lines: leave out --training\n/],
   ['another comparison', '--table 12 --against resnet18', /--table 12 times inference of its own lines: leave out --against\n/],
-  ['a processor on paper', '--table 12 --model h100', /--table 12 times inference of its own lines: leave out --model\n/],
+  ['a processor on paper', '--table 12 --bounds h100', /--table 12 times inference of its own lines: leave out --bounds\n/],
   ['trained accuracies for memory', '--table 16 --results x', /--table 16 measures the memory of its own lines: leave out --results\n/],
   ['rounds for memory', '--table 16 --rounds 3', /--table 16 measures the memory of its own lines: leave out --rounds\n/],
   ['counts without a memory to measure', '--table 2 --no-memory', /--table 2 runs nothing: leave out --no-memory\n/],
@@ -116,7 +116,7 @@ const mistakes: readonly (readonly [name: string, words: string, message: RegExp
   ['figures over their results', `--table 11 --results ${foreign} --json ${foreign}`, /foreign\.json, which is read here/],
   ['no number', '--table one', /'--table <number>' argument 'one' is invalid/],
   ['another form', 'kw_resnet18 --impl fast', /argument 'fast' is invalid\. Allowed choices are grouped\./],
-  ['a form on paper', 'kw_resnet18 --impl grouped --model h100', /'--model <processor>' cannot be used with option '--impl <form>'/],
+  ['a form on paper', 'kw_resnet18 --impl grouped --bounds h100', /'--bounds <processor>' cannot be used with option '--impl <form>'/],
 ];
 
 for (const [name, words, message] of mistakes) {
