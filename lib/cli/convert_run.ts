@@ -2,7 +2,7 @@
 import type { CheckpointFile } from '../checkpoint/checkpoint_file.js';
 import { convertCheckpoint } from '../checkpoint/convert.js';
 import { KernelWarehouseError } from '../errors.js';
-import { optimizerPrefix } from '../models/load_report.js';
+import { optimizerPrefix } from '../models/ignored_tensors.js';
 import { Model } from '../models/model.js';
 import { type Description, descriptionMetadata, readDescription } from '../train/checkpoint.js';
 import { formatBytes, formatCount, formatFields } from './figures.js';

@@ -4,6 +4,7 @@
  */
 import { KernelWarehouseError } from '../errors.js';
 import type { Value } from '../graph/graph.js';
+import { kaimingDeviation } from '../graph/initial_values.js';
 import { elements } from '../graph/operation.js';
 import { adaptiveAvgPool2d } from '../graph/ops/adaptive_avg_pool2d.js';
 import { fill } from '../graph/ops/fill.js';
@@ -14,7 +15,6 @@ import { relu } from '../graph/ops/relu.js';
 import { reshape } from '../graph/ops/reshape.js';
 import { sigmoid } from '../graph/ops/sigmoid.js';
 import { transpose } from '../graph/ops/transpose.js';
-import { kaimingDeviation } from '../warehouse/index.js';
 import { expectAdjustable } from './adjustable_convolution.js';
 import { convolutionBias, convolve } from './convolution.js';
 import type { ConvolutionFactory, ConvolutionSpec, LayerContext } from './layer.js';

@@ -1,6 +1,7 @@
 /** Convolutions of every kind as ops; the static convolution and the linear layer. */
 import type { Initialization } from '../graph/declaration.js';
 import type { Value } from '../graph/graph.js';
+import { kaimingDeviation } from '../graph/initial_values.js';
 import { channels, elements, expectRank } from '../graph/operation.js';
 import { conv2d } from '../graph/ops/conv2d.js';
 import { conv3d } from '../graph/ops/conv3d.js';
@@ -8,7 +9,6 @@ import { linear } from '../graph/ops/matmul.js';
 import { reshape } from '../graph/ops/reshape.js';
 import { samplewiseConv2d } from '../graph/ops/samplewise_conv2d.js';
 import { samplewiseConv3d } from '../graph/ops/samplewise_conv3d.js';
-import { kaimingDeviation } from '../warehouse/index.js';
 import { type ConvolutionForm, grouped } from './grouped_convolution.js';
 import type { ConvolutionFactory, ConvolutionSpec, LayerContext } from './layer.js';
 

@@ -1,7 +1,7 @@
 /** DY-Conv (Chen et al., 2020): each sample's kernel is a mixture of K, by an attention from the pooled input. */
 import type { Value } from '../graph/graph.js';
+import { kaimingDeviation } from '../graph/initial_values.js';
 import { relu } from '../graph/ops/relu.js';
-import { kaimingDeviation } from '../warehouse/index.js';
 import { convolutionBias, convolve } from './convolution.js';
 import { type KernelAttention, kernelAttention } from './kernel_attention.js';
 import type { ConvolutionFactory, LayerContext } from './layer.js';

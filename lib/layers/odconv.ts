@@ -3,6 +3,7 @@
  * y = filter * conv(channel * x; spatial * Σ attention W), all from one hidden vector.
  */
 import type { Value } from '../graph/graph.js';
+import { kaimingDeviation } from '../graph/initial_values.js';
 import { channels, elements } from '../graph/operation.js';
 import { addBias } from '../graph/ops/add_bias.js';
 import { attentionFunction } from '../graph/ops/attention_function.js';
@@ -10,7 +11,7 @@ import { fill } from '../graph/ops/fill.js';
 import { multiply } from '../graph/ops/multiply.js';
 import { relu } from '../graph/ops/relu.js';
 import { reshape } from '../graph/ops/reshape.js';
-import { hiddenWidth, kaimingDeviation } from '../warehouse/index.js';
+import { hiddenWidth } from '../warehouse/index.js';
 import { convolutionBias, convolve } from './convolution.js';
 import { gateChannels } from './gates.js';
 import { type KernelAttention, kernelAttention } from './kernel_attention.js';

@@ -1,11 +1,11 @@
 /** Means over positions, from which attentions are made, and the linear layers that public code holds as 1x1 convolutions of them. */
 import type { Initialization } from '../graph/declaration.js';
 import type { Value } from '../graph/graph.js';
+import { kaimingDeviation } from '../graph/initial_values.js';
 import { channels } from '../graph/operation.js';
 import { globalAvgPool } from '../graph/ops/global_avg_pool.js';
 import { matmul } from '../graph/ops/matmul.js';
 import { reshape } from '../graph/ops/reshape.js';
-import { kaimingDeviation } from '../warehouse/index.js';
 import type { LayerContext } from './layer.js';
 
 /** x [N, ..., C] averaged over its positions: [N, C]. */

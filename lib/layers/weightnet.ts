@@ -4,6 +4,7 @@
  */
 import { KernelWarehouseError } from '../errors.js';
 import type { Value } from '../graph/graph.js';
+import { kaimingDeviation } from '../graph/initial_values.js';
 import { channels, elements } from '../graph/operation.js';
 import { add } from '../graph/ops/add.js';
 import { addBias } from '../graph/ops/add_bias.js';
@@ -13,7 +14,6 @@ import { reshape } from '../graph/ops/reshape.js';
 import { sigmoid } from '../graph/ops/sigmoid.js';
 import { slice } from '../graph/ops/slice.js';
 import { transpose } from '../graph/ops/transpose.js';
-import { kaimingDeviation } from '../warehouse/index.js';
 import { expectAdjustable } from './adjustable_convolution.js';
 import { convolutionBias, convolve } from './convolution.js';
 import { gateChannels } from './gates.js';

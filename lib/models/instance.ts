@@ -1,10 +1,9 @@
 /** A model whose stored tensors live on a device. */
 import type { TensorSource } from '../checkpoint/checkpoint_file.js';
-import { type StoredTensor, toFloat32 } from '../checkpoint/stored_tensor.js';
 import { KernelWarehouseError } from '../errors.js';
 import type { Arena } from '../graph/arena.js';
-import { toLogical, toPhysical } from '../graph/declaration.js';
 import { Graph } from '../graph/graph.js';
+import { fillInitialValues } from '../graph/initial_values.js';
 import { elements } from '../graph/operation.js';
 import { output } from '../graph/ops/copy.js';
 import { fuseInference } from '../graph/passes/fuse_inference.js';
@@ -12,20 +11,14 @@ import { lower } from '../graph/passes/lower.js';
 import { inPrecision, type Precision, precisions } from '../graph/passes/precision.js';
 import { type ControlName, controlBlock, controlBytes, controlSlots } from '../plan/control.js';
 import type { Plan } from '../plan/plan.js';
+import { bindAll, disposeAll } from '../runtime/binding.js';
 import type { DeviceBuffer } from '../runtime/buffer.js';
 import type { Device } from '../runtime/device.js';
 import type { Program } from '../runtime/program.js';
 import { checkNames, shortly, suggestion } from '../validation/known_names.js';
-import { fillInitialValues } from '../warehouse/index.js';
-import { compareTensors, describeMisfit, type LoadOptions, type LoadReport } from './load_report.js';
+import { type NamedTensor, readArena, writeArena, writeTensor } from './arenas.js';
+import type { LoadOptions, LoadReport } from './load_report.js';
 import type { Model } from './model.js';
-
-/** A tensor in PyTorch's order under its official name. */
-export interface NamedTensor extends StoredTensor {
-  readonly type: 'F32';
-  readonly shape: readonly number[];
-  readonly data: Float32Array;
-}
 
 /** One entry for each option, so that the compiler misses none that is added. */
 const loadOptionNames: Readonly<Record<keyof LoadOptions, true>> = { strict: true, replaced: true };
@@ -267,52 +260,4 @@ export class ModelInstance implements Disposable {
   [Symbol.dispose](): void {
     this.dispose();
   }
-}
-
-/** Binds those of `places` that the program's plan names. */
-export function bindAll(program: Program, places: Readonly<Record<string, DeviceBuffer>>): void {
-  const names = new Set(program.plan.buffers.map(({ name }) => name));
-  program.bind(Object.fromEntries(Object.entries(places).filter(([name]) => names.has(name))));
-}
-
-export function disposeAll(resources: Iterable<Disposable>): void {
-  for (const resource of resources) resource[Symbol.dispose]();
-}
-
-/** Every tensor of an arena, in PyTorch's order. */
-export async function readArena(arena: Arena, buffer: DeviceBuffer): Promise<Map<string, NamedTensor>> {
-  const values = new Float32Array(await buffer.read());
-  const tensors = new Map<string, NamedTensor>();
-  for (const { declaration, offset, size } of arena.entries) {
-    const data = new Float32Array(size);
-    toLogical(declaration.shape, declaration.channelAxis, values.subarray(offset, offset + size), data);
-    tensors.set(declaration.name, { type: 'F32', shape: declaration.shape, data });
-  }
-  return tensors;
-}
-
-/** Writes the tensors of an arena that `names` has (all, if left out) from a source that has them in the same shapes. */
-export async function writeArena(arena: Arena, buffer: DeviceBuffer, source: TensorSource, names?: ReadonlySet<string>): Promise<void> {
-  for (const { declaration, offset } of arena.entries) {
-    const { name } = declaration;
-    if (names?.has(name) ?? true) await writeTensor(buffer, declaration, offset, toFloat32(await source.read(name)));
-  }
-}
-
-/** What keeps a source from filling an arena, in one line; undefined when nothing does. */
-export function describeArenaMisfit(arena: Arena, source: TensorSource): string | undefined {
-  return describeMisfit(
-    compareTensors(
-      arena.entries.map(({ declaration }) => declaration),
-      source,
-    ),
-  );
-}
-
-type Stored = Arena['entries'][number]['declaration'];
-
-async function writeTensor(buffer: DeviceBuffer, declaration: Stored, offset: number, values: Float32Array): Promise<void> {
-  const physical = new Float32Array(values.length);
-  toPhysical(declaration.shape, declaration.channelAxis, values, physical);
-  await buffer.write(physical, 4 * offset);
 }

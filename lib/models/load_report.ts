@@ -3,6 +3,7 @@ import type { TensorSource } from '../checkpoint/checkpoint_file.js';
 import { shown } from '../checkpoint/failure.js';
 import type { TensorDeclaration } from '../graph/declaration.js';
 import { nearestName } from '../validation/nearest_name.js';
+import { isIgnored } from './ignored_tensors.js';
 
 export interface WrongShape {
   readonly name: string;
@@ -41,13 +42,6 @@ export interface LoadOptions {
    * values: the classifier, to train it for other classes.
    */
   readonly replaced?: Iterable<string>;
-}
-
-/** What the names of an optimizer's tensors begin with in a training checkpoint. */
-export const optimizerPrefix = 'optimizer.';
-
-function isIgnored(name: string): boolean {
-  return name.startsWith(optimizerPrefix) || /(^|\.)num_batches_tracked$/.test(name);
 }
 
 const SHOWN_NAMES = 5;

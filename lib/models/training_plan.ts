@@ -20,8 +20,6 @@ export interface TrainingPlanOptions {
   readonly imageSize: number;
   readonly optimizer: OptimizerOptions;
   readonly labelSmoothing: number;
-  /** Targets are float32 [batch, classes] instead of class indices. */
-  readonly softTargets?: boolean;
   /** Of the activations between layers and their gradients; default float32. Everything that is stored is float32 in both. */
   readonly precision?: Precision;
 }
@@ -35,13 +33,10 @@ export function optimizerArenas(optimizer: OptimizerOptions): readonly string[] 
  * The graph of a step. Inputs: `images` [batch, size, size, 3], `targets`. Outputs: `loss` [], `logits`, `gradientSquares` [] (the
  * square of the gradients' norm). Reads learningRate, weightDecay, temperature, step and seed from the control block.
  */
-export function trainingGraph(
-  model: Model,
-  { batch, imageSize, optimizer, labelSmoothing, softTargets = false }: TrainingPlanOptions,
-): Graph {
+export function trainingGraph(model: Model, { batch, imageSize, optimizer, labelSmoothing }: TrainingPlanOptions): Graph {
   const graph = new Graph();
   const logits = model.forward(graph, graph.input('images', [batch, imageSize, imageSize, 3]), true);
-  const targets = softTargets ? graph.input('targets', [batch, model.options.classes]) : graph.input('targets', [batch], 'int32');
+  const targets = graph.input('targets', [batch], 'int32');
   const { loss } = graph.labelled('loss', () => crossEntropy(logits, targets, labelSmoothing));
   output('loss', loss);
   output('logits', logits);

@@ -6,7 +6,7 @@ import { z } from 'zod';
 import { type CheckpointFile, openCheckpoint, type TensorSource } from '../checkpoint/checkpoint_file.js';
 import { failureOf } from '../checkpoint/failure.js';
 import { writeSafetensors } from '../checkpoint/safetensors.js';
-import type { NamedTensor } from '../models/instance.js';
+import type { NamedTensor } from '../models/arenas.js';
 import type { ModelOptions } from '../models/model_options.js';
 import { modelOptionsSchema } from '../models/model_options.js';
 import { type TrainingOptions, trainingOptionsSchema } from './options.js';

@@ -2,18 +2,11 @@
 
 import { type TensorSource, withoutPrefix } from '../checkpoint/checkpoint_file.js';
 import { KernelWarehouseError } from '../errors.js';
-import {
-  bindAll,
-  type Controls,
-  describeArenaMisfit,
-  disposeAll,
-  type ModelInstance,
-  type NamedTensor,
-  readArena,
-  writeArena,
-} from '../models/instance.js';
-import { optimizerPrefix } from '../models/load_report.js';
+import { describeArenaMisfit, type NamedTensor, readArena, writeArena } from '../models/arenas.js';
+import { optimizerPrefix } from '../models/ignored_tensors.js';
+import type { Controls, ModelInstance } from '../models/instance.js';
 import { type OptimizerOptions, optimizerArenas, trainingPlan } from '../models/training_plan.js';
+import { bindAll, disposeAll } from '../runtime/binding.js';
 import type { DeviceBuffer } from '../runtime/buffer.js';
 import type { Program } from '../runtime/program.js';
 

@@ -1,5 +1,4 @@
 /** Suggestions for misspelt names. */
-import { KernelWarehouseError } from '../errors.js';
 
 /** Insertions, deletions and replacements of one character that turn `a` into `b` (Levenshtein distance). */
 function editDistance(a: string, b: string): number {
@@ -27,32 +26,4 @@ export function nearestName(name: string, known: Iterable<string>, share = 1 / 2
     }
   }
   return nearest;
-}
-
-/** What to say after an unknown name: the nearest known one, or all when none is near. */
-export function suggestion(name: string, known: readonly string[]): string {
-  const nearest = nearestName(name, known);
-  return nearest === undefined ? `; known are ${known.join(', ')}` : `; did you mean '${nearest}'?`;
-}
-
-/**
- * Refuses options that do not exist, which would otherwise have no effect and no one would know.
- * @param place names what they are options of in messages
- * @throws ERR_KW_INVALID_ARGUMENT with the nearest name
- */
-export function checkNames(options: unknown, known: readonly string[], place: string): void {
-  const fail = (problem: string): never => {
-    throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', `${place}: ${problem}`);
-  };
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) fail(`expected an object, got ${describe(options)}`);
-  for (const name of Object.keys(options as object)) {
-    if (!known.includes(name)) fail(`unknown option '${name}'${suggestion(name, known)}`);
-  }
-}
-
-/** A value in few words. */
-export function describe(value: unknown): string {
-  if (value === undefined) return 'nothing';
-  if (Array.isArray(value)) return 'a list';
-  return typeof value === 'object' && value !== null ? `an object of class ${value.constructor?.name ?? 'none'}` : String(value);
 }

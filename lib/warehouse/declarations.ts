@@ -1,20 +1,14 @@
 /**
- * Declarations and initial values of a warehouse's and an attention's tensors, under their official state-dict names.
+ * Declarations of a warehouse's and an attention's tensors, under their official state-dict names.
  * All weights are Kaiming normal, fan-out, for ReLU: a standard deviation of sqrt(2 / fan-out); biases start at 0, norms at 1 and 0.
  */
-import { KernelWarehouseError } from '../errors.js';
 import type { Initialization, TensorDeclaration } from '../graph/declaration.js';
-import { fillNormal, RandomStream } from '../random.js';
+import { kaimingDeviation } from '../graph/initial_values.js';
 import type { Allocation, LayerAllocation } from './allocate.js';
 import { moduleName } from './layer.js';
 
 const zeros: Initialization = { kind: 'zeros' };
 const ones: Initialization = { kind: 'ones' };
-
-/** Standard deviation of Kaiming's normal initialization for a ReLU. */
-export function kaimingDeviation(fanOut: number): number {
-  return Math.sqrt(2 / fanOut);
-}
 
 /**
  * The cells of every warehouse: `warehouse_manager.weights.<index>`, [n, outChannels, inChannels, ...kernel].
@@ -82,47 +76,4 @@ export function layerDeclarations(layer: LayerAllocation): LayerDeclarations {
       ? [declare('attention.norm1.running_mean', [hidden], zeros), declare('attention.norm1.running_var', [hidden], ones)]
       : [];
   return { parameters, states };
-}
-
-/**
- * Fills `values` (PyTorch's order) with a tensor's initial values. They depend on seed, name and declaration only, never on the order
- * in which tensors are filled.
- * @param seed integer from 0 to 2^32 - 1
- * @throws ERR_KW_INVALID_ARGUMENT when `values` has not as many elements as the tensor, or the seed is out of range.
- */
-export function fillInitialValues(values: Float32Array, declaration: TensorDeclaration, seed: number): void {
-  const { name, shape, initialization } = declaration;
-  const size = shape.reduce((product, length) => product * length, 1);
-  if (values.length !== size) {
-    throw new KernelWarehouseError(
-      'ERR_KW_INVALID_ARGUMENT',
-      `${name}: expected room for ${size} values of [${shape.join(', ')}], got ${values.length}`,
-    );
-  }
-  switch (initialization.kind) {
-    case 'zeros':
-      values.fill(0);
-      break;
-    case 'ones':
-      values.fill(1);
-      break;
-    case 'constant':
-      values.fill(initialization.value);
-      break;
-    case 'normal':
-      fillNormal(values, initialization.deviation, seed, name);
-      break;
-    case 'uniform': {
-      const stream = new RandomStream(seed, name);
-      for (let index = 0; index < size; index++) values[index] = stream.uniform(-initialization.bound, initialization.bound);
-      break;
-    }
-    case 'cells': {
-      const cell = size / (shape[0] as number);
-      for (const { start, end, deviation } of initialization.ranges) {
-        fillNormal(values.subarray(start * cell, end * cell), deviation, seed, `${name}[${start}]`);
-      }
-      break;
-    }
-  }
 }

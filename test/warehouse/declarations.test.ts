@@ -1,10 +1,10 @@
 /** Declarations carry the official names and shapes; initial values have the authors' deviations and depend on nothing but seed and name. */
 import test from 'ava';
 import { allocationOptions, officialConfig } from '../../lib/configurations/configuration.js';
+import { fillInitialValues } from '../../lib/graph/initial_values.js';
 import {
   allocate,
   cellDeclarations,
-  fillInitialValues,
   type LayerShape,
   layerDeclarations,
   softmaxTemperatureAt,
