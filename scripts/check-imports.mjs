@@ -32,7 +32,7 @@ const libraryEdges = {
   bench: ['models', 'layers', 'warehouse', 'graph', 'plan', 'runtime', 'validation'],
   paper: ['bench', 'models', 'warehouse', 'validation'],
   cli: [
-    ...['train', 'paper', 'bench', 'models', 'configurations', 'warehouse', 'graph', 'plan', 'runtime', 'data', 'checkpoint'],
+    ...['train', 'paper', 'bench', 'models', 'configurations', 'methods', 'warehouse', 'graph', 'plan', 'runtime', 'data', 'checkpoint'],
     'validation',
   ],
 };

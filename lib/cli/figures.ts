@@ -10,6 +10,11 @@ export function formatShare(part: number, whole: number): string {
   return whole === 0 ? '-' : `${((100 * part) / whole).toFixed(1)} %`;
 }
 
+/** Operations in thousands of millions. */
+export function formatGigaflops(flops: number): string {
+  return (flops / 1e9).toFixed(3);
+}
+
 /** Such as `64 B`, `12.3 MiB`. */
 export function formatBytes(bytes: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];

@@ -7,7 +7,7 @@ import { convertCommand } from './convert.js';
 import { doctorCommand } from './doctor.js';
 import { evalCommand } from './eval.js';
 import { reportFailure } from './failure.js';
-import { planCommand } from './plan.js';
+import { planCommand } from './plan/command.js';
 import { predictCommand } from './predict.js';
 import { trainCommand } from './train.js';
 

@@ -31,6 +31,29 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
     .join('\n');
 }
 
+/**
+ * With lines between the cells, for columns of words.
+ * @param numbers columns whose cells stand on the right
+ * @param widths columns whose text is wrapped
+ */
+export function ruledTable(
+  head: readonly string[],
+  rows: readonly (readonly (string | number)[])[],
+  numbers: readonly number[] = [],
+  widths: Readonly<Record<number, number>> = {},
+): string {
+  const drawn = new Table({
+    head: [...head],
+    // No colours: they would stay in a file.
+    style: { head: [], border: [], compact: true },
+    colAligns: head.map((_, column) => (numbers.includes(column) ? 'right' : 'left')),
+    colWidths: head.map((_, column) => widths[column] ?? null),
+    wordWrap: true,
+  });
+  drawn.push(...rows.map((row) => [...row]));
+  return drawn.toString();
+}
+
 /** A paragraph in lines of at most `columns`. */
 export function wrapped(paragraph: string, columns: number): string[] {
   const lines: string[] = [];

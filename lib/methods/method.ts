@@ -35,7 +35,7 @@ export interface Method {
   readonly variant: (settings: VariantSettings) => Variant;
 }
 
-/** A method as its definition in `methods.ts` states it: `variant` gets all of its options. */
+/** A method as its definition states it: `variant` gets all of its options. */
 interface MethodDefinition<Option extends keyof MethodOptions> extends Pick<Method, 'name' | 'needs'> {
   readonly defaults: Required<Pick<MethodOptions, Option>>;
   readonly variant: (options: Required<Pick<MethodOptions, Option>>, layers: readonly ConvolutionSpec[]) => Variant;

@@ -3,8 +3,9 @@
 import { officialConfigNames } from '../configurations/configuration.js';
 import { KernelWarehouseError } from '../errors.js';
 import type { NetworkFeature } from '../layers/layer.js';
+import { kernelWarehouse } from '../methods/kernel_warehouse.js';
 import type { Method } from '../methods/method.js';
-import { kernelWarehouse, methods } from '../methods/methods.js';
+import { methods } from '../methods/methods.js';
 import { checkMethodOptions } from '../methods/options.js';
 import { convNextTiny, splitConvNextTiny } from '../networks/convnext.js';
 import { deitSmall, deitTiny } from '../networks/deit.js';

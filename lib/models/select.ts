@@ -14,8 +14,8 @@ import {
   warehouseConfigFields,
 } from '../configurations/configuration.js';
 import { KernelWarehouseError } from '../errors.js';
+import { kernelWarehouse } from '../methods/kernel_warehouse.js';
 import type { Method } from '../methods/method.js';
-import { kernelWarehouse } from '../methods/methods.js';
 import { suggestion } from '../validation/known_names.js';
 import type { ModelOptions } from './model_options.js';
 import { findNetwork, networkNames, registrationRemedy } from './registry.js';

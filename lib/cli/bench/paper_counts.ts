@@ -6,9 +6,8 @@ import { type CountAgreement, countAgreement } from '../../paper/agreement.js';
 import { paperRows } from '../../paper/printed_counts.js';
 import { figureHeads, type PaperFigure, type PaperTable } from '../../paper/printed_tables.js';
 import { readTrainedResults, type TrainedResults } from '../../paper/trained_results.js';
-import { formatCount } from '../figures.js';
+import { formatCount, formatGigaflops } from '../figures.js';
 import { selectNoting } from '../network_choice.js';
-import { gigaflops } from '../plan_report.js';
 import { table as drawn, wrapped } from '../table.js';
 import type { TableFlags } from './flags.js';
 import { checkedOutputs, publish } from './run.js';
@@ -77,7 +76,7 @@ function countsTable({ table, lines }: CountsReport, figures: readonly PaperFigu
     { head: 'paper\nparams', cell: ({ paperCountM }: Line) => `${paperCountM.toFixed(2)}M` },
     { head: 'exact', cell: ({ params }: Line) => formatCount(params) },
     { head: 'as\nprinted', cell: ({ agreement }: Line) => (agreement === 'rounded' ? 'yes' : agreement) },
-    { head: 'GFLOPs', cell: ({ flops }: Line) => gigaflops(flops) },
+    { head: 'GFLOPs', cell: ({ flops }: Line) => formatGigaflops(flops) },
     ...figures.flatMap((figure) => figureColumns(figure, lines)),
   ];
   const notes = [

@@ -1,8 +1,8 @@
-/** `kernel-warehouse plan`: its command line. plan_report.ts does the work. */
+/** `kernel-warehouse plan`: its command line. the other files here do the work. */
 import { Command, Option } from 'commander';
-import { KernelWarehouseError } from '../errors.js';
-import { wholeNumber } from './arguments.js';
-import type { PlanFlags } from './plan_report.js';
+import { KernelWarehouseError } from '../../errors.js';
+import { wholeNumber } from '../arguments.js';
+import type { PlanFlags } from './flags.js';
 
 export function planCommand(): Command {
   return new Command('plan')
@@ -27,6 +27,11 @@ export function planCommand(): Command {
         'stem',
       ]),
     )
+    .addOption(
+      new Option('--options', "the methods' options: field of a configuration file, default, meaning").conflicts([
+        ...['all', 'imageSize', 'batchSize', 'classes', 'stem', 'training', 'optimizer'],
+      ]),
+    )
     .option('--json', 'print one JSON array')
     .addHelpText(
       'after',
@@ -37,17 +42,25 @@ their own.
 Examples:
   $ kernel-warehouse plan
   $ kernel-warehouse plan --all
+  $ kernel-warehouse plan --options
   $ kernel-warehouse plan kw1x_resnet18 kw4x_resnet18
   $ kernel-warehouse plan kw_resnet18 --image-size 32 --classes 10 --batch-size 32 --training --json`,
     )
     .action(async (names: string[], flags: PlanFlags) => {
+      if (flags.options) {
+        if (names.length > 0)
+          throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', `--options takes no names, got ${names.join(', ')}`);
+        const { printOptions } = await import('./options_text.js');
+        printOptions(flags);
+        return;
+      }
       if (flags.all) {
         if (names.length > 0) throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', `--all takes no names, got ${names.join(', ')}`);
-        const { printPaperReport } = await import('./paper_report.js');
+        const { printPaperReport } = await import('./paper_text.js');
         printPaperReport(flags);
         return;
       }
-      const { printPlans } = await import('./plan_report.js');
+      const { printPlans } = await import('./networks_text.js');
       printPlans(names, flags);
     });
 }

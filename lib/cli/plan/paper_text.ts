@@ -1,49 +1,13 @@
-/** What `kernel-warehouse plan --all` prints: every row of the paper's tables that has a parameter count, beside what is computed here. */
-
-import { type CountAgreement, countAgreement, table14Differences, table15Differences } from '../paper/agreement.js';
-import { type PaperRow, paperRows } from '../paper/printed_counts.js';
-import { formatCount } from './figures.js';
-import { gigaflops, newTable, type PlanFlags, type Report, reportOf } from './plan_report.js';
-
-/** What the paper says of a line; `null` where it says nothing. */
-interface PaperReport extends Pick<PaperRow, 'row' | 'tables'> {
-  /** As test/golden/allocation.json calls it. */
-  readonly paperCountM: number;
-  readonly agreement: CountAgreement;
-  /** 'agrees', or what differs. */
-  readonly table14: string | null;
-  readonly table15: string | null;
-  readonly note: string | null;
-}
-
-/** A line: a configuration with its allocation, and what the paper says of it. */
-type Line = Report & { readonly paper: PaperReport };
-
-function agreementWith(differences: string | undefined): string | null {
-  if (differences === undefined) return null;
-  return differences === '' ? 'agrees' : `differs: ${differences}`;
-}
-
-function lineOf({ config, row, tables, millions, note }: PaperRow, flags: PlanFlags): Line {
-  const { report, model } = reportOf(config, flags);
-  const { allocation } = model;
-  return {
-    ...report,
-    paper: {
-      row,
-      tables,
-      paperCountM: millions,
-      agreement: countAgreement(report.params, millions),
-      table14: allocation ? agreementWith(table14Differences(config, allocation.warehouses)) : null,
-      table15: allocation ? agreementWith(table15Differences(config, allocation)) : null,
-      note: note ?? null,
-    },
-  };
-}
+/** What `kernel-warehouse plan --all` prints: the paper's rows beside what is computed here. */
+import type { CountAgreement } from '../../paper/agreement.js';
+import { type PaperLine, paperReport } from '../../paper/report.js';
+import { formatCount, formatGigaflops } from '../figures.js';
+import { ruledTable } from '../table.js';
+import type { PlanFlags } from './flags.js';
 
 /** Prints a line for each row of the paper, or all of them as one JSON array. */
 export function printPaperReport(flags: PlanFlags): void {
-  const lines = paperRows.map((row) => lineOf(row, flags));
+  const lines = paperReport(flags);
   console.log(flags.json ? JSON.stringify(lines, null, 2) : paperTable(lines, flags.imageSize));
 }
 
@@ -64,7 +28,7 @@ function gapOf(count: number, millions: number): string {
   return `${gap > 0 ? '+' : ''}${gap.toFixed(2)}M`;
 }
 
-function paperTable(lines: readonly Line[], imageSize: number): string {
+function paperTable(lines: readonly PaperLine[], imageSize: number): string {
   const footnotes: string[] = [];
   const footnote = (text: string | null): string => {
     if (text === null) return '';
@@ -73,11 +37,10 @@ function paperTable(lines: readonly Line[], imageSize: number): string {
   };
   const agreementCell = (text: string | null) => (text === null || text === 'agrees' ? (text ?? '') : `differs ${footnote(text)}`);
   const head = ['configuration', 'tables', 'paper', 'exact', 'as printed', 'm', 'n', 'Table 14', 'Table 15', 'GFLOPs', 'notes'];
-  const table = newTable(head, [2, 3, 9], { 1: 16, 5: 28, 6: 28 });
-  for (const line of lines) {
+  const rows = lines.map((line) => {
     const { tables, paperCountM, agreement, table14, table15, note } = line.paper;
     const [m, n] = (['m', 'n'] as const).map((name) => shortForm(line.warehouses.map((warehouse) => warehouse[name]))) as [string, string];
-    table.push([
+    return [
       line.config,
       tables.join(', '),
       `${paperCountM.toFixed(2)}M`,
@@ -87,13 +50,14 @@ function paperTable(lines: readonly Line[], imageSize: number): string {
       n === m && n !== '' ? '= m' : n,
       agreementCell(table14),
       agreementCell(table15),
-      gigaflops(line.flops),
+      formatGigaflops(line.flops),
       footnote(note),
-    ]);
-  }
+    ];
+  });
+  const table = ruledTable(head, rows, [2, 3, 9], { 1: 16, 5: 28, 6: 28 });
   const how = (agreement: CountAgreement) => lines.filter((line) => line.paper.agreement === agreement).length;
   return [
-    table.toString(),
+    table,
     ...footnotes.map((text, index) => `[${index + 1}] ${text}`),
     `GFLOPs of an image of ${imageSize} pixels; a multiply-add counts as two.`,
     `${lines.length} configurations: ${how('rounded')} counts round to the printed one, ` +
@@ -103,7 +67,7 @@ function paperTable(lines: readonly Line[], imageSize: number): string {
 }
 
 /** A sentence on a count that the configuration does not give. */
-function notReproduced({ config, params, paper }: Line): string {
+function notReproduced({ config, params, paper }: PaperLine): string {
   return (
     `Not reproduced: ${paper.row}, printed ${paper.paperCountM.toFixed(2)}M, ${formatCount(params)} by ${config} ` +
     `(${gapOf(params, paper.paperCountM)}).`

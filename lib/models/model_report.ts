@@ -1,25 +1,20 @@
-/** What `kernel-warehouse plan` prints. Pure TypeScript: no native code, no tensors. */
-import Table from 'cli-table3';
-import { officialConfigNames } from '../configurations/configuration.js';
+/** What a network is made of and needs, as data: counts, operations, memory, warehouses. No native code, no tensors. */
 import { KernelWarehouseError } from '../errors.js';
-import { inferencePlan } from '../models/instance.js';
-import { imageSizeOption, Model, suitableStem } from '../models/model.js';
-import { networkNames } from '../models/registry.js';
-import { type OptimizerOptions, optimizerArenas, trainingPlan } from '../models/training_plan.js';
 import type { Plan } from '../plan/plan.js';
 import type { LayerAllocation, Warehouse } from '../warehouse/index.js';
-import { formatBytes, formatCount, formatFields } from './figures.js';
-import { selectNoting } from './network_choice.js';
+import { inferencePlan } from './instance.js';
+import { imageSizeOption, Model, suitableStem } from './model.js';
+import type { ModelOptions } from './model_options.js';
+import { type OptimizerOptions, optimizerArenas, trainingPlan } from './training_plan.js';
 
-export interface PlanFlags {
+export interface ReportSettings {
   readonly imageSize: number;
   readonly batchSize: number;
   readonly classes?: number;
   readonly stem?: 'small' | 'large';
+  /** Whether the memory is that of a training step, with this optimizer. */
   readonly training?: true;
   readonly optimizer: 'sgd' | 'adamw';
-  readonly json?: true;
-  readonly all?: true;
 }
 
 /** Bytes of a plan's buffers. */
@@ -39,7 +34,7 @@ interface Memory {
 }
 
 /** One network; field names are those of test/golden/allocation.json where it has the same thing. */
-export interface Report {
+export interface ModelReport {
   readonly config: string;
   readonly network: string;
   readonly params: number;
@@ -55,7 +50,7 @@ export interface Report {
   readonly warehouses: readonly WarehouseReport[];
 }
 
-type WarehouseReport = Pick<Warehouse, 'name' | 'cell' | 'm' | 'n' | 'reduction'> & {
+export type WarehouseReport = Pick<Warehouse, 'name' | 'cell' | 'm' | 'n' | 'reduction'> & {
   readonly b: number;
   readonly params: number;
   readonly layers: readonly LayerReport[];
@@ -69,40 +64,32 @@ type LayerReport = Pick<LayerAllocation, 'name' | 'weightShape' | 'groups' | 'mi
   readonly odHeads?: { readonly channel: number; readonly filter: number; readonly spatial: number };
 };
 
-const optimizers: Readonly<Record<PlanFlags['optimizer'], OptimizerOptions>> = {
+const optimizers: Readonly<Record<ReportSettings['optimizer'], OptimizerOptions>> = {
   sgd: { kind: 'sgd', momentum: 0.9, nesterov: false },
   adamw: { kind: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
 };
 
-/** Prints the named networks in detail, or a line for each known one when none is named. */
-export function printPlans(names: readonly string[], flags: PlanFlags): void {
-  const reports = (names.length > 0 ? names : knownNames()).map((name) => reportOf(name, flags).report);
-  if (flags.json) console.log(JSON.stringify(reports, null, 2));
-  else if (names.length === 0) console.log(overview(reports));
-  else console.log(reports.map(details).join('\n\n'));
-}
-
-/** The networks, and the official configurations of networks that this version has. */
-function knownNames(): string[] {
-  const networks = networkNames();
-  return [...new Set([...networks, ...officialConfigNames()])];
-}
-
-/** Builds the network that `name` means and describes it. */
-export function reportOf(name: string, flags: PlanFlags): { readonly model: Model; readonly report: Report } {
-  const { imageSize } = flags;
-  const selected = selectNoting(name).model;
-  const stem = flags.stem ?? suitableStem(selected.network, imageSize);
+/**
+ * Builds a network and describes it.
+ * @param config what the user calls it
+ */
+export function modelReport(
+  config: string,
+  selected: ModelOptions,
+  settings: ReportSettings,
+): { readonly model: Model; readonly report: ModelReport } {
+  const { imageSize, classes } = settings;
+  const stem = settings.stem ?? suitableStem(selected.network, imageSize);
   const model = new Model({
     ...selected,
     stem,
     ...imageSizeOption(selected.network, imageSize),
-    ...(flags.classes === undefined ? {} : { classes: flags.classes }),
+    ...(classes === undefined ? {} : { classes }),
   });
   const { allocation, parameters } = model;
   const params = parameters.count;
-  const report: Report = {
-    config: name,
+  const report: ModelReport = {
+    config,
     network: model.network,
     params,
     warehouseParams: allocation?.cellParameters ?? 0,
@@ -112,7 +99,7 @@ export function reportOf(name: string, flags: PlanFlags): { readonly model: Mode
     stem,
     imageSize,
     flops: flopsOf(model, imageSize),
-    memory: memoryOf(model, flags),
+    memory: memoryOf(model, settings),
     warehouses: (allocation?.warehouses ?? []).map(warehouseReport),
   };
   return { model, report };
@@ -186,7 +173,7 @@ function layerReport({
   };
 }
 
-function memoryOf(model: Model, { batchSize, imageSize, training, optimizer }: PlanFlags): Memory {
+function memoryOf(model: Model, { batchSize, imageSize, training, optimizer }: ReportSettings): Memory {
   const options = optimizers[optimizer];
   const plan: Plan = training
     ? trainingPlan(model, { batch: batchSize, imageSize, optimizer: options, labelSmoothing: 0 })
@@ -205,85 +192,4 @@ function memoryOf(model: Model, { batchSize, imageSize, training, optimizer }: P
   };
   const inputsAndOutputs = total - Object.values(parts).reduce((sum, size) => sum + size, 0);
   return { mode: training ? 'training' : 'inference', batchSize, ...parts, inputsAndOutputs, total };
-}
-
-/**
- * @param numbers columns whose cells stand on the right
- * @param widths columns whose text is wrapped
- */
-export function newTable(
-  head: readonly string[],
-  numbers: readonly number[],
-  widths: Readonly<Record<number, number>> = {},
-): InstanceType<typeof Table> {
-  // No colours: they would stay in a file.
-  const style = { head: [], border: [], compact: true };
-  return new Table({
-    head: [...head],
-    style,
-    colAligns: head.map((_, column) => (numbers.includes(column) ? 'right' : 'left')),
-    colWidths: head.map((_, column) => widths[column] ?? null),
-    wordWrap: true,
-  });
-}
-
-export function gigaflops(flops: number): string {
-  return (flops / 1e9).toFixed(3);
-}
-
-function overview(reports: readonly Report[]): string {
-  const [first] = reports as [Report, ...Report[]];
-  const table = newTable(['name', 'network', 'parameters', 'GFLOPs', 'warehouses', 'memory'], [2, 3, 4, 5]);
-  for (const { config, network, params, flops, warehouses, memory } of reports) {
-    table.push([config, network, formatCount(params), gigaflops(flops), warehouses.length, formatBytes(memory.total)]);
-  }
-  const { mode, batchSize } = first.memory;
-  return `${table.toString()}\nAt ${first.imageSize} pixels; memory of ${mode} with batches of ${batchSize}.`;
-}
-
-function details(report: Report): string {
-  const { config, network, params, warehouseParams, attentionParams, staticParams, classes, stem, imageSize, flops, memory } = report;
-  const { mode, batchSize, total, ...parts } = memory;
-  const sizes = [
-    ['workspace', parts.workspace],
-    ['parameters', parts.parameters],
-    ['state', parts.state],
-    ['gradients', parts.gradients],
-    ['optimizer', parts.optimizer],
-    ['inputs and outputs', parts.inputsAndOutputs],
-  ] as const;
-  const shown = sizes.filter(([, bytes]) => bytes > 0).map(([name, bytes]) => `${name} ${formatBytes(bytes)}`);
-  const counts = [
-    `cells ${formatCount(warehouseParams)}`,
-    `attentions ${formatCount(attentionParams)}`,
-    `static ${formatCount(staticParams)}`,
-  ];
-  const fields = formatFields({
-    network: `${config === network ? network : `${config} (${network})`}, ${classes} classes, ${stem} stem`,
-    parameters: `${formatCount(params)}${warehouseParams > 0 ? `: ${counts.join(', ')}` : ''}`,
-    operations: `${gigaflops(flops)} GFLOPs for an image of ${imageSize} pixels`,
-    memory: `${formatBytes(total)} for ${mode} with batches of ${batchSize}: ${shown.join(', ')}`,
-  });
-  return report.warehouses.length === 0 ? fields : `${fields}\n${warehouseTable(report.warehouses)}`;
-}
-
-function warehouseTable(warehouses: readonly WarehouseReport[]): string {
-  const table = newTable(['warehouse, layer', 'cell, weight', 'm', 'n', 'budget', 'start', 'hidden', 'parameters'], [2, 3, 4, 5, 6, 7]);
-  for (const { name, cell, m, n, b, params, layers } of warehouses) {
-    table.push([name, cell.join(' x '), m, n, Number(b.toFixed(4)), '', '', formatCount(params)]);
-    for (const layer of layers) {
-      const { mixtures, startCell, hidden, attentionParams } = layer;
-      table.push([
-        `  ${layer.name}`,
-        `  ${layer.weightShape.join(' x ')}`,
-        mixtures,
-        '',
-        '',
-        startCell,
-        hidden,
-        formatCount(attentionParams),
-      ]);
-    }
-  }
-  return table.toString();
 }
