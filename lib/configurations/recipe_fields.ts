@@ -83,5 +83,5 @@ export function describeUnreadFields(given: Given): string | undefined {
   const unread = (Object.keys(recipeFields) as RecipeField[]).filter((field) => asksForMore(given, field));
   if (unread.length === 0) return undefined;
   const named = unread.map((field) => `${field} ${JSON.stringify(given[field])}`).join(', ');
-  return `training recipes are not part of this version yet, and nothing would read ${named}; remove what training cannot do`;
+  return `this version has no training recipes yet, so nothing reads ${named}; remove ${unread.length === 1 ? 'this field' : 'these fields'}`;
 }

@@ -34,19 +34,19 @@ export const warehouseOptions = {
     type: z.union([z.string(), z.array(z.string().min(1))], { error: 'expected prefixes, as a string or a list' }),
     field: 'sharing_range',
     default: [],
-    help: 'prefixes of places that share a warehouse; none: a warehouse for each sharing name',
+    help: 'prefixes of sharing names: layers whose names differ only after them share a warehouse',
   },
   nonlocalBasisRatio: {
     type: ratio,
     field: 'nonlocal_basis_ratio',
     default: 1,
-    help: "below 1: a cheaper attention to other layers' cells",
+    help: "below 1: attention to other layers' cells from fewer values, which is cheaper",
   },
   spatialPartition: {
     type: oneOrList(z.boolean(), 'true or false'),
     field: 'spatial_partition',
     default: true,
-    help: 'whether a cell is one position of the kernel, or all of them',
+    help: 'whether kernels are cut into their positions, too; if not, a cell is as high and wide as the kernel',
   },
   sameDimensions: {
     type: z.boolean(),
@@ -83,7 +83,7 @@ export const warehouseOptions = {
     type: z.number().positive(),
     field: 'odconv_temperature',
     default: 1,
-    help: 'divides the logits of these attentions; only with them',
+    help: "what the logits of KW*'s attentions are divided by",
   },
 } as const satisfies OptionDeclarations;
 

@@ -2,7 +2,15 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
-import { allocationOptions, officialConfig, officialConfigNames, parseConfig, readConfig } from '../../lib/configurations/configuration.js';
+import {
+  allocationOptions,
+  type NetworkConfig,
+  officialConfig,
+  officialConfigNames,
+  parseConfig,
+  readConfig,
+} from '../../lib/configurations/configuration.js';
+import { recipeFields } from '../../lib/configurations/recipe_fields.js';
 
 test('all configurations are read, and named after budget, network and variant', (t) => {
   t.is(officialConfigNames().length, 54);
@@ -113,4 +121,25 @@ test('files that cannot be read say why', (t) => {
 test('an unknown name gets a suggestion', (t) => {
   t.throws(() => officialConfig('kw1x_resnet81'), { code: 'ERR_KW_UNKNOWN_NETWORK', message: /did you mean kw1x_resnet18\?/ });
   t.throws(() => officialConfig('alexnet'), { code: 'ERR_KW_UNKNOWN_NETWORK', message: /known are condconv8x_resnet18, convnext_tiny, / });
+});
+
+test('fields of training recipes are refused together, unless they say what training does anyway', (t) => {
+  const recipe = { mixup: 0.8, cutmix: 0, model_ema: true, model_ema_decay: 0.9999, clip_grad: 5, aa: null, temp_init_value: 0.5 };
+  t.throws(() => parseConfig({ model: 'kw_resnet18', zebra: 1, ...recipe }, 'my.json'), {
+    code: 'ERR_KW_CONFIG',
+    message:
+      'my.json: unknown field zebra; this version has no training recipes yet, so nothing reads clip_grad 5, temp_init_value 0.5, ' +
+      'model_ema true, model_ema_decay 0.9999, mixup 0.8; remove these fields',
+  });
+  t.throws(() => parseConfig({ model: 'kw_resnet18', cutmix_minmax: [0.2, 0.8], mixup_mode: 'pair' }), {
+    message: /nothing reads cutmix_minmax \[0\.2,0\.8\], mixup_mode "pair"; remove these fields$/,
+  });
+  const anyway = {
+    ...{ update_freq: 1, clip_grad: null, warmup_steps: -1, weight_decay_end: null, temp_init_value: 1, use_amp: false },
+    ...{ model_ema: false, model_ema_decay: 0.99, model_ema_eval: true, traditional_preprocess: true, color_jitter: 0, aa: null },
+    ...{ train_interpolation: 'bicubic', reprob: 0, remode: 'pixel', recount: 2, mixup: 0, cutmix: 0, cutmix_minmax: null },
+    ...{ mixup_prob: 1, mixup_switch_prob: 0.5, mixup_mode: 'batch' },
+  };
+  t.deepEqual(parseConfig({ model: 'kw_resnet18', ...anyway }), { model: 'kw_resnet18', ...anyway } as NetworkConfig);
+  t.deepEqual(Object.keys(anyway).sort(), Object.keys(recipeFields).sort());
 });

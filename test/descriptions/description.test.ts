@@ -141,7 +141,7 @@ test('what does not fit is named with its layer, what was expected and what came
     `layers.0.layers.0: kind: expected an object whose kind is one of ${known}, got "stage"`,
   );
   refused([{ kind: 'residual', layers: [] }], 'layers.0: layers: expected at least one layer, got []');
-  refused([relu], 'warehouse.budget: expected a number, or a list of them, got "1"', { warehouse: { budget: '1' } });
+  refused([relu], 'warehouse.budget: expected a positive number, or a list of them, got "1"', { warehouse: { budget: '1' } });
   refused([relu], 'warehouse: unknown field budgets, did you mean budget?', { warehouse: { budgets: 1 } });
   refused([relu], 'unknown field warehouses, did you mean warehouse?', { warehouses: {} });
   const norm = { kind: 'batch_norm', name: 'bn' };
