@@ -1,4 +1,7 @@
-/** Python wheels as a source of files: from a package index by pip where that is, else by https; of a wheel only what is asked for is unpacked. */
+/**
+ * Python wheels as a source of files: from a package index by pip where that is, else by https; of a wheel only what is asked for is unpacked.
+ * Setup needs the headers before it has compiled any TypeScript, so the zip reader of lib/checkpoint/zip.ts, which reads `.pth` files, is not there yet.
+ */
 import { createHash } from 'node:crypto';
 import { closeSync, createWriteStream, mkdirSync, openSync, readdirSync, readSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
