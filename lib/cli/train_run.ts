@@ -37,7 +37,8 @@ export interface TrainFlags
   readonly std?: [number, number, number];
 }
 
-interface Plan {
+/** What a run trains, and from where. */
+interface RunSetup {
   readonly model: ModelOptions;
   readonly options: TrainingOptions;
   readonly resume?: Checkpoint;
@@ -60,21 +61,21 @@ export async function runTrain(folder: string, flags: TrainFlags): Promise<void>
 
   const data = await readSplitFolder(folder);
   await using weights = flags.weights === undefined ? undefined : await openWeights(flags.weights, flags);
-  const fresh = flags.resume ? undefined : newPlan(flags, data.train, weights);
+  const fresh = flags.resume ? undefined : newRun(flags, data.train, weights);
   using _lock = new FolderLock(flags.output);
   refuseExisting([checkpointPath, bestPath].find((path) => existsSync(path)));
   await using resumed = fresh ? undefined : await openCheckpoint(checkpointPath);
-  const plan = fresh ?? resumedPlan(trainingCheckpoint(resumed as CheckpointFile), flags, data.train);
+  const run = fresh ?? resumedRun(trainingCheckpoint(resumed as CheckpointFile), flags, data.train);
 
   using device = openDevice(flags);
   using interruption = new Interruption((signal) => {
     process.stderr.write(`\n${signal}: stopping after this step, then writing ${checkpointPath} (once more to end at once)\n`);
   });
-  printOpening(plan, flags, data, device, checkpointPath);
-  noteFallback(plan.options.precision);
-  using display = new TrainingDisplay(plan.options, data.train.samples.length, plan.resume?.progress);
+  printOpening(run, flags, data, device, checkpointPath);
+  noteFallback(run.options.precision);
+  using display = new TrainingDisplay(run.options, data.train.samples.length, run.resume?.progress);
   const { history, interrupted } = await train({
-    ...plan,
+    ...run,
     data,
     device,
     checkpointPath,
@@ -103,7 +104,7 @@ function optionFlags(flags: TrainFlags): Partial<FlatOptions> {
   return { ...options, ...(std === undefined ? {} : { standardDeviation: std }) };
 }
 
-function newPlan(flags: TrainFlags, { classes }: ImageDataset, weights: CheckpointFile | undefined): Plan {
+function newRun(flags: TrainFlags, { classes }: ImageDataset, weights: CheckpointFile | undefined): RunSetup {
   const { config, model } = chosenNetwork(flags) ?? (weights ? networkOfWeights(weights) : selectModel('kw_resnet18'));
   const configured = configTraining(config);
   if (model.classes !== undefined && model.classes !== classes.length) {
@@ -140,7 +141,7 @@ function fineTuning(
   { classes: _classes, ...options }: ModelOptions,
   classes: number,
   weights: CheckpointFile,
-): Pick<Plan, 'model' | 'start'> {
+): Pick<RunSetup, 'model' | 'start'> {
   const fitted = fitNoting(options, weights);
   const before = fitted.classes ?? classes;
   const replaced = before === classes ? [] : classifierNames(fitted, before, classes);
@@ -149,7 +150,7 @@ function fineTuning(
   return { model, start: { tensors: weights, replaced } };
 }
 
-function resumedPlan(checkpoint: Checkpoint, flags: TrainFlags, { classes }: ImageDataset): Plan {
+function resumedRun(checkpoint: Checkpoint, flags: TrainFlags, { classes }: ImageDataset): RunSetup {
   const asked = optionFlags(flags);
   const problems = differences(checkpoint.options, asked);
   const { stem } = checkpoint.model;
@@ -197,7 +198,7 @@ function resumedOptions({ options: stored, progress }: Checkpoint, { epochs, pre
 }
 
 function printOpening(
-  { model, options, resume, start }: Plan,
+  { model, options, resume, start }: RunSetup,
   flags: TrainFlags,
   data: SplitDataset,
   device: Device,

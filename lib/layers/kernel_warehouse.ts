@@ -21,10 +21,11 @@ import {
   type NonlocalBasis,
 } from '../warehouse/index.js';
 import { convolve, staticConvolution } from './convolution.js';
-import { gateChannels, gateMixtures, gateWeight, type OdconvGates, odconvGates } from './gates.js';
+import { gateChannels, gateMixtures, gateWeight } from './gates.js';
 import type { ConvolutionFactory, ConvolutionSpec, LayerContext } from './layer.js';
 import { cellsOf, mixWeight, spreadOverCells } from './mixing.js';
 import { batchNormLayer, layerNormLayer } from './normalization.js';
+import { type OdconvGates, odconvGates } from './odconv_gates.js';
 import { pooledFeatures } from './pooled_features.js';
 
 /** Logits of all cells from local logits, basis coefficients and the zero cell's logit: [rows, L + K + 1] to [rows, n + 1]. */

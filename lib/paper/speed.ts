@@ -1,6 +1,6 @@
 /** The speeds that the paper prints beside ours (Table 12). */
 
-import { networkOfForm } from '../bench/grouped_form.js';
+import { networkOfImplementation } from '../bench/grouped_implementation.js';
 import type { BenchReport, Result, Setting } from '../bench/report.js';
 import { type PaperTable, paperValue } from './printed_tables.js';
 
@@ -32,9 +32,9 @@ export function paperSpeed(table: PaperTable, config: string): PaperSpeed | unde
 export function besidePaper(report: BenchReport, table: PaperTable): ComparedReport {
   const { number, title, note } = table;
   const order = table.lines.flatMap(({ configs }) => configs);
-  const placeOf = ({ network }: Setting) => order.indexOf(networkOfForm(network));
+  const placeOf = ({ network }: Setting) => order.indexOf(networkOfImplementation(network));
   const results = report.results.map((result) => {
-    const paper = paperSpeed(table, networkOfForm(result.network));
+    const paper = paperSpeed(table, networkOfImplementation(result.network));
     return paper ? { ...result, paper } : result;
   });
   return {

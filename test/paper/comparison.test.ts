@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import anyTest from 'ava';
 import type { Mode, NetworkCase } from '../../lib/bench/contestant.js';
-import { groupedForm, networkOfForm } from '../../lib/bench/grouped_form.js';
+import { groupedImplementation, networkOfImplementation } from '../../lib/bench/grouped_implementation.js';
 import { benchReport, type CaseOutcome } from '../../lib/bench/report.js';
 import { runRounds } from '../../lib/bench/rounds.js';
-import { excessiveCases, outOfMemory, planCases } from '../../lib/cli/bench/cases.js';
+import { excessiveCases, listCases, outOfMemory } from '../../lib/cli/bench/cases.js';
 import { speedText } from '../../lib/cli/bench/speed_text.js';
 import { KernelWarehouseError } from '../../lib/errors.js';
 import { memoryLines } from '../../lib/paper/memory_report.js';
@@ -113,7 +113,7 @@ test('a device that refuses memory leaves the line with what it needs; other err
 const settings = { batchSize: [1], precision: ['float32'], imageSize: 32 } as const;
 
 test('--impl grouped puts a row after each network that has a kernel for each sample', (t) => {
-  const cases = planCases(['kw_mobilenetv2_050', 'se_resnet18', 'dcd_resnet18'], { ...settings, impl: 'grouped' });
+  const cases = listCases(['kw_mobilenetv2_050', 'se_resnet18', 'dcd_resnet18'], { ...settings, impl: 'grouped' });
   t.deepEqual(
     cases.map(({ network, against }) => [network.name, network.model.implementation, against?.network.name]),
     [
@@ -126,18 +126,18 @@ test('--impl grouped puts a row after each network that has a kernel for each sa
     ],
   );
   t.is(excessiveCases(cases, 2 ** 40).size, 0);
-  t.throws(() => planCases(['se_resnet18'], { ...settings, impl: 'grouped' }), {
+  t.throws(() => listCases(['se_resnet18'], { ...settings, impl: 'grouped' }), {
     code: 'ERR_KW_INVALID_ARGUMENT',
-    message: /--impl grouped is a form of networks with a kernel for each sample, which none of resnet18, se_resnet18 has/,
+    message: /--impl grouped is an implementation of networks with a kernel for each sample, which none of resnet18, se_resnet18 has/,
   });
 });
 
-test('every method that mixes or gates a kernel for each sample has a grouped form', (t) => {
-  const has = (network: string) => groupedForm({ name: network, model: { network } })?.name;
+test('every method that mixes or gates a kernel for each sample has a grouped implementation', (t) => {
+  const has = (network: string) => groupedImplementation({ name: network, model: { network } })?.name;
   for (const method of ['kw', 'dyconv', 'odconv', 'condconv', 'cgc']) t.is(has(`${method}_resnet18`), `${method}_resnet18, grouped`);
   for (const method of ['se', 'cbam', 'eca', 'dcd', 'weightnet']) t.is(has(`${method}_resnet18`), undefined);
-  t.is(networkOfForm('kw_resnet18, grouped'), 'kw_resnet18');
-  t.is(networkOfForm('kw_resnet18'), 'kw_resnet18');
+  t.is(networkOfImplementation('kw_resnet18, grouped'), 'kw_resnet18');
+  t.is(networkOfImplementation('kw_resnet18'), 'kw_resnet18');
 });
 
 function file(contents: string): string {

@@ -5,7 +5,7 @@ import { findHardware } from '../../bench/bounds/hardware.js';
 import { readMeasured } from '../../bench/bounds/measured_steps.js';
 import { boundsChart } from '../../bench/chart.js';
 import { boundsText } from './bounds_text.js';
-import { planCases } from './cases.js';
+import { listCases } from './cases.js';
 import type { BenchFlags } from './flags.js';
 import { checkedOutputs, commandLine, publish } from './run.js';
 
@@ -19,7 +19,7 @@ export async function runBounds(names: readonly string[], flags: BenchFlags, pro
   const outputs = checkedOutputs(flags, inputs);
   const hardware = findHardware(processor);
   const times = measured === undefined ? {} : { measured: readMeasured(measured) };
-  const report = boundsReport(planCases(names, flags), { hardware, tf32, imageSize, command: commandLine(), ...times });
+  const report = boundsReport(listCases(names, flags), { hardware, tf32, imageSize, command: commandLine(), ...times });
   const tables = (columns?: number) => boundsText(report, layers ? undefined : rows, columns);
   await publish({ report, tables, chart: () => boundsChart(report) }, json, outputs);
 }

@@ -1,6 +1,6 @@
 /** Which networks a benchmark times, and which it can hold. */
 import { leastBytes, type Mode, type NetworkCase } from '../../bench/contestant.js';
-import { groupedForm } from '../../bench/grouped_form.js';
+import { groupedImplementation } from '../../bench/grouped_implementation.js';
 import { staticCounterpart } from '../../bench/static_counterpart.js';
 import { KernelWarehouseError } from '../../errors.js';
 import { imageSizeOption } from '../../models/model.js';
@@ -9,10 +9,10 @@ import { formatBytes } from '../figures.js';
 import { selectNoting } from '../network_choice.js';
 import type { CaseFlags } from './flags.js';
 
-export interface PlannedCase {
+export interface BenchCase {
   readonly network: NetworkCase;
   /** The case that it is compared with, if any. */
-  readonly against?: PlannedCase;
+  readonly against?: BenchCase;
 }
 
 interface Named {
@@ -26,13 +26,13 @@ interface Named {
  * Every network in every mode, precision and batch size; those of one setting follow each other, those that others are compared with first.
  * Throws ERR_KW_UNKNOWN_NETWORK, ERR_KW_CONFIG.
  */
-export function planCases(names: readonly string[], flags: CaseFlags): PlannedCase[] {
+export function listCases(names: readonly string[], flags: CaseFlags): BenchCase[] {
   const networks = namedNetworks(names, flags);
   const modes: Mode[] = flags.training ? (flags.inference ? ['inference', 'training'] : ['training']) : ['inference'];
   return modes.flatMap((mode) =>
     flags.precision.flatMap((precision) =>
       flags.batchSize.flatMap((batch) => {
-        const cases = new Map<string, PlannedCase>();
+        const cases = new Map<string, BenchCase>();
         for (const { name, model, against } of networks) {
           const network: NetworkCase = { name, model, mode, precision, batch, imageSize: flags.imageSize };
           const other = against === undefined ? undefined : cases.get(against);
@@ -67,17 +67,17 @@ function namedNetworks(names: readonly string[], { imageSize, against, impl }: C
   }
   for (const name of others.keys()) compared.delete(name);
   const networks = [...others.values(), ...compared.values()];
-  return impl === undefined ? networks : withForms(networks, impl);
+  return impl === undefined ? networks : withImplementation(networks, impl);
 }
 
-/** Each network, and after it the form of it that is asked for. */
-function withForms(networks: readonly Named[], impl: 'grouped'): Named[] {
-  const all = networks.flatMap((network) => [network, groupedForm(network)]).filter((network) => network !== undefined);
+/** Each network, and after it the implementation of it that is asked for. */
+function withImplementation(networks: readonly Named[], impl: 'grouped'): Named[] {
+  const all = networks.flatMap((network) => [network, groupedImplementation(network)]).filter((network) => network !== undefined);
   if (all.length > networks.length) return all;
   const names = networks.map(({ name }) => name).join(', ');
   throw new KernelWarehouseError(
     'ERR_KW_INVALID_ARGUMENT',
-    `--impl ${impl} is a form of networks with a kernel for each sample, which none of ${names} has; leave it out`,
+    `--impl ${impl} is an implementation of networks with a kernel for each sample, which none of ${names} has; leave it out`,
   );
 }
 
@@ -97,8 +97,8 @@ export function outOfMemory(error: unknown, network: NetworkCase): string {
 }
 
 /** Why each case that does not fit into the free memory, beside those before it, is left out. */
-export function excessiveCases(cases: readonly PlannedCase[], available: number): Map<PlannedCase, string> {
-  const problems = new Map<PlannedCase, string>();
+export function excessiveCases(cases: readonly BenchCase[], available: number): Map<BenchCase, string> {
+  const problems = new Map<BenchCase, string>();
   let taken = 0;
   for (const one of cases) {
     const needed = leastBytes(one.network);

@@ -33,8 +33,8 @@ function addCaseOptions(command: Command): Command {
     .option('--against <network>', 'what all are compared with (default: the static network of each, added where it is missing)')
     .addOption(
       new Option(
-        '--impl <form>',
-        'beside each network the form of public PyTorch code: the batch folded into the groups of static convolutions',
+        '--impl <kind>',
+        'beside each network the implementation of public PyTorch code: the batch folded into the groups of static convolutions',
       ).choices(['grouped']),
     );
 }

@@ -9,7 +9,7 @@ export interface CaseFlags {
   readonly training?: true;
   readonly imageSize: number;
   readonly against?: string;
-  /** Adds a row for each network that has this form. */
+  /** Adds a row for each network that has this implementation. */
   readonly impl?: 'grouped';
 }
 

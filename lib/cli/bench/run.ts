@@ -22,14 +22,14 @@ import { Interruption } from '../interruption.js';
 import { deviceOptions, openDevice } from '../open_device.js';
 import { checkedOutput } from '../output_path.js';
 import { Progress } from '../progress.js';
-import { excessiveCases, outOfMemory, type PlannedCase, planCases } from './cases.js';
+import { type BenchCase, excessiveCases, listCases, outOfMemory } from './cases.js';
 import type { BenchFlags } from './flags.js';
 import { speedText } from './speed_text.js';
 
 /** @param table of the paper, whose speeds stand beside ours */
 export async function runBench(names: readonly string[], flags: BenchFlags, table?: PaperTable): Promise<void> {
   const outputs = checkedOutputs(flags, names);
-  const cases = planCases(names, flags);
+  const cases = listCases(names, flags);
   using device = openDevice(flags);
   using interruption = new Interruption((signal) => {
     process.stderr.write(`\n${signal}: stopping after this run, with the rounds that are complete (once more to end at once)\n`);
@@ -81,15 +81,15 @@ function invalid(problem: string): never {
   throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', problem);
 }
 
-async function measure(cases: readonly PlannedCase[], flags: BenchFlags, device: Device, signal: AbortSignal): Promise<Measured> {
+async function measure(cases: readonly BenchCase[], flags: BenchFlags, device: Device, signal: AbortSignal): Promise<Measured> {
   // A GPU refuses what its memory cannot hold, and what a process takes of the machine's own says nothing about it.
   const isHost = device.name === 'cpu';
-  const problems = isHost ? excessiveCases(cases, process.availableMemory()) : new Map<PlannedCase, string>();
-  const memory = new Map<PlannedCase, MemoryFigures>();
+  const problems = isHost ? excessiveCases(cases, process.availableMemory()) : new Map<BenchCase, string>();
+  const memory = new Map<BenchCase, MemoryFigures>();
   if (flags.memory && isHost) await measureAll(cases, flags, device, problems, memory, signal);
 
   const gemm = new Map<Precision, Contestant>();
-  const timed = new Map<PlannedCase, Contestant>();
+  const timed = new Map<BenchCase, Contestant>();
   const disposable: Contestant[] = [];
   const own = (contestant: Contestant): Contestant => {
     disposable.push(contestant);
@@ -135,11 +135,11 @@ async function measure(cases: readonly PlannedCase[], flags: BenchFlags, device:
 
 /** The memory of each case, one process after the other; what does not fit or fails is noted among the problems. */
 async function measureAll(
-  cases: readonly PlannedCase[],
+  cases: readonly BenchCase[],
   flags: BenchFlags,
   { name, threads }: Device,
-  problems: Map<PlannedCase, string>,
-  memory: Map<PlannedCase, MemoryFigures>,
+  problems: Map<BenchCase, string>,
+  memory: Map<BenchCase, MemoryFigures>,
   signal: AbortSignal,
 ): Promise<void> {
   using progress = new Progress({ label: 'measuring memory', total: cases.length, unit: 'networks', transient: true });
@@ -158,7 +158,7 @@ async function measureAll(
 }
 
 /** Does the work; running out of memory is a problem of this case alone. */
-async function noting(one: PlannedCase, problems: Map<PlannedCase, string>, work: () => Promise<unknown>): Promise<void> {
+async function noting(one: BenchCase, problems: Map<BenchCase, string>, work: () => Promise<unknown>): Promise<void> {
   try {
     await work();
   } catch (error) {
@@ -191,17 +191,17 @@ function breath(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-function caseName({ network: { name, mode, batch } }: PlannedCase): string {
+function caseName({ network: { name, mode, batch } }: BenchCase): string {
   return `${name} ${mode} ${batch}`;
 }
 
 function outcomes(
-  cases: readonly PlannedCase[],
-  timingOf: (one: PlannedCase) => Timing | undefined,
-  memory: ReadonlyMap<PlannedCase, MemoryFigures>,
-  problems: ReadonlyMap<PlannedCase, string>,
+  cases: readonly BenchCase[],
+  timingOf: (one: BenchCase) => Timing | undefined,
+  memory: ReadonlyMap<BenchCase, MemoryFigures>,
+  problems: ReadonlyMap<BenchCase, string>,
 ): CaseOutcome[] {
-  const made = new Map<PlannedCase, CaseOutcome>();
+  const made = new Map<BenchCase, CaseOutcome>();
   for (const one of cases) {
     const timing = timingOf(one);
     const figures = memory.get(one);

@@ -104,7 +104,7 @@ const mistakes: readonly (readonly [name: string, words: string, message: RegExp
   ['a table and a network', 'resnet18 --table 12', /--table 12 has networks of its own: leave out resnet18\n/],
   ['running what runs nothing', '--table 1 --batch-size 4 --rounds 3', /--table 1 runs nothing: leave out --batch-size, --rounds\n/],
   ['another image size for counts', '--table 1 --image-size 32', /--table 1 runs nothing: leave out --image-size\n/],
-  ['a form for counts', '--table 10 --impl grouped', /--table 10 runs nothing: leave out --impl\n/],
+  ['an implementation for counts', '--table 10 --impl grouped', /--table 10 runs nothing: leave out --impl\n/],
   ['training for speeds of inference', '--table 12 --training', /--table 12 times inference of its own lines: leave out --training\n/],
   ['another comparison', '--table 12 --against resnet18', /--table 12 times inference of its own lines: leave out --against\n/],
   ['a processor on paper', '--table 12 --bounds h100', /--table 12 times inference of its own lines: leave out --bounds\n/],
@@ -115,8 +115,12 @@ const mistakes: readonly (readonly [name: string, words: string, message: RegExp
   ['results of other lines', `--table 1 --results ${foreign}`, /foreign\.json: table 1 has no line of deit_tiny; leave out --results\n/],
   ['figures over their results', `--table 11 --results ${foreign} --json ${foreign}`, /foreign\.json, which is read here/],
   ['no number', '--table one', /'--table <number>' argument 'one' is invalid/],
-  ['another form', 'kw_resnet18 --impl fast', /argument 'fast' is invalid\. Allowed choices are grouped\./],
-  ['a form on paper', 'kw_resnet18 --impl grouped --bounds h100', /'--bounds <processor>' cannot be used with option '--impl <form>'/],
+  ['another implementation', 'kw_resnet18 --impl fast', /argument 'fast' is invalid\. Allowed choices are grouped\./],
+  [
+    'an implementation on paper',
+    'kw_resnet18 --impl grouped --bounds h100',
+    /'--bounds <processor>' cannot be used with option '--impl <kind>'/,
+  ],
 ];
 
 for (const [name, words, message] of mistakes) {

@@ -1,4 +1,4 @@
-/** Networks whose convolutions are done as public PyTorch code does them, beside our own form, as rows of a benchmark. */
+/** Networks whose convolutions are done as public PyTorch code does them, beside our own implementation, as rows of a benchmark. */
 import { Graph } from '../graph/graph.js';
 import { Model } from '../models/model.js';
 import type { ModelOptions } from '../models/model_options.js';
@@ -15,14 +15,14 @@ function samplewiseConvolutions(options: ModelOptions): number {
   return graph.nodes.filter(({ op }) => op.name.startsWith('samplewise_conv')).length;
 }
 
-/** The network in the grouped form; undefined where that is the same, as no layer has a kernel for each sample. */
-export function groupedForm<Named extends Pick<NetworkCase, 'name' | 'model'>>(network: Named): Named | undefined {
+/** The network with the grouped implementation; undefined where that is the same, as no layer has a kernel for each sample. */
+export function groupedImplementation<Named extends Pick<NetworkCase, 'name' | 'model'>>(network: Named): Named | undefined {
   const model: ModelOptions = { ...network.model, implementation: 'grouped' };
   if (samplewiseConvolutions(model) === samplewiseConvolutions(network.model)) return undefined;
   return { ...network, name: `${network.name}${suffix}`, model };
 }
 
-/** The name of the network that a row is a form of. */
-export function networkOfForm(name: string): string {
+/** The name of the network that a row is an implementation of. */
+export function networkOfImplementation(name: string): string {
   return name.endsWith(suffix) ? name.slice(0, -suffix.length) : name;
 }
