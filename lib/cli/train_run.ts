@@ -113,7 +113,7 @@ function newRun(flags: TrainFlags, { classes }: ImageDataset, weights: Checkpoin
       `the configuration has num_classes ${model.classes}, but the folder has ${classes.length} classes; change or remove num_classes`,
     );
   }
-  // Trained weights have left the temperatures behind; at their first values attentions would count for nothing, or for little.
+  // The weights were trained past the temperatures. At the first temperatures, attentions would have little effect or none.
   const started = weights ? { ...configured, temperatureEpochs: 0, softmaxTemperatureEpochs: 0 } : configured;
   const options = newRunOptions(started, optionFlags(flags));
   const { imageSize } = options;

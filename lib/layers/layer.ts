@@ -11,7 +11,7 @@ export interface LayerContext {
   readonly nextStream: () => number;
 }
 
-/** What a convolution is to its network, where a method may treat it otherwise than the others. */
+/** The place of a convolution in its network, for methods that treat such convolutions differently. */
 export type ConvolutionRole = 'stem' | 'shortcut' | 'classifier';
 
 /** A residual block, from its input to the addition. */

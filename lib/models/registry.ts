@@ -80,8 +80,8 @@ function checkNetwork(name: string, network: Network): void {
 }
 
 /**
- * Makes a network known under `name`, and its variants under `<method>_<name>`, to everything that takes a network's name: `kw_<name>`, and
- * those of the methods for which the network tells enough of its layers (`Network.tells`).
+ * Registers a network under `name`, for everything that takes the name of a network, and its variants under `<method>_<name>`: always
+ * `kw_<name>`, and one for each other method that finds what it needs in `Network.tells`.
  * Throws ERR_KW_INVALID_ARGUMENT for a name that is taken, or that is not made of letters, digits, `_`, `-` and `.`, and for what is no
  * network.
  */

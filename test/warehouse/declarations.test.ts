@@ -1,15 +1,8 @@
-/** Declarations carry the official names and shapes; initial values have the authors' deviations and depend on nothing but seed and name. */
+/** Declarations carry the official names and shapes; initial values have the authors' deviations. */
 import test from 'ava';
 import { allocationOptions, officialConfig } from '../../lib/configurations/configuration.js';
 import { fillInitialValues } from '../../lib/graph/initial_values.js';
-import {
-  allocate,
-  cellDeclarations,
-  type LayerShape,
-  layerDeclarations,
-  softmaxTemperatureAt,
-  temperatureAt,
-} from '../../lib/warehouse/index.js';
+import { allocate, cellDeclarations, type LayerShape, layerDeclarations } from '../../lib/warehouse/index.js';
 import { residualLayers } from './networks.js';
 
 const product = (values: readonly number[]) => values.reduce((a, b) => a * b, 1);
@@ -116,51 +109,4 @@ test('each layer’s cells have the deviation of the convolution that they form'
     const measured = deviation(values.subarray(range.start * 4096, range.end * 4096));
     t.true(Math.abs(measured / range.deviation - 1) < 0.05, `cells ${range.start}: ${measured} instead of ${range.deviation}`);
   }
-});
-
-test('values depend on seed and name only', (t) => {
-  const declaration = { name: 'a', shape: [3, 5, 7], initialization: { kind: 'normal', deviation: 2 } } as const;
-  const fill = (seed: number, name = 'a') => {
-    const values = new Float32Array(105);
-    fillInitialValues(values, { ...declaration, name }, seed);
-    return values;
-  };
-  t.deepEqual(fill(1), fill(1));
-  t.notDeepEqual(fill(1), fill(2));
-  t.notDeepEqual(fill(1), fill(1, 'b'));
-  const uniform = new Float32Array(1000);
-  fillInitialValues(uniform, { name: 'u', shape: [1000], initialization: { kind: 'uniform', bound: 0.5 } }, 3);
-  t.true(uniform.every((value) => Math.abs(value) <= 0.5));
-  t.true(Math.abs(deviation(uniform) - 0.5 / Math.sqrt(3)) < 0.02);
-  const constant = new Float32Array(4).fill(9);
-  fillInitialValues(constant, { name: 'z', shape: [4], initialization: { kind: 'zeros' } }, 0);
-  t.deepEqual([...constant], [0, 0, 0, 0]);
-  fillInitialValues(constant, { name: 'o', shape: [2, 2], initialization: { kind: 'ones' } }, 0);
-  t.deepEqual([...constant], [1, 1, 1, 1]);
-  t.throws(() => fillInitialValues(new Float32Array(104), declaration, 1), {
-    message: /a: expected room for 105 values of \[3, 5, 7\], got 104/,
-  });
-});
-
-test('the temperature falls linearly from the first iteration to the end of its epochs', (t) => {
-  const schedule = { epochs: 10, iterationsPerEpoch: 50 };
-  t.is(temperatureAt(1, schedule), 499 / 500);
-  t.is(temperatureAt(250, schedule), 0.5);
-  t.is(temperatureAt(500, schedule), 0);
-  t.is(temperatureAt(5000, schedule), 0);
-  t.is(temperatureAt(1, { epochs: 0, iterationsPerEpoch: 50 }), 0);
-  t.is(temperatureAt(250, { ...schedule, initial: 0.5 }), 0.25);
-  t.throws(() => temperatureAt(0, schedule), { message: /iteration: expected an integer from 1, got 0/ });
-  t.throws(() => temperatureAt(1, { epochs: -1, iterationsPerEpoch: 5 }), { message: /epochs/ });
-  t.throws(() => temperatureAt(1, { epochs: 1, iterationsPerEpoch: 0.5 }), { message: /iterationsPerEpoch/ });
-});
-
-test('the softmax temperature falls from 30 to 1 in the same way', (t) => {
-  const schedule = { epochs: 10, iterationsPerEpoch: 50 };
-  t.is(softmaxTemperatureAt(1, schedule), 1 + 29 * (499 / 500));
-  t.is(softmaxTemperatureAt(250, schedule), 15.5);
-  t.is(softmaxTemperatureAt(500, schedule), 1);
-  t.is(softmaxTemperatureAt(5000, schedule), 1);
-  t.is(softmaxTemperatureAt(1, { epochs: 0, iterationsPerEpoch: 50 }), 1);
-  t.throws(() => softmaxTemperatureAt(0, schedule), { message: /iteration: expected an integer from 1, got 0/ });
 });

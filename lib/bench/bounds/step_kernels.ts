@@ -1,4 +1,4 @@
-/** Which kernel of the CUDA backend a step without mixing gets, where NVIDIA's libraries are there, and how many kernels steps start. */
+/** Which CUDA kernel runs a step that mixes nothing, assuming that NVIDIA's libraries are installed, and how many kernels each step starts. */
 import { elements } from '../../graph/operation.js';
 import { elementBytes, type Plan, type PlanStep, type PlanTensor } from '../../plan/plan.js';
 import type { MixedChoice } from './kernel_choice.js';

@@ -70,20 +70,36 @@ function followers({ residual, activation, y }: Chain): Node[] {
   return residual && activation !== 'none' ? [x.node, y.node] : [y.node];
 }
 
-function fuse(graph: Graph): Graph {
-  const uses = usesOf(graph);
-  const chains = new Map<Node, Chain>();
+interface Chains {
+  readonly byNorm: ReadonlyMap<Node, Chain>;
+  readonly byResult: ReadonlyMap<Value, Chain>;
+  /** The nodes that become part of a norm, with that norm. */
+  readonly vanishing: ReadonlyMap<Node, Node>;
+}
+
+function findChains(graph: Graph, uses: Uses): Chains {
+  const byNorm = new Map<Node, Chain>();
   const byResult = new Map<Value, Chain>();
   const vanishing = new Map<Node, Node>();
   for (const node of graph.nodes) {
     const chain = uses.has(node.outputs[0] as Value) ? chainOf(uses, node) : undefined;
-    if (!chain || chains.has(chain.norm)) continue;
-    chains.set(chain.norm, chain);
+    if (!chain || byNorm.has(chain.norm)) continue;
+    byNorm.set(chain.norm, chain);
     byResult.set(chain.y, chain);
     for (const follower of followers(chain)) vanishing.set(follower, chain.norm);
   }
-  // The activation's backward node of each norm, and the norm's own, where the second reads the first.
-  const masks = new Map<Node, { readonly chain: Chain; readonly backward: Node }>();
+  return { byNorm, byResult, vanishing };
+}
+
+interface Mask {
+  readonly chain: Chain;
+  /** The norm's own backward node. */
+  readonly backward: Node;
+}
+
+/** The activation's backward node of each norm, and the norm's own, where the second reads the first. */
+function findMasks(graph: Graph, uses: Uses, { byResult }: Chains): ReadonlyMap<Node, Mask> {
+  const masks = new Map<Node, Mask>();
   for (const node of graph.nodes) {
     const chain = node.inputs[1] && byResult.get(node.inputs[1]);
     if (!chain || node.op.name !== `${chain.activation}_backward`) continue;
@@ -91,16 +107,23 @@ function fuse(graph: Graph): Graph {
     const backward = users.find((user) => user.op.name === 'batch_norm_backward' && user.inputs[3] === chain.norm.outputs[1]);
     if (backward && (chain.residual || users.length === 1)) masks.set(node, { chain, backward });
   }
+  return masks;
+}
+
+function fuse(graph: Graph): Graph {
+  const uses = usesOf(graph);
+  const chains = findChains(graph, uses);
+  const masks = findMasks(graph, uses, chains);
   const joined = new Map<Node, readonly Value[]>();
 
   return rewrite(graph, (node, { graph: result, mapped }) => {
-    const chain = chains.get(node);
+    const chain = chains.byNorm.get(node);
     if (chain) {
       const inputs = [...node.inputs.slice(0, 3), chain.residual].map((value) => value && mapped(value));
       const attributes: BatchNormAttributes = { epsilon: node.attributes.epsilon as number, activation: chain.activation };
       return result.append(batchNormOperation, inputs, { ...attributes }, node.label);
     }
-    const norm = vanishing.get(node);
+    const norm = chains.vanishing.get(node);
     if (norm) return [mapped(norm.outputs[0] as Value)];
     const mask = masks.get(node);
     if (mask) {
