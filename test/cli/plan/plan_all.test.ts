@@ -1,8 +1,8 @@
 /** `plan --all` against allocations and counts that the authors' own code made. */
 import { readFileSync } from 'node:fs';
 import test from 'ava';
-import { officialConfigNames } from '../../lib/configurations/configuration.js';
-import { kernelWarehouse } from './program.js';
+import { officialConfigNames } from '../../../lib/configurations/configuration.js';
+import { kernelWarehouse } from '../program.js';
 
 interface Layer {
   readonly name: string;
@@ -52,7 +52,7 @@ interface Paper {
 
 type Line = Config & { readonly flops: number; readonly paper: Paper };
 
-const golden = JSON.parse(readFileSync(new URL('../../../test/golden/allocation.json', import.meta.url), 'utf8')) as Golden;
+const golden = JSON.parse(readFileSync(new URL('../../../../test/golden/allocation.json', import.meta.url), 'utf8')) as Golden;
 
 let lines: readonly Line[] = [];
 

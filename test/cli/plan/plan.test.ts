@@ -1,6 +1,6 @@
 /** `plan` of single networks; plan_all.test.ts compares whole allocations. */
 import test from 'ava';
-import { kernelWarehouse } from './program.js';
+import { kernelWarehouse } from '../program.js';
 
 interface Report {
   readonly params: number;
