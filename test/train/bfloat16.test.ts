@@ -3,14 +3,14 @@
  * from the reference itself: how far it moves when all that it computes is disturbed by what float32 sums in another order differ by.
  */
 import test from 'ava';
+import { describedNetwork } from '../../lib/descriptions/described_network.js';
+import { parseDescription } from '../../lib/descriptions/description.js';
+import { replaceConvolutions } from '../../lib/descriptions/replace_convolutions.js';
 import { physicalShape } from '../../lib/graph/declaration.js';
 import { fuseTraining } from '../../lib/graph/passes/fuse_training.js';
 import { inPrecision } from '../../lib/graph/passes/precision.js';
-import { describedNetwork } from '../../lib/models/described_network.js';
-import { parseDescription } from '../../lib/models/description.js';
 import { Model } from '../../lib/models/model.js';
 import { registerNetwork } from '../../lib/models/registry.js';
-import { replaceConvolutions } from '../../lib/models/replace_convolutions.js';
 import { trainingGraph } from '../../lib/models/training_plan.js';
 import { eachDevice } from '../devices.js';
 import { fillFrom, imageBatch } from '../golden/fill.js';
