@@ -47,7 +47,13 @@ for (let seed = 1; seed <= Number(seeds); seed++) {
       bestPath: join(folder, 'best.safetensors'),
     });
     const { loss, validation } = history.at(-1);
-    const run = { seed, precision, loss, top1: validation.top1 / validation.count, seconds: Math.round((performance.now() - start) / 1000) };
+    const run = {
+      seed,
+      precision,
+      loss,
+      top1: validation.top1 / validation.count,
+      seconds: Math.round((performance.now() - start) / 1000),
+    };
     study.runs.push(run);
     writeFileSync(file, `${JSON.stringify(study, null, 1)}\n`);
     console.log(`seed ${seed}, ${precision}: loss ${loss.toFixed(4)}, validation top-1 ${(100 * run.top1).toFixed(1)} %, ${run.seconds} s`);

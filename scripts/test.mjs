@@ -82,13 +82,18 @@ async function runInstructionSets() {
   if (/bf16|amx/.test(oneDnn)) lower.push({ set: 'avx512 without bfloat16', env: { ONEDNN_MAX_CPU_ISA: 'AVX512_CORE' } });
   for (const { set, env } of lower.reverse()) {
     // Without a GPU, real or emulated: it has been tested.
-    await runTypeScriptTests(files, { name: `TypeScript tests on ${set}`, env: { ...env, KW_CUDA_PLUGIN: join(root, 'build', 'no plug-in') } });
+    await runTypeScriptTests(files, {
+      name: `TypeScript tests on ${set}`,
+      env: { ...env, KW_CUDA_PLUGIN: join(root, 'build', 'no plug-in') },
+    });
   }
   const native = `${own} with oneDNN's ${oneDnn} (everything)${lower.length > 0 ? `; ${lower.map(({ set }) => set).join(', ')} (ops, training steps)` : ''}`;
   const missing = [...sets.slice(sets.indexOf(own) + 1), ...(/bf16|amx/.test(oneDnn) ? [] : ["oneDNN's bfloat16"])];
   console.log(`instruction sets run natively: ${native}`);
   console.log(`instruction sets emulated: ${own === 'amx' ? 'none' : 'amx (mixing on matrix tiles, in the C++ tests)'}`);
-  console.log(`instruction sets not run: ${missing.length > 0 ? `${missing.join(', ')}, which this processor lacks or KW_CPU_ISA forbids` : 'none'}`);
+  console.log(
+    `instruction sets not run: ${missing.length > 0 ? `${missing.join(', ')}, which this processor lacks or KW_CPU_ISA forbids` : 'none'}`,
+  );
 }
 
 function compiledTest(path) {

@@ -10,7 +10,5 @@ export function inWords(precision: Precision): string {
 /** Says once that bfloat16 is no faster here, where it is chosen and not. */
 export function noteFallback(precision: Precision): void {
   if (precision === 'float32' || bfloat16Instructions() !== undefined) return;
-  process.stderr.write(
-    'kernel-warehouse: no instructions for bfloat16 (AVX512_BF16, AMX) are used here: it saves memory, but no time\n',
-  );
+  process.stderr.write('kernel-warehouse: no instructions for bfloat16 (AVX512_BF16, AMX) are used here: it saves memory, but no time\n');
 }

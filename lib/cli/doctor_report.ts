@@ -105,7 +105,20 @@ async function trySharp(): Promise<string> {
   }
 }
 
-function describe({ version, node, platform, glibc, processor, bfloat16, instructionSets, native, cpu, cuda, images, environment }: Report): string {
+function describe({
+  version,
+  node,
+  platform,
+  glibc,
+  processor,
+  bfloat16,
+  instructionSets,
+  native,
+  cpu,
+  cuda,
+  images,
+  environment,
+}: Report): string {
   const { model, count, instructions, memory } = processor;
   const set = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
   const fields = formatFields({

@@ -66,8 +66,9 @@ KW_API const char* kw_status_name(kw_status status);
 /* The physical cores that this process may use, at least 1: a device that computes with more threads is slower, not faster. */
 KW_API int32_t kw_available_cores(void);
 
-/* Which instruction sets the CPU's kernels are chosen by, as JSON: {"kernels": "avx512", "oneDnn": "avx512_core_bf16"}. The first is baseline, avx2,
- * avx512 or amx, the best of this processor or what KW_CPU_ISA allows of it. KW_INVALID_ARGUMENT when that variable names something else. */
+/* Which instruction sets the CPU's kernels are chosen by, as JSON: {"kernels": "avx512", "oneDnn": "avx512_core_bf16"}. The first is
+ * baseline, avx2, avx512 or amx, the best of this processor or what KW_CPU_ISA allows of it. KW_INVALID_ARGUMENT when that variable names
+ * something else. */
 KW_API kw_status kw_cpu_report(kw_report_callback callback, void* user_data);
 
 /* Where the plug-in `name` ("cuda") is looked for, whether or not it is there. Valid until this thread's next call. */
