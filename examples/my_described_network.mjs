@@ -1,4 +1,4 @@
-/** The network of my_network.mjs as data. Importing this file makes it known as my_described_network and kw_my_described_network. */
+/** The network of my_network.mjs as data. Importing this file registers it as my_described_network and kw_my_described_network. */
 import { describedNetwork, registerNetwork, replaceConvolutions } from 'kernel-warehouse';
 
 const convolutionNorm = (name, outChannels, stride = 1) => [

@@ -1,4 +1,4 @@
-/** A network of one's own as a function. Importing this file makes it known as my_network, and its dynamic variant as kw_my_network. */
+/** Your own network as a function. Importing this file registers it as my_network, and its dynamic variant as kw_my_network. */
 import { batchNormLayer, convolutionSpec, linearLayer, ops, registerNetwork, sharingName, staticConvolution } from 'kernel-warehouse';
 
 const widths = [32, 64, 128];

@@ -1,6 +1,6 @@
 /**
  * Counts and trains the network of my_network.mjs, and looks into it: `node examples/own_network.mjs [FOLDER [STEPS]]` writes the
- * checkpoints to FOLDER, by default runs/own_network, and stops after STEPS training steps, if told so.
+ * checkpoints to FOLDER (default: runs/own_network), and stops after STEPS training steps if that is given.
  */
 import { mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
