@@ -1,4 +1,6 @@
-/** A report as a drawing: a bar of images per second for each network, grouped by what they have in common. SVG, no scripts, no fonts. */
+/**
+ * A report as a chart: a bar of images per second for each network, grouped by the settings that they share. SVG without scripts or fonts.
+ */
 import type { BoundsReport } from './bounds/bounds_report.js';
 import type { BenchReport, Setting } from './report.js';
 import type { Spread } from './spread.js';
@@ -8,12 +10,12 @@ const MARGIN = 16;
 const BAR = 18;
 const ROW = 28;
 const HEADING = 30;
-/** About what a letter of 13 pixels takes; names are measured with it, as no font is at hand. */
+/** About the width of a letter of 13 pixels, from which widths of names are estimated, as no font is at hand. */
 const LETTER = 7.5;
-/** Between a bar's end, with its spread, and its figure. */
+/** Between the end of a bar, with its spread, and its figure. */
 const GAP = 8;
 
-// The page's own colours cannot be known, so the drawing brings a background, and follows the reader's choice of light or dark.
+// The colours of the page are unknown, so the chart has a background of its own and follows the reader's choice of light or dark.
 const STYLE = `
   .page { fill: #ffffff } text { fill: #1f2328; font: 13px system-ui, sans-serif } .heading { font-weight: 600 } .quiet { fill: #59636e; font-size: 12px }
   .compared { fill: #0969da } .base { fill: #818b98 } .spread { stroke: #1f2328; stroke-width: 1.5; fill: none }
@@ -28,7 +30,7 @@ interface Bar extends Setting {
   readonly ratioToOther?: { readonly network: string; readonly median: number };
 }
 
-/** An SVG document. Bars are medians on one scale; the line on each spans its rounds' quartiles. */
+/** An SVG document. Bars are medians on one scale; the line on each spans the quartiles of its rounds. */
 export function chart(report: BenchReport): string {
   return drawing(report.results, [
     ...report.unmeasured.map(
@@ -38,7 +40,7 @@ export function chart(report: BenchReport): string {
   ]);
 }
 
-/** The same of bounds on paper, launches not counted. */
+/** The same for bounds on paper, without launches. */
 export function boundsChart({ results, hardware, imageSizePixels }: BoundsReport): string {
   const bars = results.map(({ imagesPerSecond, ratioToOther, ...setting }): Bar => {
     const figures = { median: imagesPerSecond, lowerQuartile: imagesPerSecond, upperQuartile: imagesPerSecond };
@@ -82,7 +84,7 @@ function drawing(bars: readonly Bar[], notes: readonly string[]): string {
   ].join('\n');
 }
 
-/** What the bars of a group share, and the bars. */
+/** What the bars of a group have in common, and the bars. */
 function groupsOf(results: readonly Bar[]): Map<string, Bar[]> {
   const groups = new Map<string, Bar[]>();
   for (const result of results) {

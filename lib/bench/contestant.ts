@@ -1,4 +1,4 @@
-/** What a benchmark times: a network's inference or training step, and the machine's own rates, as matrix product and as copy. */
+/** What a benchmark times: a network's inference or training step, and the machine's own rates, as a matrix product and a copy. */
 import { Graph } from '../graph/graph.js';
 import { conv2d } from '../graph/ops/conv2d.js';
 import { output } from '../graph/ops/copy.js';
@@ -20,7 +20,7 @@ import { type StepCost, stepCosts } from './step_costs.js';
 export const modes = ['inference', 'training'] as const;
 export type Mode = (typeof modes)[number];
 
-/** One network as it is to be timed. All of it can be written as JSON. */
+/** One network as it will be timed; plain JSON. */
 export interface NetworkCase {
   /** What the user calls the network. */
   readonly name: string;
@@ -34,13 +34,13 @@ export interface NetworkCase {
 
 export interface Contestant extends Disposable {
   readonly name: string;
-  /** Images of one run; 0 where that has no meaning. */
+  /** Images of one run; 0 if it has none. */
   readonly images: number;
   /** What each step computes and moves, in the plan's order. */
   readonly steps: readonly StepCost[];
-  /** Bytes on the device as planned: all buffers, the largest scratch area, and converted copies of parameters. */
+  /** Planned bytes on the device: all buffers, the largest scratch area, and converted copies of parameters. */
   readonly bytes: number;
-  /** Runs that are queued together, so that a device which waits for none of them is never idle in between. */
+  /** How many runs are queued together, so that a device that need not wait for each is never idle in between. */
   readonly runsInFlight: number;
   /** Whether every run is a timed one. */
   readonly timesEveryRun: boolean;
@@ -56,7 +56,7 @@ interface Prepared {
   readonly name: string;
   readonly images: number;
   readonly plan: Plan;
-  /** What the plan reads besides zeros, by buffer name; repeated as often as the buffer holds it. */
+  /** The contents of buffers other than zeros, by name; repeated to fill the buffer. */
   readonly contents: Readonly<Record<string, Float32Array | Uint16Array>>;
   /** Buffers that exist already. */
   readonly existing?: Readonly<Record<string, DeviceBuffer>>;
@@ -73,7 +73,7 @@ async function prepare(device: Device, { name, images, plan, contents, existing 
       const place = device.allocate(bytes);
       resources.push(place);
       places[buffer] = place;
-      // Pages that nothing was written to are all the same page of zeros, which is read from the cache.
+      // Pages that were never written are all the same page of zeros, which would be read from the cache.
       await place.fill();
     }
     for (const [buffer, values] of Object.entries(contents)) await fillWith(places[buffer] as DeviceBuffer, values);
@@ -103,7 +103,7 @@ async function fillWith(buffer: DeviceBuffer, values: Float32Array | Uint16Array
   }
 }
 
-/** Few enough that they add nothing to the memory that is measured. */
+/** So few that they add nothing to the memory that is measured. */
 const randomCount = 2 ** 16;
 
 function randomValues(name: string): Float32Array {
@@ -117,7 +117,7 @@ const gemmSize = 2048;
 
 const oneInBfloat16 = 0x3f80;
 
-/** A matrix product of 2048 x 2048 x 2048: what the machine does at its best in a precision. */
+/** A matrix product of 2048 x 2048 x 2048: the most that the machine computes in a precision. */
 export function gemmContestant(device: Device, precision: Precision): Promise<Contestant> {
   const graph = new Graph();
   const shape = [gemmSize, gemmSize];
@@ -125,7 +125,7 @@ export function gemmContestant(device: Device, precision: Precision): Promise<Co
   if (precision === 'float32') {
     output('c', matmul(graph.input('a', shape), b));
   } else {
-    // A product of activations with a weight is a convolution of one position.
+    // The product of activations and a weight is a convolution of one position.
     const a = graph.input('a', [1, gemmSize, 1, gemmSize], precision);
     output('c', conv2d(a, reshape(b, [gemmSize, 1, 1, gemmSize])));
   }
@@ -141,7 +141,7 @@ export function gemmContestant(device: Device, precision: Precision): Promise<Co
 /** More than the caches hold; read once and written once. */
 const copiedBytes = 2 ** 28;
 
-/** A copy of 256 MiB: what memory gives and takes at its best. */
+/** A copy of 256 MiB: the most that the memory moves. */
 export function copyContestant(device: Device): Promise<Contestant> {
   const graph = new Graph();
   output('destination', graph.input('source', [copiedBytes / 4]));
@@ -160,14 +160,14 @@ export function networkPlan(model: Model, { mode, precision, batch, imageSize }:
   });
 }
 
-/** Bytes of the plan's buffers; kernels may add scratch areas and converted copies. Nothing is allocated to know it. */
+/** Bytes of the plan's buffers. Kernels may add scratch areas and converted copies. Nothing is allocated to find out. */
 export function leastBytes(network: NetworkCase): number {
   return networkPlan(new Model(network.model), network).buffers.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 /**
- * Prepares a network. In training the learning rate is 0: the work is the same, the weights stay sane.
- * Throws ERR_KW_SHAPE for images that are too small, ERR_KW_OUT_OF_MEMORY, and what `Model` throws.
+ * Prepares a network. In training the learning rate is 0: the work is the same, and the weights stay finite. Throws ERR_KW_SHAPE for images
+ * that are too small, ERR_KW_OUT_OF_MEMORY, and what `Model` throws.
  */
 export async function networkContestant(device: Device, network: NetworkCase): Promise<Contestant> {
   const { name, batch } = network;

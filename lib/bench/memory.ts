@@ -1,4 +1,4 @@
-/** How much memory a network takes, measured in a process of its own: one process with several networks cannot tell them apart. */
+/** How much memory a network takes. It is measured in a process of its own, because one process could not tell several networks apart. */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { KernelWarehouseError } from '../errors.js';
@@ -9,8 +9,8 @@ export interface MemoryFigures {
   /** Bytes that the plan and its kernels ask for. */
   readonly planned: number;
   /**
-   * Bytes that the process's resident memory grew by, from before the network was made to the peak of its runs; on a GPU the memory in use
-   * there, by whichever process, after its runs.
+   * Bytes by which the resident memory of the process grew, from before the network was made to the peak of its runs. On a GPU, the GPU
+   * memory in use after its runs, by all processes.
    */
   readonly measured: number;
 }
@@ -22,13 +22,13 @@ export interface MemoryQuestion {
   readonly options: DeviceOptions;
 }
 
-/** The C library gives large pieces back when they are freed, instead of keeping tens of MB for the next one. */
+/** The C library returns large blocks to the system when they are freed, instead of keeping tens of MB for the next one. */
 const givenBack = { MALLOC_MMAP_THRESHOLD_: String(2 ** 20), MALLOC_TRIM_THRESHOLD_: String(2 ** 20) };
 
 /**
- * Prepares the network in a process of its own, runs it, and gives the process's figures.
- * Throws ERR_KW_OUT_OF_MEMORY when the process was refused memory or killed for it, the signal's reason when that comes first, and
- * ERR_KW_INTERNAL, with what the process wrote, for anything else.
+ * Prepares and runs the network in a process of its own, and returns its figures. Throws ERR_KW_OUT_OF_MEMORY when the process was refused
+ * memory or killed for it, the signal's reason when that comes first, and ERR_KW_INTERNAL, with the output of the process, for anything
+ * else.
  */
 export async function measureMemory(question: MemoryQuestion, signal?: AbortSignal): Promise<MemoryFigures> {
   const probe = fileURLToPath(new URL('./memory_probe.js', import.meta.url));

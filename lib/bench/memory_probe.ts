@@ -1,11 +1,11 @@
-/** The program of memory.ts: prepares one network, runs it twice, and writes how much the resident memory grew, as JSON. */
+/** The program that memory.ts starts: prepares one network, runs it twice, and writes how much the resident memory grew, as JSON. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { KernelWarehouseError } from '../errors.js';
 import { Device } from '../runtime/device.js';
 import { networkContestant } from './contestant.js';
 import type { MemoryFigures, MemoryQuestion } from './memory.js';
 
-/** Bytes: the largest resident size since the last reset, where the system resets it, else since the start. */
+/** Bytes: the peak of the resident size since the last reset or, where the system cannot reset it, since the start. */
 function residentPeak(): number {
   try {
     const kibibytes = /^VmHWM:\s*(\d+) kB$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1];
@@ -17,8 +17,8 @@ function residentPeak(): number {
 }
 
 /**
- * Collects what filling in the weights left behind, and makes the peak of now the resident size of now. A system that cannot do so keeps the
- * peak so far.
+ * Frees what filling in the weights left behind, and resets the peak of the resident size to the present size. A system that cannot do so
+ * keeps the old peak.
  */
 function settle(): void {
   globalThis.gc?.();

@@ -1,10 +1,10 @@
-/** Where a network's time goes, step by step, beside the least that each step could take on this machine. */
+/** Where the time of a network goes, step by step, beside the least time of each step on this machine. */
 import type { Timing } from './rounds.js';
 import { median } from './spread.js';
 
-/** What the machine does at its best, measured in the same rounds. */
+/** The best rates of the machine, measured in the same rounds. */
 export interface Rates {
-  /** Floating-point operations per second of the matrix product in a precision. */
+  /** Floating-point operations per second of a matrix product, by precision. */
   readonly gemm: number;
   /** Bytes read and written per second by a copy. */
   readonly copy: number;
@@ -15,14 +15,14 @@ export interface StepFigures {
   readonly op: string;
   /** Median of the rounds. */
   readonly milliseconds: number;
-  /** Of all steps' time. */
+  /** As a share of the time of all steps. */
   readonly share: number;
   readonly gigaflop: number;
   readonly gigaflopPerSecond: number;
-  /** Of all inputs and outputs, each once: the least that is moved. */
+  /** Bytes of all inputs and outputs, each counted once. */
   readonly bytes: number;
   readonly gigabytesPerSecond: number;
-  /** The least time at the measured rates of matrix product and copy: the longer of the two. */
+  /** The least time at the measured rates: of the matrix product or of the copy, whichever is longer. */
   readonly boundMilliseconds: number;
   readonly boundBy: 'arithmetic' | 'memory';
 }
@@ -35,16 +35,16 @@ export interface OpFigures {
   readonly share: number;
   readonly gigaflopPerSecond: number;
   readonly gigabytesPerSecond: number;
-  /** The sum of its steps' bounds. */
+  /** The sum of the bounds of its steps. */
   readonly boundMilliseconds: number;
 }
 
 export interface Profile {
   /** In the plan's order. */
   readonly steps: readonly StepFigures[];
-  /** The longest first. */
+  /** The slowest first. */
   readonly ops: readonly OpFigures[];
-  /** A run's time less that of its steps, the median of the rounds: queueing, and what the JavaScript side takes. */
+  /** The time of a run minus that of its steps, median of the rounds: queueing, and JavaScript. */
   readonly outsideMilliseconds: number;
 }
 
@@ -95,7 +95,7 @@ function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0);
 }
 
-/** 0 where there is nothing to divide by: a step that took no measurable time has no rate. */
+/** 0 if the time is 0: a step that took no measurable time has no rate. */
 function ratio(part: number, whole: number): number {
   return whole > 0 ? part / whole : 0;
 }

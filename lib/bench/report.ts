@@ -1,4 +1,4 @@
-/** A benchmark's figures, all from one run. Names carry the units; `docs/benchmarks.md` says what each figure contains. */
+/** The figures of a benchmark, all from one run. Names carry the units; `docs/benchmarks.md` says what each figure contains. */
 
 import type { Precision } from '../graph/passes/precision.js';
 import type { NetworkCase } from './contestant.js';
@@ -7,7 +7,7 @@ import { type Profile, profile } from './profile.js';
 import type { Timing } from './rounds.js';
 import { median, type Spread, spread } from './spread.js';
 
-/** A network, and what was found out about it; `timing` is missing where it was not timed. */
+/** A network and its figures; `timing` is missing if it was not timed. */
 export interface CaseOutcome {
   readonly network: NetworkCase;
   readonly timing?: Timing;
@@ -28,17 +28,17 @@ export interface Setting {
 export interface Result extends Setting {
   readonly imagesPerSecond: Spread;
   readonly millisecondsPerRun: Spread;
-  /** Of each counted round, in order: a run's mean. */
+  /** The mean of the runs in each counted round, in order. */
   readonly millisecondsOfRounds: readonly number[];
   readonly gigaflopPerImage: number;
   readonly gigaflopPerSecond: number;
-  /** Its floating-point rate to the matrix product's in the same precision, round by round. */
+  /** Its floating-point rate, divided by that of the matrix product in the same precision, round by round. */
   readonly ratioToMatrixProduct: Spread;
-  /** Its images per second to those of another network, round by round. */
+  /** Its images per second, divided by those of another network, round by round. */
   readonly ratioToOther?: { readonly network: string } & Spread;
   /** Bytes on the device: all buffers, the largest scratch area, converted copies of parameters. */
   readonly plannedBytes: number;
-  /** What the resident memory of a process of its own grew by; undefined where it was not measured. */
+  /** Bytes by which the resident memory of a process of its own grew; undefined if it was not measured. */
   readonly measuredBytes?: number;
   readonly profile?: Profile;
 }
@@ -55,9 +55,9 @@ export interface MachineFacts {
     readonly memoryBytes: number;
     readonly system: string;
     readonly device: string;
-    /** What the device is, such as 'NVIDIA H100 80GB HBM3'. */
+    /** The device by name, such as 'NVIDIA H100 80GB HBM3'. */
     readonly deviceDescription: string;
-    /** Whether products of float32 were rounded to TF32. */
+    /** Whether float32 products were rounded to TF32. */
     readonly tf32: boolean;
     readonly threads: number;
     readonly physicalCores: number;
@@ -77,7 +77,7 @@ export interface BenchReport extends MachineFacts {
   /** Whether the run was stopped before all rounds were done. */
   readonly partial: boolean;
   readonly imageSizePixels: number;
-  /** Counted ones, after the warm-up. */
+  /** Counted rounds, after the warm-up. */
   readonly rounds: number;
   /** Each network's least time in each round. */
   readonly secondsPerRound: number;
@@ -94,9 +94,9 @@ export interface Measured {
   readonly imageSize: number;
   readonly rounds: number;
   readonly secondsPerRound: number;
-  /** The matrix product's timing in each precision that occurs, float32 always. */
+  /** The timing of the matrix product in each precision that occurs, and always in float32. */
   readonly gemm: ReadonlyMap<Precision, Timing>;
-  /** The copy's timing, where a profile is wanted. */
+  /** The timing of the copy, if a profile is wanted. */
   readonly copy?: Timing;
   readonly cases: readonly CaseOutcome[];
 }
@@ -159,7 +159,7 @@ function setting({ name, mode, precision, batch }: NetworkCase): Setting {
   return { network: name, mode, precision, batchSize: batch };
 }
 
-/** The amount of one run in each round's time. */
+/** How much one run does of something, divided by the time of each round. */
 function ratesOf({ seconds }: Timing, amount: number): number[] {
   return seconds.map((one) => amount / one);
 }

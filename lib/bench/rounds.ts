@@ -1,16 +1,16 @@
-/** Interleaved timing: every contestant runs in every round, so that a machine whose speed drifts treats all alike. */
+/** Interleaved timing: every contestant runs in every round, so that drifts in the speed of the machine affect all alike. */
 import type { Contestant } from './contestant.js';
 
 export interface RoundOptions {
-  /** Counted rounds, after one that is not: in it one-time conversions happen and the clock settles. */
+  /** Counted rounds. One uncounted round goes before them, in which conversions happen and the clock settles. */
   readonly rounds: number;
-  /** A contestant runs at least once (uncounted: twice) and at least this long in each round. */
+  /** In each round a contestant runs at least once (in the uncounted one twice), and at least this long. */
   readonly secondsPerRound: number;
-  /** Keep the time of each step too. Default false. */
+  /** Keep the time of each step too; default false. */
   readonly steps?: boolean;
-  /** Ends the rounds after the run that is on; the round that it cuts short does not count, for any contestant. */
+  /** Ends the rounds after the current run. The round that it interrupts does not count, for any contestant. */
   readonly signal?: AbortSignal;
-  /** Before each turn of a contestant; round 0 does not count. */
+  /** Called before each turn of a contestant; round 0 does not count. */
   readonly onTurn?: (contestant: Contestant, round: number) => void;
 }
 
@@ -22,7 +22,7 @@ export interface Timing {
   readonly steps: readonly (readonly number[])[];
 }
 
-/** About what performance.now can tell apart: a run that seems to take no time took less than this. */
+/** About the resolution of performance.now: a run that seems to take no time took less than this. */
 const CLOCK_STEP_SECONDS = 1e-6;
 
 interface Turn {
@@ -30,7 +30,7 @@ interface Turn {
   readonly steps: readonly number[];
 }
 
-/** Counted rounds that all contestants finished: as many as asked for, or fewer when the signal came. */
+/** Counted rounds that all contestants finished: as many as asked for, or fewer after the signal. */
 export async function runRounds(contestants: readonly Contestant[], options: RoundOptions): Promise<Timing[]> {
   const { rounds, signal, onTurn } = options;
   const counted: Turn[][] = [];

@@ -1,4 +1,4 @@
-/** A figure that was measured several times: its median, and how far the single values lie from it. */
+/** A figure that was measured several times: its median, and how far the values lie apart. */
 
 export interface Spread {
   readonly median: number;

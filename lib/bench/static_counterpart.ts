@@ -1,4 +1,4 @@
-/** Which static network a dynamic one is compared with. */
+/** The static network that a dynamic one is compared with. */
 import type { ModelOptions } from '../models/model_options.js';
 import { findNetwork } from '../models/registry.js';
 

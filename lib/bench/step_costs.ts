@@ -13,7 +13,7 @@ export function stepCosts(plan: Plan): StepCost[] {
   return plan.steps.map((step) => ({ op: step.op, label: step.label, ...costOf(plan, step, inputsOf(plan, step)) }));
 }
 
-/** Which input of an op is a weight, or the cells of one. */
+/** Which input of an op is a weight, or the cells from which it is mixed. */
 const weightPositions: ReadonlyMap<string, number> = new Map([
   ['conv2d', 1],
   ['conv2d_backward_input', 1],
@@ -26,7 +26,7 @@ const weightPositions: ReadonlyMap<string, number> = new Map([
   ['mixed_conv2d_backward_mixing', 3],
 ]);
 
-/** The same of one step where kernels keep weights and cells in the type of the activations, as kernels for bfloat16 do. */
+/** The same for one step whose kernel keeps weights and cells in the type of the activations, as bfloat16 kernels do. */
 export function computedCost(plan: Plan, step: PlanStep): Cost {
   const inputs = inputsOf(plan, step);
   const position = weightPositions.get(step.op);

@@ -19,10 +19,11 @@ export async function writeFully(file: FileHandle, bytes: Uint8Array): Promise<v
 }
 
 /**
- * Replaces the file at `path` by what `write` writes, or leaves it as it was: the bytes go to a temporary file of its own in the same
- * folder, are forced to disk, and then take the name in one step. Whatever goes wrong (a full disk, an error in `write`, process.exit),
- * the old file stays and the temporary one is removed; one left by a killed process is removed by a later write of the same name. A link
- * at `path` is followed. Several writers at once each write a whole file; the last to finish wins. Errors are passed on as they are.
+ * Replaces the file at `path` by what `write` writes, or leaves it as it was. The bytes go to a temporary file in the same folder, are
+ * forced to disk, and then take the name in one step. If anything goes wrong (a full disk, an error in `write`, process.exit), the old file
+ * stays and the temporary one is removed. A killed process leaves its temporary file behind; a later write of the same name removes it. A
+ * link at `path` is followed. Several writers at once each write a whole file, and the last to finish wins. Errors are passed on as they
+ * are.
  */
 export async function writeFileAtomically(path: string, write: (file: FileHandle) => Promise<void>): Promise<void> {
   const target = await realpath(path).catch(() => path);
@@ -51,7 +52,7 @@ export async function writeFileAtomically(path: string, write: (file: FileHandle
   await syncFolder(folder);
 }
 
-/** Makes the new name itself last through a power cut; folders cannot be opened on Windows, and some file systems cannot sync them. */
+/** Makes the new name survive a power cut. Folders cannot be opened on Windows, and some file systems cannot sync them. */
 async function syncFolder(folder: string): Promise<void> {
   if (process.platform === 'win32') return;
   const handle = await open(folder, 'r');
@@ -70,7 +71,7 @@ async function removeStale(folder: string, prefix: string): Promise<void> {
   for (const name of names) {
     if (!name.startsWith(prefix) || !/^[0-9a-f]{16}\.tmp$/.test(name.slice(prefix.length))) continue;
     const path = join(folder, name);
-    // A live writer keeps its file's time fresh; age also works where process ids do not: containers and network folders.
+    // A live writer keeps the time of its file fresh. Unlike process ids, age also works in containers and network folders.
     const information = await stat(path).catch(() => undefined);
     if (information && Date.now() - information.mtimeMs > STALE_AFTER_MILLISECONDS) await rm(path, { force: true }).catch(() => undefined);
   }

@@ -1,19 +1,19 @@
-/** Files of named tensors, whatever their format. */
+/** Files of named tensors, in any format. */
 import { failureOf } from './failure.js';
 import { FileReader } from './file_reader.js';
 import { PthFile, type PthOptions } from './pth.js';
 import { SafetensorsFile } from './safetensors.js';
 import type { StoredTensor, StoredType } from './stored_tensor.js';
 
-/** What is known of a tensor without reading it. The shape is PyTorch's. */
+/** A tensor before it is read. The shape is PyTorch's. */
 export interface TensorEntry {
   readonly type: StoredType;
   readonly shape: readonly number[];
 }
 
-/** Named tensors, each of which is read when asked for. */
+/** Named tensors, each read on request. */
 export interface TensorSource {
-  /** The file that they are in, for messages. */
+  /** Their file, for messages. */
   readonly path?: string;
   readonly names: readonly string[];
   has(name: string): boolean;
@@ -26,14 +26,16 @@ export interface TensorSource {
 export interface CheckpointFile extends TensorSource, AsyncDisposable {
   readonly path: string;
   readonly format: 'safetensors' | 'pth';
-  /** What the file says about its tensors: `epoch`, `args` (JSON) of a training script, `kernel-warehouse` (JSON) of this package. */
+  /**
+   * What the file says about its tensors: `epoch` and `args` (JSON) from a training script, `kernel-warehouse` (JSON) from this package.
+   */
   readonly metadata: Readonly<Record<string, string>>;
   close(): Promise<void>;
 }
 
 export type OpenOptions = PthOptions;
 
-/** What wrappers of PyTorch put before every name: DataParallel, torch.compile. */
+/** Prefixes that PyTorch's wrappers put before every name: DataParallel, torch.compile. */
 const WRAPPER_PREFIXES = ['module.', '_orig_mod.'];
 
 /**
@@ -57,7 +59,7 @@ async function openAs(reader: FileReader, options: OpenOptions): Promise<Checkpo
   if (start.length === 0) fail('the file is empty; copy or download it again');
   if (PthFile.recognizes(start)) return PthFile.from(reader, options);
   const begins = (text: string, at = 0) => Buffer.from(start.subarray(at, at + text.length)).toString('latin1') === text;
-  // Asked first, because the length before it can be any bytes.
+  // Checked first, because the length before it can be any bytes.
   if (begins('{', 8) || start.length <= 8) {
     if (options.weights === 'model_ema') fail('a safetensors file, which has no model_ema beside its tensors');
     return SafetensorsFile.from(reader);
@@ -69,7 +71,7 @@ async function openAs(reader: FileReader, options: OpenOptions): Promise<Checkpo
   return fail('neither a safetensors file nor one that torch.save wrote');
 }
 
-/** The wrappers' prefixes that all names have. */
+/** The wrappers' prefixes that all names share. */
 function wrapperPrefix(names: readonly string[]): string {
   let prefix = '';
   for (;;) {

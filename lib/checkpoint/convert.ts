@@ -1,4 +1,4 @@
-/** From one checkpoint format to the other. */
+/** Converts a checkpoint to safetensors. */
 import type { CheckpointFile, TensorEntry } from './checkpoint_file.js';
 import { streamSafetensors } from './safetensors.js';
 import { elementCount, STORED_ARRAYS } from './stored_tensor.js';

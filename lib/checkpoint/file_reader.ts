@@ -1,4 +1,4 @@
-/** A file that is read in pieces, at any place. */
+/** A file that is read in parts, at any position. */
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { asCheckpointError, failureOf } from './failure.js';
 
@@ -7,7 +7,7 @@ const READ_CHUNK_BYTES = 64 * 1024 * 1024;
 /** An open file of known size. Every problem is an ERR_KW_CHECKPOINT that names it. */
 export class FileReader {
   readonly path: string;
-  /** Bytes, when it was opened. */
+  /** Size in bytes when it was opened. */
   readonly size: number;
   readonly #file: FileHandle;
 
@@ -20,7 +20,7 @@ export class FileReader {
   static async open(path: string): Promise<FileReader> {
     let file: FileHandle | undefined;
     try {
-      // Asked before opening, because opening a pipe would wait for a writer.
+      // Checked before opening, because opening a pipe would wait for a writer.
       if (!(await stat(path)).isFile()) failureOf(path)('not a file');
       file = await open(path, 'r');
       return new FileReader(path, (await file.stat()).size, file);

@@ -44,8 +44,8 @@ export async function readNpy(path: string): Promise<StoredTensor> {
 }
 
 /**
- * The array of a .npy file's bytes, in row-major order and this machine's byte order, whatever the file has. Takes float16/32/64, whole
- * numbers of 8 to 64 bits and booleans. Throws ERR_KW_DATA, naming `name` (the file), when the bytes are anything else.
+ * The array in the bytes of a .npy file, in row-major order and this machine's byte order, whatever the file's are. Reads float16/32/64,
+ * integers of 8 to 64 bits and booleans. Throws ERR_KW_DATA, naming `name` (the file), if the bytes are anything else.
  */
 export function parseNpy(bytes: Uint8Array, name: string): StoredTensor {
   if (bytes.length < 10 || MAGIC.some((byte, i) => bytes[i] !== byte)) fail(name, 'not a .npy file (it does not begin with \\x93NUMPY)');

@@ -1,11 +1,11 @@
-/** What the operations of a pickle do. */
+/** The operations of a pickle. */
 import type { Machine } from './unpickle.js';
 
 const latin1 = (bytes: Uint8Array) => Buffer.from(bytes).toString('latin1');
 /** How protocol 0 writes booleans. */
 const booleans: Readonly<Record<string, boolean>> = { '01': true, '00': false };
 
-/** By their names in Python's pickletools. */
+/** Named as in Python's pickletools. */
 const operations: Readonly<Record<string, readonly [code: number, run: (machine: Machine) => void]>> = {
   PROTO: [0x80, (m) => m.protocol(m.unsigned(1))],
   FRAME: [0x95, (m) => void m.unsigned(8)],

@@ -1,4 +1,4 @@
-/** What `torch.save` writes: a pickle that refers to stretches of raw bytes. */
+/** Files of `torch.save`: a pickle that refers to ranges of raw bytes. */
 import type { CheckpointFile, TensorEntry } from './checkpoint_file.js';
 import { type Fail, failureOf, shown } from './failure.js';
 import type { FileReader } from './file_reader.js';
@@ -10,11 +10,11 @@ import { PickleCutShort, type PickleValue, unpickle } from './unpickle.js';
 import { readZipDirectory, type ZipEntry } from './zip.js';
 
 export interface PthOptions {
-  /** Which weights of a training script's checkpoint: those that it trained (the default), or their moving average. */
+  /** Which weights of a training script's checkpoint: the trained ones (the default), or their moving average. */
   readonly weights?: 'model' | 'model_ema';
 }
 
-/** A pickle's value, and where in the file its storages lie. */
+/** The value of a pickle, and where its storages are in the file. */
 export interface PthContents {
   readonly value: PickleValue;
   /** Offset in bytes by storage key. */
@@ -23,23 +23,22 @@ export interface PthContents {
 
 const ZIP_START = [0x50, 0x4b, 0x03, 0x04];
 const PICKLE_NAME = 'data.pkl';
-/** The pickle of a network of a thousand layers has some hundred kilobytes. */
+/** The pickle of a network with a thousand layers has a few hundred kilobytes. */
 const MAXIMUM_PICKLE_BYTES = 64 * 1024 * 1024;
 /**
- * Tensors may share storages, and a few bytes can claim to be a large tensor (strides of 0). All together may take this many times the
- * file's size, and a little more for small files.
+ * Tensors may share storages, and a few bytes can claim to be a large tensor (with strides of 0). All tensors together may take this many
+ * times the size of the file, and a little more for small files.
  */
 const MAXIMUM_SHARING = 8;
 const SHARING_ALLOWANCE_BYTES = 1024 * 1024;
 
 /**
- * An open file of `torch.save`, in its format since PyTorch 1.6 or the one before. As
- * `SafetensorsFile`: each tensor is read when asked for.
+ * An open file of `torch.save`, in the format since PyTorch 1.6 or the one before. Like `SafetensorsFile`, it reads each tensor on request.
  */
 export class PthFile implements CheckpointFile {
   readonly format = 'pth';
   readonly path: string;
-  /** `epoch`, and `args` as JSON, where the file has them. */
+  /** `epoch`, and `args` as JSON, if the file has them. */
   readonly metadata: Readonly<Record<string, string>>;
   readonly #reader: FileReader;
   readonly #places: ReadonlyMap<string, number>;
@@ -55,12 +54,12 @@ export class PthFile implements CheckpointFile {
     checkTotal(this.#tensors, reader.size, fail);
   }
 
-  /** Whether a file that begins like this is for this reader. */
+  /** Whether this reader handles a file that begins like this. */
   static recognizes(start: Uint8Array): boolean {
     return ZIP_START.every((byte, i) => start[i] === byte) || isLegacy(start);
   }
 
-  /** Reads the pickle, not the tensors. The reader is closed with the file, but left open when this fails. */
+  /** Reads the pickle, but no tensors. Closing the file closes the reader; if this fails, the reader stays open. */
   static async from(reader: FileReader, options: PthOptions = {}): Promise<PthFile> {
     const fail = failureOf(reader.path);
     const contents = isLegacy(await reader.take(0, 32)) ? await readLegacy(reader, fail) : await readZip(reader, fail);
@@ -80,7 +79,7 @@ export class PthFile implements CheckpointFile {
     return { type, shape };
   }
 
-  /** Reads one tensor into a new row-major array; a view of a storage reads no more of it than it reaches. */
+  /** Reads one tensor into a new row-major array, and no more of its storage than the tensor covers. */
   async read(name: string): Promise<StoredTensor> {
     const tensor = this.#tensor(name);
     const { type, shape, strides, count, span } = tensor;

@@ -1,9 +1,9 @@
-/** Finding the weights, and what is known of the run, in what a training script has saved. */
+/** Finds the weights, and what is known about the run, in a file of a training script. */
 import { type Fail, shown } from './failure.js';
 import { TorchTensor } from './torch_values.js';
 import { PickleGlobal, PickleObject, type PickleValue } from './unpickle.js';
 
-/** Where scripts put the state dict: the authors, and most others. */
+/** Where scripts put the state dict: the authors' script, and most others. */
 const MODEL_KEYS = ['model', 'state_dict'];
 const MAXIMUM_SETTINGS = 10_000;
 const MAXIMUM_SETTINGS_CHARACTERS = 1_000_000;
@@ -31,7 +31,7 @@ function tensorsIn(value: PickleValue): ReadonlyMap<string, TorchTensor> {
   return tensors;
 }
 
-/** Says what stands where tensors were expected, and what to do about it. */
+/** Says what was found instead of tensors, and what to do about it. */
 function failWithoutTensors(value: ReadonlyMap<PickleValue, PickleValue>, keys: readonly string[], fail: Fail): never {
   const place = keys.find((key) => value.get(key) instanceof Map);
   const dict = place === undefined ? value : (value.get(place) as ReadonlyMap<PickleValue, PickleValue>);
@@ -70,8 +70,8 @@ export function describeRun(value: PickleValue, fail: Fail): Readonly<Record<str
 type Plain = null | boolean | number | string | readonly Plain[] | { readonly [name: string]: Plain };
 
 /**
- * Settings as plain data. A few bytes of pickle can refer to each other so often
- * that they would fill any memory: everything is counted.
+ * Settings as plain data. A few bytes of a pickle can refer to each other so often that they would fill any memory, so everything is
+ * counted.
  */
 class Settings {
   readonly #fail: Fail;
@@ -85,7 +85,7 @@ class Settings {
   plain(value: PickleValue, depth: number): Plain {
     this.#count += 1;
     if (this.#count > MAXIMUM_SETTINGS) this.#fail(`its args have more than ${MAXIMUM_SETTINGS} values`);
-    // One setting that no network asks for must not cost the weights.
+    // A setting that no network needs must not cost the weights.
     if (depth > MAXIMUM_SETTINGS_DEPTH) return '<too deep>';
     if (typeof value === 'number') return Number.isFinite(value) ? value : String(value);
     if (typeof value === 'string') return this.#text(value);
@@ -93,7 +93,7 @@ class Settings {
     if (typeof value === 'bigint') return String(value);
     if (Array.isArray(value) || value instanceof Set) return [...value].map((item) => this.plain(item, depth + 1));
     if (value instanceof Map) {
-      // fromEntries defines, where assignment to __proto__ would do something else.
+      // fromEntries defines a property, whereas assigning to __proto__ would do something else.
       return Object.fromEntries([...value].map(([key, item]) => [String(this.plain(key, depth + 1)), this.plain(item, depth + 1)]));
     }
     if (value instanceof PickleGlobal) return this.#text(value.name.replace(' ', '.'));

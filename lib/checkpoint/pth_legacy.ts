@@ -11,7 +11,7 @@ import { PickleCutShort, type PickleValue, type PickleWorld, unpickle } from './
 /** The pickle of PyTorch's magic number 0x1950a86a20f9469cfc6c. */
 const MAGIC = [0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e];
 const VERSION = 1001;
-/** How much of the file is tried for its pickles, whose length stands nowhere. */
+/** How much of the file is searched for its pickles, whose length is not stored. */
 const FIRST_WINDOW_BYTES = 1024 * 1024;
 const LAST_WINDOW_BYTES = 64 * 1024 * 1024;
 const COUNT_BYTES = 8;

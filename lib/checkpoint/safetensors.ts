@@ -37,7 +37,7 @@ export class SafetensorsFile implements CheckpointFile {
     }
   }
 
-  /** As `open`; the reader is closed with the file, but left open when this fails. */
+  /** Like `open`. Closing the file closes the reader; if this fails, the reader stays open. */
   static async from(reader: FileReader): Promise<SafetensorsFile> {
     const { size } = reader;
     const fail = failureOf(reader.path);
@@ -106,8 +106,8 @@ export async function readSafetensors(
 }
 
 /**
- * Writes tensors, in their order, and metadata to a safetensors file, which replaces the one at `path` only when it is complete and on
- * disk. Throws ERR_KW_CHECKPOINT when a tensor's type, shape and array do not fit each other or the file cannot be written.
+ * Writes tensors, in their order, and metadata as safetensors. The file at `path` is replaced only when the new one is complete and on
+ * disk. Throws ERR_KW_CHECKPOINT if type, shape and array of a tensor do not agree, or the file cannot be written.
  */
 export async function writeSafetensors(
   path: string,
@@ -121,7 +121,7 @@ export async function writeSafetensors(
   await streamSafetensors(path, tensors, async (name) => tensors.get(name) as StoredTensor, metadata);
 }
 
-/** As `writeSafetensors`, with each tensor read only when it is its turn to be written. `read` must give what `entries` says. */
+/** Like `writeSafetensors`, but each tensor is read only when it is written. `read` must return what `entries` says. */
 export async function streamSafetensors(
   path: string,
   entries: ReadonlyMap<string, TensorEntry>,
@@ -141,7 +141,7 @@ export async function streamSafetensors(
 
 function encodeHeader(path: string, entries: ReadonlyMap<string, TensorEntry>, metadata: Readonly<Record<string, string>>): Uint8Array {
   const fail = failureOf(path);
-  // Parts are joined by hand because an object would move names that look like numbers to the front.
+  // Joined by hand, because an object would move names that look like numbers to the front.
   const parts: string[] = [];
   if (Object.keys(metadata).length > 0) parts.push(`"__metadata__":${JSON.stringify(metadata)}`);
   let offset = 0;

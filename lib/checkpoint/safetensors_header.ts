@@ -1,7 +1,7 @@
 import { type Fail, shown } from './failure.js';
 import { elementCount, isStoredType, STORED_ARRAYS, type StoredType } from './stored_tensor.js';
 
-/** Where a tensor lies in a safetensors file: offsets in bytes from the start of the data section. */
+/** Where a tensor is in a safetensors file: offsets in bytes from the start of the data section. */
 export interface SafetensorsEntry {
   readonly type: StoredType;
   readonly shape: readonly number[];
@@ -14,10 +14,7 @@ export interface SafetensorsHeader {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/**
- * The reference implementation reads 100 MB, but no network needs a hundredth of
- * that, and parsed JSON takes many times its bytes of memory.
- */
+/** The reference implementation reads 100 MB, but no network needs a hundredth of that, and parsed JSON takes many times as much memory. */
 export const MAXIMUM_HEADER_BYTES = 16 * 1024 * 1024;
 
 /**

@@ -66,7 +66,7 @@ export function bytesOf(data: StoredArray): Uint8Array {
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
-/** What is wrong with a tensor that is about to be written, or undefined. */
+/** What is wrong with a tensor that is about to be written; undefined if nothing is. */
 export function describeMismatch(tensor: StoredTensor): string | undefined {
   if (!isStoredType(tensor.type)) return `unknown type ${String(tensor.type)}`;
   const expected = STORED_ARRAYS[tensor.type];
@@ -99,7 +99,7 @@ export function float16ToNumber(bits: number): number {
   return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
-/** Memory for a tensor of a file; fails, rather than throwing a RangeError, when there is not enough. */
+/** Memory for a tensor of a file; calls `fail` if there is not enough, where a constructor would throw a RangeError. */
 export function newBuffer(bytes: number, tensor: string, fail: Fail): ArrayBuffer {
   try {
     return new ArrayBuffer(bytes);
@@ -111,11 +111,11 @@ export function newBuffer(bytes: number, tensor: string, fail: Fail): ArrayBuffe
 const WORDS = { 1: Uint8Array, 2: Uint16Array, 4: Uint32Array, 8: BigUint64Array } as const;
 
 /**
- * The elements of a strided view as a row-major array, bit by bit. `source` begins with the view's first element and has all that it
- * reaches; strides are in elements of `size` bytes.
+ * The elements of a strided view as a row-major array, bit by bit. `source` begins with the first element of the view and contains all of
+ * it; strides count elements of `size` bytes.
  */
 export function gather(source: ArrayBuffer, target: ArrayBuffer, size: number, shape: readonly number[], strides: readonly number[]): void {
-  // As whole numbers, because moving a NaN as a float may change its bits.
+  // As integers, because moving a NaN as a float may change its bits.
   const Words = WORDS[size as keyof typeof WORDS];
   const from = new Words(source, 0, Math.floor(source.byteLength / size));
   const to = new Words(target);

@@ -1,12 +1,12 @@
 /**
- * What the names in a pickle of `torch.save` mean: tensors, storages, element types, containers. Everything else keeps its name and is
- * never called.
+ * The meaning of names in a pickle of `torch.save`: tensors, storages, element types, containers. Everything else stays a name and is never
+ * called.
  */
 import { type Fail, shown } from './failure.js';
 import { elementCount, STORED_ARRAYS, type StoredType } from './stored_tensor.js';
 import { containerOf, PickleGlobal, PickleObject, type PickleValue, type PickleWorld } from './unpickle.js';
 
-/** A stretch of bytes that tensors are views of; the file knows by the key where it lies. */
+/** A range of bytes, of which tensors are views; its key finds it in the file. */
 export class TorchStorage {
   constructor(
     /** Undefined for an untyped storage, which is counted in bytes. */
@@ -35,13 +35,13 @@ export class TorchTensor {
     return elementCount(this.shape) as number;
   }
 
-  /** Elements from the first to the last one that it has, others between them included. */
+  /** Elements from its first to its last one, including any between them. */
   get span(): number {
     if (this.count === 0) return 0;
     return this.shape.reduce((last, size, axis) => last + (size - 1) * (this.strides[axis] as number), 0) + 1;
   }
 
-  /** Whether its elements lie one behind the other in row-major order. */
+  /** Whether its elements follow each other in row-major order. */
   get contiguous(): boolean {
     let expected = 1;
     for (let axis = this.shape.length - 1; axis >= 0; axis--) {
@@ -68,7 +68,7 @@ const storageTypes: Readonly<Record<string, StoredType>> = {
   BoolStorage: 'BOOL',
 };
 
-/** Element types by name; those without a storage class of their own come with untyped storages. */
+/** Element types by name. Types without a storage class of their own use untyped storages. */
 const elementTypes: Readonly<Record<string, StoredType>> = {
   float64: 'F64',
   float32: 'F32',
@@ -86,8 +86,8 @@ const elementTypes: Readonly<Record<string, StoredType>> = {
 };
 
 /**
- * Callables of Python, NumPy and PyTorch that training scripts' settings and states are pickled with. What they would make is kept as an
- * object of which only the name is known. A list, because a call of anything else is the mark of a file that wants code run.
+ * Callables of Python, NumPy and PyTorch with which training scripts' settings and states are pickled. Their results become objects of
+ * which only the name is known. This is a list, because a call of anything else marks a file that wants to run code.
  */
 const harmless = new RegExp(
   `^(${[
@@ -100,8 +100,8 @@ const harmless = new RegExp(
 );
 
 /**
- * The meaning of names, with `fail` for what cannot be a checkpoint. `place` is
- * called for each storage that is referred to, and checks it.
+ * The meaning of names; `fail` is called for what no checkpoint can contain. `place` is called for each storage that is referred to, and
+ * checks it.
  */
 export function torchWorld(place: (storage: TorchStorage, id: readonly PickleValue[]) => void, fail: Fail): PickleWorld {
   const storage = (value: PickleValue): TorchStorage =>
@@ -175,7 +175,7 @@ function parseStorage(id: PickleValue, fail: Fail): TorchStorage {
   return new TorchStorage(type, key, count);
 }
 
-/** PyTorch 2 marks tensors whose elements are to be negated or conjugated when they are read; the storage alone would give other numbers. */
+/** PyTorch 2 marks tensors whose elements must be negated or conjugated when they are read; the storage alone would give other numbers. */
 function checkAsStored(metadata: PickleValue, fail: Fail): void {
   if (!(metadata instanceof Map)) return;
   const bit = ['neg', 'conj'].find((name) => metadata.get(name) === true);

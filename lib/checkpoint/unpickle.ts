@@ -1,7 +1,7 @@
 /**
  * Python's pickle format (protocols 0 to 5) as data. A pickle is a program for a small stack machine; here it can only build containers and
- * plain values. What a pickle refers to by name is never looked up: `PickleWorld` says what the few known names mean, and every other
- * name stays a name. There are no jumps, so that the time is bounded by the length; the memory by MAXIMUM_OPERATIONS.
+ * plain values. Names in a pickle are never looked up: `PickleWorld` gives a meaning to the few known ones, and every other name stays a
+ * name. There are no jumps, so the length bounds the time; MAXIMUM_OPERATIONS bounds the memory.
  */
 import { type Fail, shown } from './failure.js';
 import { operationsByCode } from './pickle_operations.js';
@@ -11,7 +11,7 @@ export class PickleGlobal {
   constructor(readonly name: string) {}
 }
 
-/** An object of a class that only its name is known of. */
+/** An object of a class of which only the name is known. */
 export class PickleObject {
   /** What the object's `__dict__` would be, or its other state. */
   state: PickleValue = undefined;
@@ -22,11 +22,11 @@ export type PickleValue = undefined | null | boolean | number | bigint | string 
 /** Tuples and lists are arrays; dicts are maps, so that no key can be mistaken for a property. */
 type PickleContainer = PickleValue[] | Map<PickleValue, PickleValue> | Set<PickleValue>;
 
-/** What the names in a pickle mean. */
+/** The meaning of the names in a pickle. */
 export interface PickleWorld {
-  /** The result of calling `callable`; must fail for what it does not know. */
+  /** The result of calling `callable`; must fail for unknown callables. */
   readonly call: (callable: string, values: readonly PickleValue[]) => PickleValue;
-  /** What a persistent id, a reference out of the pickle, stands for. */
+  /** The meaning of a persistent id, which refers to something outside of the pickle. */
   readonly persistent: (id: PickleValue) => PickleValue;
 }
 
@@ -35,13 +35,13 @@ export class PickleCutShort extends Error {}
 
 const MAXIMUM_OPERATIONS = 5_000_000;
 const MAXIMUM_PROTOCOL = 5;
-/** Longer whole numbers have no use in a checkpoint, and are slow to convert: they are kept as objects of unknown value. */
+/** Longer integers have no use in a checkpoint and are slow to convert; they become objects of unknown value. */
 const MAXIMUM_INTEGER_BYTES = 64;
 const MAXIMUM_INTEGER_DIGITS = 150;
 const LONG_INTEGER = 'builtins int';
 const MAXIMUM_LINE_BYTES = 4096;
 
-// Python's surrogatepass lets through what is not UTF-8; replacing it loses nothing that a name or a setting needs.
+// Python's surrogatepass allows invalid UTF-8. Replacing it loses nothing that a name or a setting needs.
 const utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
 
 /** Reads one pickle from the start of `bytes`; `end` is where it stops. */
@@ -49,7 +49,7 @@ export function unpickle(bytes: Uint8Array, world: PickleWorld, fail: Fail): { r
   return new Machine(bytes, world, fail).run();
 }
 
-/** The stack machine; `operations` in pickle_operations.ts are what it can do. */
+/** The stack machine, whose operations are in pickle_operations.ts. */
 export class Machine {
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
@@ -78,13 +78,13 @@ export class Machine {
     this.#fail(`its pickle has more than ${MAXIMUM_OPERATIONS} operations`);
   }
 
-  // What the operations are made of.
+  // The parts from which operations are built.
 
   #byte(): number {
     return this.#bytes[this.#advance(1)] as number;
   }
 
-  /** Where the next `length` bytes start. */
+  /** The position of the next `length` bytes. */
   #advance(length: number): number {
     if (!(length <= this.#bytes.length - this.#position)) throw new PickleCutShort();
     const start = this.#position;
@@ -132,7 +132,7 @@ export class Machine {
     return text;
   }
 
-  /** A whole number in two's complement, little-endian, as a bigint only where a number would not be exact. */
+  /** An integer in two's complement, little-endian; a bigint only if a number would not be exact. */
   integer(length: number): number | bigint | PickleObject {
     const bytes = this.take(length);
     if (length > MAXIMUM_INTEGER_BYTES) return new PickleObject(LONG_INTEGER);
@@ -163,7 +163,7 @@ export class Machine {
     return this.#stack.pop();
   }
 
-  /** The value on top, which stays. */
+  /** The value on top, which stays there. */
   top(): PickleValue {
     if (this.#stack.length <= (this.#marks.at(-1) ?? 0)) this.#fail('its pickle takes from an empty stack');
     return this.#stack.at(-1);
@@ -173,14 +173,14 @@ export class Machine {
     this.#marks.push(this.#stack.length);
   }
 
-  /** Takes the values behind the last mark, and the mark. */
+  /** Removes and returns the values after the last mark, and removes the mark. */
   popMark(): PickleValue[] {
     const start = this.#marks.pop();
     if (start === undefined) return this.#fail('its pickle has no mark to go back to');
     return this.#stack.splice(start);
   }
 
-  /** POP takes a mark where one is on top. */
+  /** POP also removes a mark. */
   discard(): void {
     if (this.#marks.at(-1) === this.#stack.length && this.#marks.length > 0) this.#marks.pop();
     else this.pop();
@@ -214,7 +214,7 @@ export class Machine {
     this.push(this.#world.call(callable.name, values));
   }
 
-  /** An object made without calling anything but its class's `__new__`, which is not called either. */
+  /** An object made without calling anything; not even `__new__` of its class. */
   newObject(cls: PickleValue): void {
     if (!(cls instanceof PickleGlobal)) this.#fail('its pickle makes an object of what is no class');
     // A class that is a known function too, such as OrderedDict, has its own form.
@@ -223,7 +223,7 @@ export class Machine {
 
   build(state: PickleValue): void {
     const object = this.top();
-    // Containers and tensors have attributes of no use here, such as the _metadata of a state dict.
+    // Attributes of containers and tensors, such as the _metadata of a state dict, are of no use here.
     if (object instanceof PickleObject) object.state = state;
   }
 

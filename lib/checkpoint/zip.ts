@@ -1,11 +1,11 @@
 /**
  * The directory of a zip file as `torch.save` writes it (PKWARE's APPNOTE.TXT; zip64 where a size or an offset needs it). Only what such
- * files have is accepted, so that no two readers can see different contents.
+ * files contain is accepted, so that no two readers can see different contents.
  */
 import { type Fail, shown } from './failure.js';
 import type { FileReader } from './file_reader.js';
 
-/** Where an entry's bytes lie in the file. */
+/** Where the bytes of an entry are in the file. */
 export interface ZipEntry {
   readonly offset: number;
   /** As it lies in the file. */
@@ -19,12 +19,12 @@ const LOCATOR64_BYTES = 20;
 const LOCAL_HEADER_BYTES = 30;
 const CENTRAL_HEADER_BYTES = 46;
 const MAXIMUM_COMMENT_BYTES = 0xffff;
-/** Some hundred bytes for each tensor; every entry costs a read. */
+/** A few hundred bytes for each tensor; every entry costs a read. */
 const MAXIMUM_DIRECTORY_BYTES = 8 * 1024 * 1024;
 const SIGNATURES = { local: 0x04034b50, central: 0x02014b50, end: 0x06054b50, end64: 0x06064b50, locator64: 0x07064b50 } as const;
-/** Sizes stand behind the data and may be 0 in the local header (bit 3); the name is UTF-8 (bit 11). */
+/** Sizes may follow the data, and are then 0 in the local header (bit 3); the name is UTF-8 (bit 11). */
 const ALLOWED_FLAGS = (1 << 3) | (1 << 11);
-/** In 16 and 32 bits: the number stands in a zip64 record. */
+/** In 16 and 32 bits, these mean that the number is in a zip64 record. */
 const IN_ZIP64 = { count: 0xffff, size: 0xffffffff } as const;
 const ZIP64_EXTRA = 1;
 
@@ -38,7 +38,7 @@ interface CentralEntry {
   readonly name: string;
   readonly nameBytes: Uint8Array;
   readonly flags: number;
-  /** How it is compressed; 0 is not at all. */
+  /** Its compression; 0 is none. */
   readonly method: number;
   readonly stored: number;
   readonly size: number;
@@ -158,7 +158,7 @@ function parseDirectory(bytes: Uint8Array, { count }: Directory, fail: Fail): Ce
   return entries;
 }
 
-/** `short` with the numbers that stand in the zip64 extra field, which holds only those, in this order. */
+/** `short` with the numbers of the zip64 extra field, which contains only those that did not fit, in this order. */
 function sizes64(short: readonly number[], extra: Uint8Array, missing: () => never): number[] {
   if (short.every((value) => value !== IN_ZIP64.size)) return [...short];
   const view = viewOf(extra);
@@ -183,14 +183,14 @@ function decodeName(bytes: Uint8Array, fail: Fail): string {
   } catch (error) {
     fail('the name of a zip entry is not UTF-8 text', undefined, error);
   }
-  // Nothing is ever unpacked, but no honest writer makes such names.
+  // Nothing is ever unpacked, but no honest writer uses such names.
   if (/[\p{Cc}\\]/u.test(name) || name.split('/').some((part) => part === '' || part === '.' || part === '..')) {
     fail(`its zip entry ${shown(name)} has a name that torch.save does not write`);
   }
   return name;
 }
 
-/** Where the bytes of an entry begin: behind its own header, which must agree with the directory. */
+/** Where the bytes of an entry begin: after its own header, which must agree with the directory. */
 async function dataOffset(file: FileReader, entry: CentralEntry, directoryStart: number, fail: Fail): Promise<number> {
   const { name, nameBytes, flags, method, stored, size, headerOffset } = entry;
   const disagree = () => fail(`the header of its zip entry ${shown(name)} does not agree with the directory`);
@@ -212,7 +212,7 @@ async function dataOffset(file: FileReader, entry: CentralEntry, directoryStart:
   return offset;
 }
 
-/** Whether a size in an entry's own header can stand beside that of the directory. */
+/** Whether the size in an entry's own header agrees with that in the directory. */
 function sizeAgrees(local: number, size: number, flags: number): boolean {
   const behindData = (flags & (1 << 3)) !== 0;
   return local === size || local === IN_ZIP64.size || (behindData && local === 0);

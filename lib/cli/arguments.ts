@@ -1,4 +1,4 @@
-/** What the verbs share of their command lines: checked numbers, the options of everything that runs. */
+/** What the command lines share: checked numbers, and the options of everything that computes. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Precision } from '../graph/passes/precision.js';
 import type { DeviceName } from '../runtime/device.js';
@@ -10,7 +10,7 @@ export interface DeviceFlags {
   readonly tf32?: true;
 }
 
-/** `--device` and what it is opened with. */
+/** `--device` and the options with which it is opened. */
 export function addDeviceOptions(command: Command): Command {
   return command
     .addOption(new Option('--device <name>', 'where to run').choices(['auto', 'cpu', 'cuda']).default('auto'))
@@ -23,7 +23,7 @@ export function addDeviceOptions(command: Command): Command {
     .option('--tf32', 'let a GPU round float32 products to TF32, which is faster');
 }
 
-/** The words for precisions; the short one is the field's. */
+/** The words for precisions; the short one is common in the field. */
 export const precisionWords = 'float32, bf16 (bfloat16)';
 
 /** A parser of a precision. */
@@ -43,7 +43,7 @@ export function wholeNumber(least: number, most = Number.MAX_SAFE_INTEGER): (tex
   };
 }
 
-/** Limits of a number; `above` and `below` are excluded, `least` and `most` included. */
+/** Limits of a number: `above` and `below` are exclusive, `least` and `most` inclusive. */
 export interface NumberRange {
   readonly above?: number;
   readonly least?: number;
@@ -81,12 +81,12 @@ export function threeNumbers({ above = -Infinity }: { readonly above?: number } 
   };
 }
 
-/** NaN for what is not a finite number; `Number` alone would take '' and '0x10'. */
+/** NaN for anything but a finite number; `Number` alone would accept '' and '0x10'. */
 function parseDecimal(text: string): number {
   return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) && Number.isFinite(Number(text)) ? Number(text) : Number.NaN;
 }
 
-/** The words that start this program, as the user can type them again. */
+/** The command that started this program, as the user can type it again. */
 export function programWords(): string {
   const [, script = ''] = process.argv;
   if (/[\\/]node_modules[\\/]\.bin[\\/]/.test(script)) return 'npx kernel-warehouse';

@@ -1,13 +1,13 @@
-/** What bfloat16 means on this processor, in words. */
+/** What to tell the user about bfloat16 on this processor. */
 import type { Precision } from '../graph/passes/precision.js';
 import { bfloat16Instructions } from '../runtime/cpu_report.js';
 
-/** What a line of a report ends in where the precision is not the usual one. */
+/** The end of a report's line if the precision is not float32. */
 export function inWords(precision: Precision): string {
   return precision === 'float32' ? '' : `, ${precision}`;
 }
 
-/** Says once that bfloat16 is no faster here, where it is chosen and not. */
+/** Notes that bfloat16 is no faster here, if it was chosen and the processor has no instructions for it. */
 export function noteFallback(precision: Precision): void {
   if (precision === 'float32' || bfloat16Instructions() !== undefined) return;
   process.stderr.write('kernel-warehouse: no instructions for bfloat16 (AVX512_BF16, AMX) are used here: it saves memory, but no time\n');

@@ -1,4 +1,4 @@
-/** What `kernel-warehouse convert` does. */
+/** Runs `kernel-warehouse convert`. */
 import type { CheckpointFile } from '../checkpoint/checkpoint_file.js';
 import { convertCheckpoint } from '../checkpoint/convert.js';
 import { KernelWarehouseError } from '../errors.js';
@@ -23,11 +23,11 @@ export async function runConvert(input: string, output: string, flags: ConvertFl
       `${misleading}: only safetensors files are written; PyTorch reads them with the package safetensors`,
     );
   }
-  // What is read may hold more than is written: a training run's optimizer.
+  // The file may contain more than is written: the optimizer's state of a training run.
   checkedOutput(output, [input]);
   await using file = await openWeights(input, flags);
   const description = checkedDescription(file, flags);
-  // The optimizer's state serves to go on training, for which the training checkpoint itself is there.
+  // The optimizer's state is only needed to resume training, which the original checkpoint can do.
   const kept = file.names.filter((name) => !name.startsWith(optimizerPrefix));
   const { tensors, bytes } = await convertCheckpoint(file, output, description ? descriptionMetadata(description) : {}, kept);
   const dropped = file.names.length - kept.length;
@@ -43,7 +43,7 @@ export async function runConvert(input: string, output: string, flags: ConvertFl
   );
 }
 
-/** What the new file says about its network: nothing unless the flags or the old file say it, and nothing that is not true. */
+/** What the new file says about its network: only what the flags or the old file say, and only if it is true. */
 function checkedDescription(file: CheckpointFile, flags: ConvertFlags): Description | undefined {
   const { ema: _ema, network, config, ...others } = flags;
   const isSaid = network !== undefined || config !== undefined || Object.keys(others).length > 0 || readDescription(file) !== undefined;
@@ -51,7 +51,7 @@ function checkedDescription(file: CheckpointFile, flags: ConvertFlags): Descript
   try {
     return fittingDescription(file, flags);
   } catch (error) {
-    // Settings of a script may mean a network that only that script has. They are copied all the same, but not vouched for.
+    // The settings of a script may name a network that only that script has. They are copied all the same, but not confirmed.
     if (!(error instanceof KernelWarehouseError)) throw error;
     process.stderr.write(`kernel-warehouse: the network that its settings (args) name is not taken over: ${error.message}\n`);
     return undefined;
@@ -62,7 +62,7 @@ function fittingDescription(file: CheckpointFile, flags: ConvertFlags): Descript
   const found = describeWeights(file, flags);
   if (found === undefined) return undefined;
   new Model(found.model).checkFit(file);
-  // Without the optimizer's state there is no run to go on with.
+  // Without the optimizer's state the run cannot be resumed.
   const { progress: _progress, ...description } = found;
   return description;
 }

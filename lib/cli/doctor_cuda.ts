@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import type { CudaExamination, CudaLibrary, CudaReport } from '../runtime/cuda_report.js';
 import { formatBytes } from './figures.js';
 
-/** The oldest devices that the plug-in has machine code for. */
+/** The oldest GPUs for which the plug-in has machine code. */
 const LEAST_CAPABILITY = 8;
 
 /** Names and values for `formatFields`. */
@@ -33,7 +33,7 @@ function describeLibrary({ version, path, problem, isUsed }: CudaLibrary): strin
   return `${problem || `${version}, ${path}`}${use}`;
 }
 
-/** Every place tried for each library that is not open; an empty text when all are. */
+/** Every place that was tried for each library that is not open; empty if all are. */
 export function describeAttempts({ report }: CudaExamination): string {
   if (!report) return '';
   const missing = [report.driver, ...report.libraries].filter(({ problem, attempts }) => problem && attempts.length > 0);
@@ -52,8 +52,8 @@ export function describeAttempts({ report }: CudaExamination): string {
 const pathVariables: Readonly<Record<string, string>> = { 'libcudnn.so.9': 'KW_CUDNN_PATH', 'libcublasLt.so.13': 'KW_CUBLAS_PATH' };
 
 /**
- * Advice about libraries that are missing although `python3` could import them: Python knows places that no search of ours does (PYTHONPATH, .pth
- * files, version managers). Takes up to some seconds; asks nothing when nothing is missing.
+ * Advice about libraries that are missing although `python3` could import them. Python knows places that our search does not (PYTHONPATH,
+ * .pth files, version managers). May take a few seconds; does nothing if no library is missing.
  */
 export async function adviseFromPython({ report }: CudaExamination): Promise<readonly string[]> {
   const missing = (report?.libraries ?? []).filter(({ soname, path }) => path === '' && pathVariables[soname]);
@@ -66,7 +66,7 @@ export async function adviseFromPython({ report }: CudaExamination): Promise<rea
   });
 }
 
-/** The folders `lib` of NVIDIA's wheels, wherever python3 finds them; empty where there is no python3 or no wheel. */
+/** The `lib` folders of NVIDIA's wheels, wherever python3 finds them; empty without python3 or wheels. */
 async function listNvidiaPackages(): Promise<string[]> {
   const program = 'import glob, nvidia; print("\\n".join(lib for path in nvidia.__path__ for lib in glob.glob(path + "/*/lib")))';
   try {

@@ -1,4 +1,4 @@
-/** What `kernel-warehouse doctor` finds out. */
+/** The report of `kernel-warehouse doctor`. */
 import { Graph } from '../graph/graph.js';
 import { conv2d } from '../graph/ops/conv2d.js';
 import { output } from '../graph/ops/copy.js';
@@ -17,12 +17,12 @@ interface Report {
   readonly version: string;
   readonly node: string;
   readonly platform: string;
-  /** Undefined where the C library is another one. */
+  /** Undefined for other C libraries. */
   readonly glibc: string | undefined;
   readonly processor: Processor;
-  /** What kernels are chosen by; undefined where the CPU backend does not work. */
+  /** What decides which kernels run; undefined if the CPU backend does not work. */
   readonly instructionSets: CpuReport | undefined;
-  /** The instructions that multiply bfloat16; undefined where float32 ones serve. */
+  /** The instructions that multiply bfloat16; undefined if float32 ones do it. */
   readonly bfloat16: string | undefined;
   readonly native: { readonly path: string | undefined; readonly abiVersion: number | undefined; readonly oneDnn: string | undefined };
   readonly cpu: { readonly works: boolean; readonly threads: number | undefined; readonly problem: string | undefined };
@@ -63,8 +63,8 @@ async function examine(): Promise<Report> {
 }
 
 /**
- * Runs a convolution of ones over ones on the device: the middle of the result counts what was added up. With KW_DEVICE unset or not, it is
- * the CPU that is tried.
+ * Runs a convolution of ones over ones on the device; the middle of the result is the number of terms. The CPU is tested whether or not
+ * KW_DEVICE is set.
  */
 async function tryCpu(): Promise<Report['cpu']> {
   const [size, inChannels, outChannels] = [4, 8, 16];

@@ -1,4 +1,4 @@
-/** What `kernel-warehouse eval` does. */
+/** Runs `kernel-warehouse eval`. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type ImageDataset, readSplitFolder } from '../data/folder.js';
@@ -85,7 +85,7 @@ async function readEvaluationFolder(folder: string): Promise<ImageDataset> {
   return validation ?? train;
 }
 
-/** The classes of a network whose weights do not name them: the folders', in the order of their names, when there are as many. */
+/** The classes of a network whose weights do not name them: the folders in the order of their names, if there are as many. */
 function foldersAsClasses({ classes }: ImageDataset, model: Model, folder: string): readonly string[] {
   const { classes: count } = model.options;
   if (classes.length === count) return classes;
@@ -95,7 +95,7 @@ function foldersAsClasses({ classes }: ImageDataset, model: Model, folder: strin
   );
 }
 
-/** The same images with the classes numbered as the network has them. */
+/** The same images, with classes numbered as in the network. */
 function withClassesOf({ classes, samples }: ImageDataset, known: readonly string[], folder: string): ImageDataset {
   const places = classes.map((name) => known.indexOf(name));
   const unknown = [...new Set(samples.map(({ target }) => target))]

@@ -1,4 +1,4 @@
-/** One process at a time may write a run's folder: a file in it names the process that does. */
+/** Only one process at a time may write the folder of a run: a file in it names that process. */
 import { closeSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
@@ -6,16 +6,16 @@ import { KernelWarehouseError } from '../errors.js';
 
 const NAME = 'train.lock';
 const ATTEMPTS = 5;
-/** A file without content this old was left by a process that died before it wrote its name. */
+/** A file without content that is older than this was left by a process that died before it wrote its name. */
 const WRITTEN_WITHIN_MILLISECONDS = 5000;
 
-/** Held from construction until it is disposed, or the process ends. */
+/** Held from construction until it is disposed or the process ends. */
 export class FolderLock implements Disposable {
   readonly #path: string;
 
   /**
-   * Makes the folder if it is missing, and takes over the lock of a process of this machine that is no more.
-   * Throws ERR_KW_CHECKPOINT, naming its owner, when the folder is in use; ERR_KW_INVALID_ARGUMENT when it cannot be written.
+   * Makes the folder if it is missing, and takes over the lock of a process on this machine that has ended. Throws ERR_KW_CHECKPOINT,
+   * naming the owner, if the folder is in use; ERR_KW_INVALID_ARGUMENT if it cannot be written.
    */
   constructor(folder: string) {
     this.#path = join(folder, NAME);
@@ -52,7 +52,7 @@ export class FolderLock implements Disposable {
 }
 
 interface Owner {
-  /** The file as it is, to recognise it again. */
+  /** What identifies the file, to recognize it again. */
   readonly text: string;
   readonly pid: number;
   readonly host: string;
@@ -86,7 +86,7 @@ function readOwner(path: string): Owner | undefined {
 
 function isAlive({ pid, host, age }: Owner): boolean {
   if (!Number.isInteger(pid)) return age < WRITTEN_WITHIN_MILLISECONDS;
-  // Process ids mean nothing on another machine; this process's own one was another's before a restart of its container.
+  // Process ids mean nothing on another machine, and after a restart of its container this process may have the id that another one had.
   if (host !== hostname()) return true;
   if (pid === process.pid) return false;
   try {
@@ -101,12 +101,12 @@ function describe({ pid, host }: Owner): string {
   return Number.isInteger(pid) ? `process ${pid}${host === hostname() ? '' : ` on ${host}`}` : 'a process that is just starting';
 }
 
-/** Moved away before it is removed: of two processes that find the same stale file only one may go on with it. */
+/** Moved away before it is removed: of two processes that find the same stale file, only one may continue with it. */
 function removeStale(path: string, owner: Owner): void {
   const moved = `${path}.${process.pid}`;
   try {
     renameSync(path, moved);
-    // Another process may have taken the stale lock over between reading and moving; then this one has moved its new lock.
+    // Another process may have taken over the stale lock between reading and moving; then this one has moved the new lock.
     if (readFileSync(moved, 'utf8') !== owner.text) renameSync(moved, path);
     else rmSync(moved);
   } catch (error) {

@@ -3,7 +3,7 @@ import { constants } from 'node:os';
 
 const signals = ['SIGINT', 'SIGTERM'] as const;
 
-/** The same signal again this soon is no second wish: `timeout` sends it to the program and to the program's group. */
+/** The same signal again this soon is not a second request: `timeout` sends it to the program and to its group. */
 const REPEATED_WITHIN_MILLISECONDS = 1000;
 
 /** Watches the signals until it is disposed. */
@@ -13,7 +13,7 @@ export class Interruption implements Disposable {
   #received: NodeJS.Signals | undefined;
   #receivedAt = 0;
 
-  /** `onFirst` tells the user what happens now. */
+  /** `onFirst` tells the user what happens next. */
   constructor(onFirst: (signal: NodeJS.Signals) => void) {
     this.#onFirst = onFirst;
     for (const signal of signals) process.on(signal, this.#receive);

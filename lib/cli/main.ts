@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The command `kernel-warehouse`. Each verb is one file, which imports what it needs only when it runs, so that --help is quick. */
+/** The command `kernel-warehouse`. Each verb is one file, which imports what it needs only when it runs, so `--help` is quick. */
 import { Command } from 'commander';
 import { packageVersion } from '../runtime/machine.js';
 import { benchCommand } from './bench/command.js';
@@ -39,7 +39,10 @@ Environment: KW_DEVICE and KW_NUM_THREADS set defaults of --device and --threads
   return program;
 }
 
-/** A reader that goes away, as in `kernel-warehouse plan | head`, ends no work: a training run may still want its checkpoint. */
+/**
+ * A reader that closes the pipe, as in `kernel-warehouse plan | head`, must not end the work: a training run may still write its
+ * checkpoint.
+ */
 function ignoreClosedPipe(error: NodeJS.ErrnoException): void {
   if (error.code !== 'EPIPE') throw error;
 }

@@ -15,7 +15,7 @@ export function addNetworkOptions(command: Command, when: string): Command {
     .addOption(new Option('--config <file>', 'the same as --network').conflicts('network'));
 }
 
-/** What a file of official names alone does not say. */
+/** What official names and weights alone do not say. */
 export interface DescriptionFlags extends NetworkFlags {
   readonly classes?: number;
   readonly classesFrom?: string;
@@ -58,7 +58,7 @@ export function addModelOptions(command: Command): Command {
     .option('--no-strict', 'only the shapes must agree: what the weights lack is initialised, what the network lacks is passed over');
 }
 
-/** `--precision`, of everything that runs a network. `otherwise` says what holds without it. */
+/** `--precision`, for everything that runs a network. `otherwise` describes the default. */
 export function addPrecisionOption(command: Command, otherwise: string): Command {
   const description = `${precisionWords}: of the activations between layers; weights stay float32 (default: ${otherwise})`;
   return command.option('--precision <type>', description, precisionOf);

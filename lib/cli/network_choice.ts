@@ -1,4 +1,4 @@
-/** Which network a command is about: `--network` and `--config`, or what a checkpoint says. */
+/** The network of a command: from `--network` and `--config`, or from a checkpoint. */
 import type { CheckpointFile } from '../checkpoint/checkpoint_file.js';
 import type { NetworkConfig } from '../configurations/configuration.js';
 import { fitOptions, stemsAlike } from '../models/fitting.js';
@@ -6,20 +6,20 @@ import type { ModelOptions } from '../models/model_options.js';
 import { configOfSettings, modelOptions, type Selection, selectModel } from '../models/select.js';
 import type { NetworkFlags } from './model_flags.js';
 
-/** What the flags name; undefined when they name nothing. */
+/** The network that the flags name; undefined if they name none. */
 export function chosenNetwork({ network, config }: NetworkFlags): Selection | undefined {
   const name = config ?? network;
   return name === undefined ? undefined : selectNoting(name);
 }
 
-/** As `selectModel`; what it has to say goes to standard error. */
+/** Like `selectModel`; its note goes to standard error. */
 export function selectNoting(name: string): Selection {
   const selection = selectModel(name);
   if (selection.note !== undefined) process.stderr.write(`kernel-warehouse: ${selection.note}\n`);
   return selection;
 }
 
-/** As `fitOptions`; where no shape tells the stem and nobody has said it, standard error says so. */
+/** Like `fitOptions`; if neither a shape nor the user tells the stem, a note goes to standard error. */
 export function fitNoting(options: ModelOptions, file: CheckpointFile): ModelOptions {
   const fitted = fitOptions(options, file);
   const [other] = options.stem === undefined ? stemsAlike(fitted) : [];
@@ -32,7 +32,7 @@ export function fitNoting(options: ModelOptions, file: CheckpointFile): ModelOpt
   return fitted;
 }
 
-/** The network that the settings of a training script, kept in its checkpoint, name; undefined where there are none. */
+/** The network named by a training script's settings in its checkpoint; undefined if there are none. */
 export function networkOfSettings({ path, metadata }: CheckpointFile): Selection | undefined {
   const config: NetworkConfig | undefined = metadata.args === undefined ? undefined : configOfSettings(metadata.args, `${path}, args`);
   return config && { config, model: modelOptions(config) };

@@ -1,13 +1,13 @@
-/** The device of a command that computes: `--device` and what it is opened with. */
+/** The device of a command that computes: `--device` and the options with which it is opened. */
 import { availableCores, Device, type DeviceOptions } from '../runtime/device.js';
 import type { DeviceFlags } from './arguments.js';
 
-/** What the flags say of the device, as its options. */
+/** The flags as options of a device. */
 export function deviceOptions({ threads, gpu, tf32 }: DeviceFlags): DeviceOptions {
   return { ...(threads === undefined ? {} : { threads }), ...(gpu === undefined ? {} : { index: gpu }), ...(tf32 ? { tf32 } : {}) };
 }
 
-/** Opens it; says on standard error when its threads have to share cores. */
+/** Opens the device; notes on standard error if its threads have to share cores. */
 export function openDevice(flags: DeviceFlags): Device {
   const { threads } = flags;
   const device = Device.open(flags.device, deviceOptions(flags));

@@ -1,4 +1,4 @@
-/** What a command may write to: checked before the work, which can take long. */
+/** Checks where a command will write, before the work, which can take long. */
 import { realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { KernelWarehouseError } from '../errors.js';

@@ -1,4 +1,4 @@
-/** What `kernel-warehouse predict` does. */
+/** Runs `kernel-warehouse predict`. */
 import { readNpy, writeNpy } from '../checkpoint/npy.js';
 import { ImageLoader, type LoaderOptions } from '../data/loader.js';
 import { KernelWarehouseError } from '../errors.js';
@@ -23,9 +23,9 @@ export interface PredictFlags extends DeviceFlags, ModelFlags, PrecisionFlags {
   readonly json?: true;
 }
 
-/** Samples as the network takes them, in batches. */
+/** Samples in batches, as the network takes them. */
 interface Samples {
-  /** What to call each sample. */
+  /** The name of each sample. */
   readonly names: readonly string[];
   readonly height: number;
   readonly width: number;
@@ -118,12 +118,12 @@ async function arraySamples(path: string, batchSize: number): Promise<Samples> {
   return { names: Array.from({ length: count }, (_, index) => `${path}[${index}]`), height, width, batches };
 }
 
-/** Image files, prepared as in training's validation. */
+/** Image files, prepared as for validation during training. */
 function imageSamples(files: readonly string[], { model, options }: TrainedModel, flags: PredictFlags): Samples {
   const { batchSize } = flags;
   const imageSize = flags.imageSize ?? options?.imageSize ?? model.options.imageSize;
   const preparation: LoaderOptions = options ? validationLoaderOptions(options, batchSize) : { batchSize, imageSize, shuffle: false };
-  // Each file is read once, so nothing is worth keeping.
+  // Each file is read once, so there is nothing to cache.
   const loader = new ImageLoader(
     { classes: [], samples: files.map((image) => ({ image, target: 0 })) },
     { ...preparation, imageSize, cacheMebibytes: 0 },

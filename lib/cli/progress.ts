@@ -1,9 +1,11 @@
-/** Progress of long work: a bar on a terminal, a plain line every few seconds elsewhere (files, CI). Uses no colours, so NO_COLOR holds. */
+/**
+ * Progress of long work: a bar on a terminal, elsewhere (files, CI) a plain line every few seconds. It uses no colours, so NO_COLOR holds.
+ */
 import { SingleBar } from 'cli-progress';
 
 const RATE_WINDOW_MILLISECONDS = 20_000;
 const RATE_STEP_MILLISECONDS = 100;
-// Erase the bar's line; save the cursor's place, to which cli-progress goes back when it stops.
+// Erases the line of the bar and saves the cursor's position, to which cli-progress returns when it stops.
 const ERASE_LINE = '\r\u001b[K';
 const SAVE_CURSOR = '\u001b7';
 const WIDEST_BAR = 40;
@@ -16,7 +18,7 @@ export interface ProgressOptions {
   readonly total: number;
   /** What is counted, for the rate; default `images`. */
   readonly unit?: string;
-  /** Work that was done before, by a run that is resumed; does not count for the rate. Default 0. */
+  /** Work that a resumed run did before, which does not count for the rate; default 0. */
   readonly done?: number;
   /** Default standard error, so that standard output stays free for results. */
   readonly stream?: NodeJS.WriteStream;
@@ -30,8 +32,8 @@ export interface ProgressOptions {
 export type ProgressFigures = Readonly<Record<string, string>>;
 
 /**
- * Shows how far work is. Call `update` after each step and `stop` at the end, also after an error (`using` does it). The cursor is never
- * hidden and line wrapping never turned off, so a program that is killed leaves the terminal as it was.
+ * Shows how far the work is. Call `update` after each step and `stop` at the end, also after an error (`using` does that). The cursor is
+ * never hidden and line wrapping never turned off, so a program that is killed leaves the terminal as it was.
  */
 export class Progress implements Disposable {
   private readonly label: string;
@@ -72,7 +74,7 @@ export class Progress implements Disposable {
     }
   }
 
-  /** Tells how much is done by now, and the figures to show from now on. */
+  /** Sets how much is done by now, and the figures to show. */
   update(done: number, figures: ProgressFigures = this.figures): void {
     if (this.stopped) return;
     const time = performance.now();
@@ -108,7 +110,7 @@ export class Progress implements Disposable {
     this.stream.write(`${[this.label, ...this.parts()].join('  ')}\n`);
   }
 
-  /** One line that fits the terminal: the bar takes the room that is left, at last figures at the end are cut. */
+  /** One line that fits the terminal: the bar takes the room that is left, and if there is none, the last figures are cut. */
   private barLine(): string {
     const room = Math.max(1, (this.stream.columns || 80) - 1);
     const before = `${this.label}  [`;
@@ -129,7 +131,7 @@ export class Progress implements Disposable {
     return parts;
   }
 
-  /** Over the last seconds, per second; 0 while nothing is known. */
+  /** Units per second over the last seconds; 0 if unknown. */
   private rate(): number {
     const first = this.history[0] as { time: number; done: number };
     const last = this.history.at(-1) as { time: number; done: number };

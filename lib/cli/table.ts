@@ -2,8 +2,8 @@
 import Table from 'cli-table3';
 
 /**
- * Without lines, so that it is narrow; numbers on the right. Where the terminal is narrower still, long names in the first column go on in
- * a second line, from their first space or, having none, where they have to.
+ * A table without lines, so that it is narrow; numbers are aligned right. On a narrower terminal, long names in the first column continue
+ * on a second line, broken at their first space or, if they have none, anywhere.
  */
 export function table(head: readonly string[], rows: readonly (readonly string[])[], columns: number): string {
   const width = (column: number) =>
@@ -32,8 +32,8 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
 }
 
 /**
- * With lines between the cells, for columns of words.
- * @param numbers columns whose cells stand on the right
+ * A table with lines between the cells, for columns of words.
+ * @param numbers columns whose cells are aligned right
  * @param widths columns whose text is wrapped
  */
 export function ruledTable(
@@ -44,7 +44,7 @@ export function ruledTable(
 ): string {
   const drawn = new Table({
     head: [...head],
-    // No colours: they would stay in a file.
+    // No colours: they would remain in a file.
     style: { head: [], border: [], compact: true },
     colAligns: head.map((_, column) => (numbers.includes(column) ? 'right' : 'left')),
     colWidths: head.map((_, column) => widths[column] ?? null),

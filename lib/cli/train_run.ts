@@ -1,4 +1,4 @@
-/** What `kernel-warehouse train` does. */
+/** Runs `kernel-warehouse train`. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
@@ -37,7 +37,7 @@ export interface TrainFlags
   readonly std?: [number, number, number];
 }
 
-/** What a run trains, and from where. */
+/** What a run trains, and from which start. */
 interface RunSetup {
   readonly model: ModelOptions;
   readonly options: TrainingOptions;
@@ -97,7 +97,7 @@ export async function runTrain(folder: string, flags: TrainFlags): Promise<void>
   console.log(`evaluate with: ${programWords()} eval ${quoted(folder)} --weights ${quoted(isBest ? bestPath : checkpointPath)}`);
 }
 
-/** The flags that set training options, without those that were not given. */
+/** The flags that set training options and were given. */
 function optionFlags(flags: TrainFlags): Partial<FlatOptions> {
   const { output: _output, resume: _resume, weights: _weights, ema: _ema, device: _device, threads: _threads, ...others } = flags;
   const { network: _network, config: _config, stem: _stem, std, ...options } = others;
@@ -113,7 +113,7 @@ function newRun(flags: TrainFlags, { classes }: ImageDataset, weights: Checkpoin
       `the configuration has num_classes ${model.classes}, but the folder has ${classes.length} classes; change or remove num_classes`,
     );
   }
-  // The weights were trained past the temperatures. At the first temperatures, attentions would have little effect or none.
+  // These weights were trained to the end of both schedules. At the first temperatures their attentions would have little or no effect.
   const started = weights ? { ...configured, temperatureEpochs: 0, softmaxTemperatureEpochs: 0 } : configured;
   const options = newRunOptions(started, optionFlags(flags));
   const { imageSize } = options;
@@ -126,7 +126,7 @@ function newRun(flags: TrainFlags, { classes }: ImageDataset, weights: Checkpoin
   return { ...fitted, options };
 }
 
-/** What weights say about their network; their number of classes is another matter. */
+/** What weights say about their network, except for its number of classes. */
 function networkOfWeights(file: CheckpointFile): Selection {
   const { model } = readDescription(file) ?? networkOfSettings(file) ?? needsNetwork(file.path);
   const { classes: _classes, ...options } = model;
@@ -134,8 +134,8 @@ function networkOfWeights(file: CheckpointFile): Selection {
 }
 
 /**
- * The network for `classes` classes that starts from weights, which may be for other
- * ones. Whether they fit shows before anything is made.
+ * The network for `classes` classes that starts from weights, which may have been trained for other classes. Weights that do not fit are
+ * refused before any file is made.
  */
 function fineTuning(
   { classes: _classes, ...options }: ModelOptions,
@@ -158,7 +158,7 @@ function resumedRun(checkpoint: Checkpoint, flags: TrainFlags, { classes }: Imag
   const chosen = chosenNetwork(flags);
   if (chosen) {
     const { model } = chosen;
-    // Written to the checkpoint as JSON, so compared as JSON; classes, stem and image size do not come from the network's name.
+    // The checkpoint stores this as JSON, so it is compared as JSON. Classes, stem and image size do not come from the network's name.
     const same = (options: ModelOptions) =>
       JSON.parse(JSON.stringify({ ...options, classes: undefined, stem: undefined, imageSize: undefined })) as unknown;
     if (!isDeepStrictEqual(same(model), same(checkpoint.model))) {

@@ -1,4 +1,4 @@
-/** Weights from a file with what is needed to use them. */
+/** Weights from a file, with everything needed to use them. */
 import { readFileSync } from 'node:fs';
 import { type CheckpointFile, openCheckpoint } from '../checkpoint/checkpoint_file.js';
 import { KernelWarehouseError } from '../errors.js';
@@ -14,26 +14,26 @@ import { chosenNetwork, fitNoting, networkOfSettings } from './network_choice.js
 
 export interface TrainedModel extends AsyncDisposable {
   readonly model: Model;
-  /** Names of the classes; undefined when nothing says them. */
+  /** Names of the classes; undefined if they are unknown. */
   readonly classes: readonly string[] | undefined;
   readonly temperature: number;
   readonly softmaxTemperature: number;
-  /** How it was trained; undefined when the file does not say. */
+  /** How it was trained; undefined if the file does not say. */
   readonly options: TrainingOptions | undefined;
   readonly file: CheckpointFile;
   readonly strict: boolean;
 }
 
-/** Opens weights in either format, with the moving average where it is asked for. */
+/** Opens weights in either format, or their moving average if that is asked for. */
 export function openWeights(path: string, { ema }: { readonly ema?: true }): Promise<CheckpointFile> {
   return openCheckpoint(path, ema ? { weights: 'model_ema' } : {});
 }
 
 /**
- * Opens weights and finds out which network they belong to: the file says it, or the flags, or the settings of the script that wrote it.
- * @param imageSize of the images to come; for networks with position embeddings whose shapes do not tell it
- * @throws ERR_KW_CHECKPOINT for another file; ERR_KW_INVALID_ARGUMENT when the flags are missing, or given though the file describes
- *   itself.
+ * Opens weights and finds out which network they belong to: from the file, the flags, or the settings of the script that wrote it.
+ * @param imageSize of the images to come; needed for networks with position embeddings whose shapes do not tell it
+ * @throws ERR_KW_CHECKPOINT for another kind of file; ERR_KW_INVALID_ARGUMENT if the flags are missing, or are given although the file
+ *   describes itself.
  */
 export async function openTrainedModel(path: string, flags: ModelFlags, imageSize?: number): Promise<TrainedModel> {
   const file = await openWeights(path, flags);
@@ -53,7 +53,7 @@ export function needsNetwork(path: string): never {
   throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', `${path} does not say which network it belongs to; give --network or --config`);
 }
 
-/** What is known of the weights in a file; undefined when neither it nor the flags name a network. */
+/** What is known about the weights in a file; undefined if neither it nor the flags name a network. */
 export function describeWeights(file: CheckpointFile, flags: DescriptionFlags, imageSize?: number): Description | undefined {
   const described = readDescription(file);
   if (described) {

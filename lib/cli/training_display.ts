@@ -1,4 +1,4 @@
-/** What a training run shows: a bar while an epoch is under way, one line when it is done. */
+/** What a training run shows: a bar during an epoch, and one line after it. */
 import type { Accuracy } from '../train/accuracy.js';
 import type { EpochSummary, TrainingProgress } from '../train/checkpoint.js';
 import type { TrainingOptions } from '../train/options.js';
@@ -12,7 +12,7 @@ export class TrainingDisplay implements Disposable {
   #bar: Progress | undefined;
   #isValidating = false;
 
-  /** Starts with the epoch that comes first: of `resumed`, the one that it stopped in. */
+  /** Starts at the first epoch to come; for a resumed run, the one in which it stopped. */
   constructor(options: TrainingOptions, samples: number, resumed: TrainingProgress | undefined) {
     this.#options = options;
     this.#samples = samples;
@@ -39,7 +39,7 @@ export class TrainingDisplay implements Disposable {
     this.#begin(epoch + 1, 0);
   }
 
-  /** Takes the bar away. */
+  /** Removes the bar. */
   clear(): void {
     this.#bar?.stop();
     this.#bar = undefined;
@@ -63,7 +63,7 @@ function formatValidation({ top1, top5, count }: Accuracy): string {
   return `validation top-1 ${formatShare(top1, count)}  top-5 ${formatShare(top5, count)}`;
 }
 
-/** The last line of a run: its best epoch. `isBest`: there is a checkpoint of it, because validation chose it. */
+/** The last line of a run, about its best epoch. `isBest`: validation chose that epoch, so there is a checkpoint of it. */
 export function formatOutcome(history: readonly EpochSummary[]): { line: string; isBest: boolean } {
   let best: EpochSummary | undefined;
   for (const summary of history) {

@@ -1,4 +1,4 @@
-/** From configuration file and flags to a run's options: defaults, overridden by the file, overridden by the flags. */
+/** The options of a run, from defaults, overridden by the configuration file, overridden by the flags. */
 
 import type { NetworkConfig, TrainingField } from '../configurations/configuration.js';
 import { KernelWarehouseError } from '../errors.js';
@@ -6,7 +6,7 @@ import { defaultTrainingOptions, type TrainingOptions } from '../train/options.j
 
 type Optimizer = TrainingOptions['optimizer'];
 
-/** Training options with the optimizer's own ones beside the others, so that each can be overridden and compared alone. */
+/** Training options with those of the optimizer on the same level, so that each can be overridden and compared alone. */
 export interface FlatOptions extends Omit<TrainingOptions, 'optimizer'> {
   readonly optimizer: Optimizer['kind'];
   readonly momentum: number;
@@ -23,7 +23,7 @@ const optionsOfOptimizer: Readonly<Record<Optimizer['kind'], readonly OptimizerO
   adamw: ['beta1', 'beta2', 'epsilon'],
 };
 
-/** Defaults that differ from PyTorch's zeros only where an optimizer would not train without. */
+/** They differ from PyTorch's zeros only where the optimizer could not train otherwise. */
 const optimizerDefaults = { momentum: 0.9, nesterov: false, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
 
 /** AdamW diverges at the learning rates that suit SGD. */
@@ -39,7 +39,7 @@ const officialOptimizers: Readonly<Record<string, Partial<FlatOptions>>> = {
 
 type Translation = (config: NetworkConfig) => Partial<FlatOptions>;
 
-/** What each field of a configuration says of a run's options. */
+/** What each field of a configuration sets. */
 const translations: Readonly<Record<TrainingField, Translation>> = {
   epochs: ({ epochs }) => ({ epochs: epochs as number }),
   batch_size: ({ batch_size: batchSize }) => ({ batchSize: batchSize as number }),
@@ -74,7 +74,7 @@ export function configTraining(config: NetworkConfig): Partial<FlatOptions> {
   return Object.assign({}, ...given.map((field) => translations[field](config))) as Partial<FlatOptions>;
 }
 
-/** The options of a new run. Throws ERR_KW_INVALID_ARGUMENT when a flag belongs to another optimizer than the chosen one. */
+/** The options of a new run. Throws ERR_KW_INVALID_ARGUMENT for a flag of another optimizer than the chosen one. */
 export function newRunOptions(config: Partial<FlatOptions>, flags: Partial<FlatOptions>): TrainingOptions {
   const kind = flags.optimizer ?? config.optimizer ?? defaultTrainingOptions.optimizer.kind;
   for (const [other, names] of Object.entries(optionsOfOptimizer)) {
@@ -103,10 +103,10 @@ function flagOf(option: string): string {
   return option === 'standardDeviation' ? '--std' : `--${option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
-/** What may be another when a run is resumed. */
+/** Options that may change when a run is resumed. */
 const changeable: readonly string[] = ['epochs', 'precision'];
 
-/** The flags that ask for something else than the run that is resumed has, one phrase each, but for those that may change. */
+/** The flags that contradict the options of the run to be resumed, one phrase each; flags that may change are ignored. */
 export function differences(run: TrainingOptions, flags: Partial<FlatOptions>): string[] {
   const stored: Readonly<Record<string, unknown>> = flatten(run);
   return Object.entries(flags).flatMap(([option, value]) => {

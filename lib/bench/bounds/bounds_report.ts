@@ -1,4 +1,4 @@
-/** A benchmark on paper: the bounds of networks' steps on a processor, added up and compared. Nothing runs. */
+/** A benchmark on paper: the bounds of the steps of networks on a processor, summed and compared. Nothing runs. */
 import { KernelWarehouseError } from '../../errors.js';
 import { Model } from '../../models/model.js';
 import { type NetworkCase, networkPlan } from '../contestant.js';
@@ -7,12 +7,12 @@ import type { Hardware } from './hardware.js';
 import { type MeasuredReport, measuredSettings, measuredSteps } from './measured_steps.js';
 import { type BoundOptions, type IdealForms, type Resource, resources, type StepBound, stepBounds } from './step_bounds.js';
 
-/** A step beside the time that it took, where that is known. */
+/** A step, and its measured time where that is known. */
 export interface BoundedStep extends StepBound {
   readonly measuredMicroseconds?: number;
 }
 
-/** The steps of one op that one kind of kernel does. */
+/** The steps of one op that run on the same kind of kernel. */
 export interface KernelFigures {
   readonly op: string;
   readonly kernel: StepBound['kernel'];
@@ -22,7 +22,7 @@ export interface KernelFigures {
   readonly memoryBytes: number;
   readonly l2Bytes: number;
   readonly boundMicroseconds: number;
-  /** Of all steps' bounds. */
+  /** As a share of the bounds of all steps. */
   readonly share: number;
   readonly measuredMicroseconds?: number;
 }
@@ -30,24 +30,24 @@ export interface KernelFigures {
 export interface BoundsResult extends Setting {
   /** The sum of the steps' bounds. */
   readonly boundMilliseconds: number;
-  /** Kernels that one run starts. */
+  /** Kernels that one run launches. */
   readonly launches: number;
   readonly launchMilliseconds: number;
-  /** At the bound, launches not counted. */
+  /** At the bound, without launches. */
   readonly imagesPerSecond: number;
-  /** At the bound with the launches. */
+  /** At the bound, with launches. */
   readonly imagesPerSecondWithLaunches: number;
-  /** Its images per second to those of another network, both at their bounds. */
+  /** Its images per second, divided by those of another network, both at their bounds. */
   readonly ratioToOther?: { readonly network: string; readonly ratio: number; readonly idealRatios: IdealForms };
   readonly gigaflopPerImage: number;
   readonly memoryBytes: number;
   readonly l2Bytes: number;
-  /** The sums of the steps' bounds with mixed weights in one place throughout. */
+  /** The sums of the steps' bounds if all mixed weights were in one place and nothing were read twice. */
   readonly idealMilliseconds: IdealForms;
-  /** Milliseconds of the steps that each binds. */
+  /** Milliseconds of the steps that each of the three binds. */
   readonly boundMillisecondsBy: Readonly<Record<Resource, number>>;
   readonly measuredMilliseconds?: number;
-  /** The longest first. */
+  /** The slowest first. */
   readonly kernels: readonly KernelFigures[];
   /** In the plan's order. */
   readonly steps: readonly BoundedStep[];
@@ -58,7 +58,7 @@ export interface BoundsReport {
   readonly tf32: boolean;
   readonly imageSizePixels: number;
   readonly command: string;
-  /** The device of the measured times, where there are any. */
+  /** The device on which the times were measured, if there are any. */
   readonly measuredOn?: string;
   readonly results: readonly BoundsResult[];
 }

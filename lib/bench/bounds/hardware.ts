@@ -1,4 +1,4 @@
-/** Graphics processors as data: what `bench --bounds` chooses kernels by and takes bounds from, and where each figure comes from. */
+/** Graphics processors as data: the figures from which `bench --bounds` chooses kernels and computes bounds, and the source of each. */
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { KernelWarehouseError } from '../../errors.js';
@@ -18,11 +18,11 @@ export interface Hardware {
   readonly l2TerabytesPerSecond: number;
   readonly l2Mebibytes: number;
   readonly multiprocessors: number;
-  /** Shared memory that a block of threads may ask for. */
+  /** The most shared memory that one block may use. */
   readonly sharedKibibytesPerBlock: number;
-  /** Of a kernel inside a captured graph. */
+  /** To launch a kernel inside a captured graph. */
   readonly launchMicroseconds: number;
-  /** Where each figure comes from: measured, from a datasheet, or guessed. */
+  /** The source of each figure: measured, from a datasheet, or guessed. */
   readonly sources: Readonly<Partial<Record<HardwareFigure, string>>>;
 }
 

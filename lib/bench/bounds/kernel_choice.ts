@@ -1,6 +1,6 @@
 /**
- * The rule by which the CUDA backend chooses the kernels of a mixed convolution: the twin of native/cuda/mixed_kernel_choice.h, for
- * processors that are not there. test/native/cuda/mixed_kernel_choices.json holds both to the same answers.
+ * The rule by which the CUDA backend chooses the kernels of a mixed convolution, for processors that are not there. It is a copy of
+ * native/cuda's `choose_mixed_kernel`; tests hold both to the answers in test/native/cuda/mixed_kernel_choices.json.
  */
 import { elements } from '../../graph/operation.js';
 import type { Hardware } from './hardware.js';
@@ -8,36 +8,36 @@ import { type Direction, type MixedShape, weightElements } from './mixed_convolu
 
 /** How a mixed convolution is computed. */
 export type MixedKernel =
-  /** Each block of threads mixes a slab of weights for 8 samples and convolves with it; weights stay in shared memory. */
+  /** Each block mixes weights for 8 samples and convolves with them at once; weights stay in shared memory. */
   | 'fused'
-  /** Weights of a chunk of samples are mixed, then convolved while they are in the L2 cache, and so on through the batch. */
+  /** Weights of a chunk of samples are mixed, then convolved while they are in the L2 cache; then the next chunk. */
   | 'by samples'
-  /** The same with chunks that are larger than that cache, so that weights pass through memory. */
+  /** The same with larger chunks, whose weights pass through memory. */
   | 'in memory';
 
 export interface MixedChoice {
   readonly kernel: MixedKernel;
-  /** Samples of a chunk; not what `fused` goes by. */
+  /** Samples of a chunk; `fused` does not use it. */
   readonly samplesAtOnce: number;
-  /** Output channels of a block of the fused kernel, else 0. */
+  /** Output channels of a block of the fused kernel; 0 for the other kernels. */
   readonly fusedChannels: number;
 }
 
-/** What a processor's choice depends on. */
+/** The figures of a processor on which the choice depends. */
 export type ChoosingHardware = Pick<Hardware, 'multiprocessors' | 'sharedKibibytesPerBlock' | 'l2Mebibytes'>;
 
-/** Samples of a block of the fused kernel, and the positions of the output that it computes. */
+/** Samples of a block of the fused kernel, and the most output positions that it computes. */
 export const fusedSamples = 8;
 export const fusedPositions = 56;
 
-/** Rows and columns of the tiles that convolutions and mixing are made of. */
+/** Rows and columns of the tiles from which convolutions and mixing are built. */
 const tile = 64;
 const mixingRows = 128;
 
-/** Bytes of the L2 cache that pass in the time of one of memory, by the backend's own figures. */
+/** How many bytes pass through the L2 cache in the time of one byte of memory, by the figures in the backend. */
 const memoryPerCache = 1.8;
 
-/** Which kernels `direction` of a batch of `samples` gets. `elementBytes`: 2 for bfloat16, 4 for float32. */
+/** The kernels for `direction` of a batch of `samples`. `elementBytes` is 2 for bfloat16, 4 for float32. */
 export function chooseMixedKernel(
   shape: MixedShape,
   samples: number,
@@ -72,12 +72,12 @@ function tilesOf(rows: number, columns: number): number {
   return parts(rows, tile) * parts(columns, tile);
 }
 
-/** Bytes from a sample's weight to the next. */
+/** Bytes from one sample's weight to the next. */
 function strideBytes(shape: MixedShape, elementBytes: number): number {
   return 32 * parts(weightElements(shape), 32) * elementBytes;
 }
 
-/** As many as fit into the cache twice, or more where they would leave multiprocessors idle or read too much again; evenly divided. */
+/** As many samples as fit the cache twice, or more if that would leave multiprocessors idle or read too much again; divided evenly. */
 function chunkSamples(shape: MixedShape, samples: number, direction: Direction, elementBytes: number, hardware: ChoosingHardware): number {
   const weightBytes = strideBytes(shape, elementBytes);
   const { inChannels, outChannels, size, outSize, cells } = shape;
@@ -87,7 +87,7 @@ function chunkSamples(shape: MixedShape, samples: number, direction: Direction, 
     mixing: () => tilesOf(outChannels, weightElements(shape) / outChannels),
   }[direction]();
   const cache = weightCache(hardware);
-  // What each chunk goes over again: the cells, or the float32 sums of their gradient, read and written.
+  // Each chunk reads again: the cells, or the float32 sums of their gradient, which it also writes.
   const fixedBytes = elements(cells) * (direction === 'mixing' ? 8 : elementBytes);
   const withinCache = Math.floor(cache / (2 * weightBytes));
   const filling = parts(hardware.multiprocessors, tiles);
@@ -102,14 +102,14 @@ function servesFused({ groups, kernel, outSize, cells }: MixedShape, channels: n
   return served && height * width === 1 && rows % channels === 0 && columns % 16 === 0;
 }
 
-/** Positions of the input that a block keeps of each sample. */
+/** Input positions that a block keeps for each sample. */
 function patchPositions({ outSize, kernel, stride, dilation }: MixedShape): number {
   if (elements(kernel) === 1) return elements(outSize);
   const at = (values: readonly number[], axis: number) => values[axis] as number;
   return elements(outSize.map((outputs, axis) => (outputs - 1) * at(stride, axis) + (at(kernel, axis) - 1) * at(dilation, axis) + 1));
 }
 
-/** Shared memory of a block: attention, cells, two slabs of its samples' input, weights; in the end the result in their place. */
+/** Shared memory of a block: attention, cells, two k-tiles of its samples' input, weights. At the end the result takes their place. */
 function fusedBytes(shape: MixedShape, channels: number): number {
   const [count, columns] = [shape.cells[0] as number, shape.cells[4] as number];
   const depth = 16 * parts(count, 16);
@@ -121,7 +121,10 @@ function fusedBytes(shape: MixedShape, channels: number): number {
   return Math.max(attention + cells + inputs + weights, fusedSamples * elements(shape.outSize) * (channels + 4) * 4);
 }
 
-/** Whether less passes through the L2 cache for each weight than by assembling it, with a block for each multiprocessor at least. */
+/**
+ * Whether the fused kernel moves fewer bytes through the L2 cache for each weight than mixing and reading back, and has a block for every
+ * multiprocessor.
+ */
 function fusedPays(
   shape: MixedShape,
   samples: number,

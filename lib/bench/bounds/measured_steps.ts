@@ -1,4 +1,4 @@
-/** The steps' times of a benchmark that ran, from the JSON that `bench --layers --json` wrote, to stand beside their bounds. */
+/** The times of steps in a benchmark that was run, from the JSON of `bench --layers --json`, to compare with their bounds. */
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { KernelWarehouseError } from '../../errors.js';
@@ -6,7 +6,7 @@ import { expectation } from '../../validation/schema_problem.js';
 import { type Mode, modes, type NetworkCase } from '../contestant.js';
 import type { StepBound } from './step_bounds.js';
 
-/** Only what is read; the file has more. */
+/** The fields that are read; the file has more. */
 const measuredSchema = z.object({
   machine: z.object({ device: z.string() }),
   imageSizePixels: z.number(),
@@ -25,7 +25,7 @@ const measuredSchema = z.object({
 
 export type MeasuredReport = z.infer<typeof measuredSchema>;
 
-/** Throws ERR_KW_DATA for a file that cannot be read or is no benchmark's report. */
+/** Throws ERR_KW_DATA for a file that cannot be read or is not the report of a benchmark. */
 export function readMeasured(path: string): MeasuredReport {
   const wanted = 'expected a file that `kernel-warehouse bench --layers --json FILE` wrote';
   let value: unknown;
@@ -42,8 +42,8 @@ export function readMeasured(path: string): MeasuredReport {
 }
 
 /**
- * Milliseconds of each step of a network, in the plan's order; undefined where the report does not have the network in this setting.
- * Throws ERR_KW_DATA when the report has no steps, or others than the plan.
+ * Milliseconds of each step of a network, in the plan's order; undefined if the report does not have the network in this setting. Throws
+ * ERR_KW_DATA if the report has no steps, or other steps than the plan.
  */
 export function measuredSteps(
   report: MeasuredReport,
@@ -72,7 +72,7 @@ export function measuredSteps(
   return measured.map(({ milliseconds }) => milliseconds);
 }
 
-/** What a report has times of, in words. */
+/** What a report has times for, in words. */
 export function measuredSettings({ results, imageSizePixels }: MeasuredReport): string {
   const settings = results.map(({ network, mode, precision, batchSize }) => `${network} (${settingOf(mode, precision, batchSize)})`);
   return `${settings.join(', ') || 'nothing'} at ${imageSizePixels} pixels`;

@@ -1,9 +1,9 @@
-/** The sizes of a mixed convolution, read from a step of a plan: what the choice of its kernel and its bound are made of. */
+/** The sizes of a mixed convolution, read from a step of a plan. They determine its kernel and its bound. */
 import { bytesOf, elements } from '../../graph/operation.js';
 import { elementBytes, type Plan, type PlanStep, type PlanTensor } from '../../plan/plan.js';
 import { computedCost } from '../step_costs.js';
 
-/** `forward`: y of x. `input`: dx of dy. `mixing`: the gradients of attention and cells. */
+/** `forward` computes y from x, `input` dx from dy, `mixing` the gradients of attention and cells. */
 export type Direction = 'forward' | 'input' | 'mixing';
 
 const directions: ReadonlyMap<string, Direction> = new Map([
@@ -13,7 +13,7 @@ const directions: ReadonlyMap<string, Direction> = new Map([
   ['mixed_conv2d_backward_mixing', 'mixing'],
 ]);
 
-/** What its kernel is chosen by, beside the direction and the type of the products. */
+/** The sizes that decide its kernel, with the direction and the type of the products. */
 export interface MixedShape {
   readonly inChannels: number;
   readonly outChannels: number;
@@ -29,9 +29,9 @@ export interface MixedShape {
 }
 
 /**
- * A convolution whose weights are mixed for each sample. `source` is what the weights are multiplied with, `result` what comes out of it:
- * x and y, for `input` dy and dx; for `mixing` the two factors of the weights' gradient, x and dy. Cells and assembled weights count in the
- * type that the products are computed in.
+ * A convolution whose weights are mixed for each sample. `source` is multiplied by the weights, and `result` is what comes out: x and y, or
+ * dy and dx for `input`; for `mixing` they are the two factors of the weights' gradient, x and dy. Cells and mixed weights are counted in
+ * the type of the products.
  */
 export interface MixedConvolution {
   readonly direction: Direction;
@@ -46,15 +46,15 @@ export interface MixedConvolution {
   readonly attentionBytes: number;
   /** All other inputs and outputs: residual, statistics, means; for `mixing` both gradients and what they are added to. */
   readonly otherBytes: number;
-  /** Whether y's means over its positions are an output too. */
+  /** Whether the means of y over its positions are an output too. */
   readonly givesMeans: boolean;
-  /** Operations of mixing all samples' weights once, a multiply-add counting as two. */
+  /** Operations for mixing the weights of all samples once; a multiply-add counts as two. */
   readonly mixingFlops: number;
-  /** Operations of the convolution itself, with what follows it in the step. */
+  /** Operations of the convolution itself and of what follows it in the step. */
   readonly convolutionFlops: number;
 }
 
-/** Elements of one sample's assembled weight. */
+/** Elements of the mixed weight of one sample. */
 export function weightElements({ outChannels, kernel, inChannels, groups }: MixedShape): number {
   return (outChannels * elements(kernel) * inChannels) / groups;
 }
@@ -64,7 +64,7 @@ export function isDepthwise({ inChannels, outChannels, groups }: MixedShape): bo
   return inChannels === groups && outChannels === groups;
 }
 
-/** Undefined where the step is no mixed convolution. */
+/** Undefined if the step is not a mixed convolution. */
 export function mixedConvolution(plan: Plan, step: PlanStep): MixedConvolution | undefined {
   const direction = directions.get(step.op);
   if (direction === undefined) return undefined;

@@ -1,4 +1,4 @@
-/** The least time of each step on a processor that is described by its rates: a roofline of two levels, memory and L2 cache. */
+/** The least time of each step on a processor that is described by its rates: a roofline with two levels, memory and L2 cache. */
 import { elements } from '../../graph/operation.js';
 import type { Plan, PlanStep } from '../../plan/plan.js';
 import { computedCost } from '../step_costs.js';
@@ -10,16 +10,19 @@ import { mixedLaunches, type PlainKernel, plainKernel, plainLaunches } from './s
 export const resources = ['arithmetic', 'memory', 'L2'] as const;
 export type Resource = (typeof resources)[number];
 
-/** How a step's kernels are called in tables. */
+/** The names of a step's kernels in tables. */
 export type Kernel = MixedKernel | PlainKernel;
 
-/** Milliseconds of a mixed convolution in three ideal forms, none of which reads anything twice; of any other step three times its bound. */
+/**
+ * Milliseconds of a mixed convolution if its weights were in one place and nothing were read twice; for any other step, its bound three
+ * times.
+ */
 export interface IdealForms {
-  /** Assembled weights are written to memory and read back. */
+  /** Mixed weights are written to memory and read back. */
   readonly weightsInMemory: number;
-  /** Assembled weights never leave the L2 cache. */
+  /** Mixed weights never leave the L2 cache. */
   readonly weightsInL2: number;
-  /** Assembled weights never leave the cores. */
+  /** Mixed weights never leave the cores. */
   readonly weightsInCores: number;
 }
 
@@ -27,21 +30,21 @@ export interface StepBound {
   readonly label: string;
   readonly op: string;
   readonly kernel: Kernel;
-  /** Kernels that are started, each a node of the captured graph. */
+  /** Kernels that are launched; each is a node of the captured graph. */
   readonly launches: number;
-  /** Useful ones: what the kernel pads or mixes twice counts in the bound, not here. */
+  /** Only useful ones. What the kernel pads or mixes twice counts in the bound, not here. */
   readonly gigaflop: number;
   /** From and to device memory. */
   readonly memoryBytes: number;
   /** Between L2 cache and cores. */
   readonly l2Bytes: number;
   readonly boundMicroseconds: number;
-  /** What takes longest of all that the bound is made of. */
+  /** What takes longest among the parts of the bound. */
   readonly boundBy: Resource;
   readonly idealMicroseconds: IdealForms;
 }
 
-/** A kernel, or several that do one thing together; what it needs most decides how long it takes. */
+/** One kernel, or several that do one thing together; the resource that they need most decides how long they take. */
 interface Phase {
   readonly arithmeticSeconds: number;
   readonly memoryBytes: number;
@@ -50,7 +53,7 @@ interface Phase {
 
 export interface BoundOptions {
   readonly hardware: Hardware;
-  /** Products of float32 on tensor cores. */
+  /** Whether float32 products run on tensor cores. */
   readonly tf32: boolean;
 }
 
@@ -95,7 +98,7 @@ function stepBound(plan: Plan, step: PlanStep, options: BoundOptions): StepBound
   };
 }
 
-/** Operations per second of a step's products, by the type of what they multiply. */
+/** Operations per second for the products of a step, by the type of their factors. */
 function productRate({ tensors }: Plan, { inputs }: PlanStep, { hardware, tf32 }: BoundOptions): number {
   if (tensors[inputs[0] as number]?.type === 'bfloat16') return 1e12 * hardware.bfloat16TeraflopsPerSecond;
   return tf32 ? 1e12 * hardware.tf32TeraflopsPerSecond : float32Rate(hardware);
@@ -105,13 +108,13 @@ function float32Rate({ float32TeraflopsPerSecond }: Hardware): number {
   return 1e12 * float32TeraflopsPerSecond;
 }
 
-/** Operations per second; those of a depth-wise convolution are no products. */
+/** Operations per second. A depth-wise convolution does not use the tensor cores. */
 interface Rates {
   readonly mixing: number;
   readonly convolving: number;
 }
 
-/** The ideal of one kernel: every tensor once, weights never. */
+/** The ideal kernel: it moves every tensor once and weights never. */
 function coresPhase(convolution: MixedConvolution, { mixing, convolving }: Rates): Phase {
   const { direction, mixingFlops, convolutionFlops } = convolution;
   const arithmeticSeconds = ((direction === 'mixing' ? 2 : 1) * mixingFlops) / mixing + convolutionFlops / convolving;
@@ -119,7 +122,10 @@ function coresPhase(convolution: MixedConvolution, { mixing, convolving }: Rates
   return { arithmeticSeconds, memoryBytes: bytes, l2Bytes: bytes };
 }
 
-/** What the fused kernel pads: cells and rows of attention to 16, samples and positions to a block's; and what its blocks read again. */
+/**
+ * What the fused kernel pads (cells and rows of attention to 16, samples and positions to those of a block), and what its blocks read
+ * again.
+ */
 function fusedPhase(convolution: MixedConvolution, { fusedChannels }: MixedChoice, rates: Rates, hardware: Hardware): Phase {
   const { shape, samples, cellElements, elementBytes, sourceBytes, mixingFlops, convolutionFlops } = convolution;
   const { outChannels, kernel, outSize, cells } = shape;
@@ -129,7 +135,7 @@ function fusedPhase(convolution: MixedConvolution, { fusedChannels }: MixedChoic
   const convolving = (convolutionFlops * fusedPositions) / elements(outSize) / rates.convolving;
   const cellBytes = cellElements * elementBytes;
   const [groups, channelBlocks] = [Math.ceil(samples / fusedSamples), outChannels / fusedChannels];
-  // Blocks that run at the same time read the same cells and images at about the same time: from memory at most once.
+  // Blocks that run at the same time read the same cells and images at about the same time, so these come from memory at most once.
   const waves = Math.ceil((groups * channelBlocks) / hardware.multiprocessors);
   const once = coresPhase(convolution, rates);
   return {
@@ -139,26 +145,26 @@ function fusedPhase(convolution: MixedConvolution, { fusedChannels }: MixedChoic
   };
 }
 
-/** What assembling weights chunk by chunk moves beside the tensors of the step, and where. */
+/** What mixing weights chunk by chunk moves beside the tensors of the step, and where. */
 interface Traffic {
   readonly storesInMemory: boolean;
-  /** Of cells, and of the sums of their gradient, all times counted but the first. */
+  /** Traffic of cells, and of the sums of their gradient, except for the first time. */
   readonly rereadBytes: number;
   readonly rereadsMemory: boolean;
 }
 
 function chunkTraffic(convolution: MixedConvolution, { kernel, samplesAtOnce }: MixedChoice, hardware: Hardware): Traffic {
   const { direction, samples, cellElements, elementBytes } = convolution;
-  // The float32 sums of the cells' gradient are added to, chunk after chunk.
+  // Each chunk adds to the float32 sums of the cells' gradient.
   const bytes = cellElements * (elementBytes + (direction === 'mixing' ? 8 : 0));
   return {
     storesInMemory: kernel === 'in memory',
     rereadBytes: (Math.ceil(samples / samplesAtOnce) - 1) * bytes,
-    rereadsMemory: bytes > weightCache(hardware), // the half that weights leave
+    rereadsMemory: bytes > weightCache(hardware), // the half of the cache that weights leave
   };
 }
 
-/** Mixing and convolving; of the gradient its products with the cells and the attention, and the convolution before them. */
+/** Mixing and convolving. For the gradient: its products with the cells and the attention, and the convolution before them. */
 function assembledPhases(convolution: MixedConvolution, traffic: Traffic, rates: Rates): Phase[] {
   const { direction, shape, samples, elementBytes, mixingFlops, convolutionFlops } = convolution;
   const { storesInMemory, rereadBytes, rereadsMemory } = traffic;
@@ -175,12 +181,12 @@ function assembledPhases(convolution: MixedConvolution, traffic: Traffic, rates:
   ];
 }
 
-/** Cells and attention, and their gradients where the step gives them. */
+/** Cells and attention, and their gradients if the step computes them. */
 function mixedBytes({ direction, cellElements, elementBytes, attentionBytes, otherBytes }: MixedConvolution): number {
   return cellElements * elementBytes + attentionBytes + (direction === 'mixing' ? otherBytes : 0);
 }
 
-/** What the convolution itself reads and writes, besides its weights. */
+/** What the convolution itself reads and writes, without its weights. */
 function activationBytes({ direction, sourceBytes, resultBytes, otherBytes }: MixedConvolution): number {
   return sourceBytes + resultBytes + (direction === 'mixing' ? 0 : otherBytes);
 }

@@ -1,13 +1,19 @@
-/** Which CUDA kernel runs a step that mixes nothing, assuming that NVIDIA's libraries are installed, and how many kernels each step starts. */
+/**
+ * Which CUDA kernel runs each step other than mixed convolutions, if NVIDIA's libraries are installed; and how many kernels each step
+ * launches.
+ */
 import { elements } from '../../graph/operation.js';
 import { elementBytes, type Plan, type PlanStep, type PlanTensor } from '../../plan/plan.js';
 import type { MixedChoice } from './kernel_choice.js';
 import type { MixedConvolution } from './mixed_convolution.js';
 
-/** `own` and `depth-wise`: ours, for products and convolutions that the libraries do not serve. `pass`: a kernel that goes over its tensors. */
+/**
+ * `own` and `depth-wise` are kernels of ours, for products and convolutions that the libraries do not serve. `pass` is a kernel that only
+ * passes over its tensors.
+ */
 export type PlainKernel = 'cuDNN' | 'cuBLASLt' | 'own' | 'depth-wise' | 'pass';
 
-/** Convolutions that have a weight for each sample are worth a library's product from this many positions on. */
+/** From this many positions on, a convolution with a weight for each sample is faster as a product of a library. */
 const leastPositions = 196;
 
 export function plainKernel(plan: Plan, step: PlanStep, tf32: boolean): PlainKernel {
@@ -33,7 +39,7 @@ function convolutionKernel({ tensors }: Plan, { op, inputs, outputs, attributes 
   const isPointwise = elements(taps) === 1 && elements(stride) === 1 && padding.every((size) => size === 0);
   const isWide = sharesWeight || elements(result.shape.slice(1, -1)) >= leastPositions;
   if (isPointwise && isAligned && isWide && !op.startsWith('normalized_')) return 'cuBLASLt';
-  // cuDNN's kernels for float32 are no faster than ours.
+  // cuDNN's float32 kernels are no faster than ours.
   return sharesWeight && (first.type === 'bfloat16' || tf32) ? 'cuDNN' : 'own';
 }
 
@@ -43,22 +49,25 @@ const launchCounts: ReadonlyMap<string, number> = new Map([
   ['self_attention_backward', 3],
 ]);
 
-/** Rows up to which BatchNorm measures and normalizes at once; for more, two kernels sum before the pass. */
+/** Up to so many rows, BatchNorm takes one kernel; for more, two kernels sum before the pass. */
 const fewRows = 1024;
 
-/** Kernels that a step without mixing starts; where too few blocks divide a sum into parts, one that adds these is not counted. */
+/** Kernels that a step without mixing launches, not counting those that add up split sums. */
 export function plainLaunches({ tensors }: Plan, { op, inputs }: PlanStep, kernel: PlainKernel): number {
   if (op === 'batch_norm' || op === 'batch_norm_backward') {
     const { shape } = tensors[inputs[0] as number] as PlanTensor;
     return elements(shape.slice(0, -1)) <= fewRows ? 1 : 3;
   }
-  // A norm that is not a fixed BatchNorm is a kernel of its own between the two products.
+  // Other norms than a fixed BatchNorm are a kernel of their own between the two products.
   if (op === 'attention_module') return tensors[inputs[5] as number] ? 2 : 3;
-  if (op === 'normalized_conv2d' && kernel === 'cuDNN') return 2; // its factors first
+  if (op === 'normalized_conv2d' && kernel === 'cuDNN') return 2; // computes its factors first
   return launchCounts.get(op) ?? 1;
 }
 
-/** The same of a mixed convolution: its attention is converted, then each chunk is mixed and convolved, or its gradient's four products. */
+/**
+ * The same for a mixed convolution: its attention is converted, then each chunk is mixed and convolved, or takes the four products of the
+ * gradient.
+ */
 export function mixedLaunches({ direction, samples, shape, givesMeans }: MixedConvolution, { kernel, samplesAtOnce }: MixedChoice): number {
   if (kernel === 'fused') return 2;
   const sumsMeans = givesMeans && elements(shape.outSize) > 64;

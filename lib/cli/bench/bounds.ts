@@ -1,4 +1,4 @@
-/** What `kernel-warehouse bench --bounds` does: the least times of networks on a processor that need not be here. */
+/** Runs `kernel-warehouse bench --bounds`: the least times of networks on a processor that need not be here. */
 
 import { boundsReport } from '../../bench/bounds/bounds_report.js';
 import { findHardware } from '../../bench/bounds/hardware.js';

@@ -139,7 +139,7 @@ function amounts({ gigaflop, memoryBytes, l2Bytes }: { gigaflop: number; memoryB
   return [gigaflop.toFixed(1), (memoryBytes / 1e6).toFixed(1), (l2Bytes / 1e6).toFixed(1)];
 }
 
-/** A measured time, and what part of it the bound is. */
+/** A measured time, and the bound as a share of it. */
 function reached(bound: number, measured: number | undefined, digits: number): string[] {
   return measured === undefined ? ['-', '-'] : [measured.toFixed(digits), measured > 0 ? percent(bound / measured) : '-'];
 }

@@ -1,4 +1,4 @@
-/** Which networks a benchmark times, and which it can hold. */
+/** Which networks a benchmark times, and which of them fit the memory. */
 import { leastBytes, type Mode, type NetworkCase } from '../../bench/contestant.js';
 import { groupedImplementation } from '../../bench/grouped_implementation.js';
 import { staticCounterpart } from '../../bench/static_counterpart.js';
@@ -18,13 +18,13 @@ export interface BenchCase {
 interface Named {
   readonly name: string;
   readonly model: ModelOptions;
-  /** The name of what it is compared with. */
+  /** The name of the case that it is compared with. */
   readonly against: string | undefined;
 }
 
 /**
- * Every network in every mode, precision and batch size; those of one setting follow each other, those that others are compared with first.
- * Throws ERR_KW_UNKNOWN_NETWORK, ERR_KW_CONFIG.
+ * Every network in every mode, precision and batch size. Those of one setting follow each other, and those that others are compared with
+ * come first. Throws ERR_KW_UNKNOWN_NETWORK, ERR_KW_CONFIG.
  */
 export function listCases(names: readonly string[], flags: CaseFlags): BenchCase[] {
   const networks = namedNetworks(names, flags);
@@ -44,7 +44,7 @@ export function listCases(names: readonly string[], flags: CaseFlags): BenchCase
   );
 }
 
-/** The networks, each once, with what they are compared with: the one of `--against`, else the static network of each. */
+/** Each network once, with the one it is compared with: that of `--against`, or its static network. */
 function namedNetworks(names: readonly string[], { imageSize, against, impl }: CaseFlags): Named[] {
   const options = (name: string): ModelOptions => selectNoting(name).model;
   const fitting = (model: ModelOptions): ModelOptions => fittingImages(model, imageSize);
@@ -70,7 +70,7 @@ function namedNetworks(names: readonly string[], { imageSize, against, impl }: C
   return impl === undefined ? networks : withImplementation(networks, impl);
 }
 
-/** Each network, and after it the implementation of it that is asked for. */
+/** Each network, followed by its other implementation if that is asked for. */
 function withImplementation(networks: readonly Named[], impl: 'grouped'): Named[] {
   const all = networks.flatMap((network) => [network, groupedImplementation(network)]).filter((network) => network !== undefined);
   if (all.length > networks.length) return all;
@@ -85,18 +85,18 @@ function fittingImages(model: ModelOptions, imageSize: number): ModelOptions {
   return { ...model, ...imageSizeOption(model.network, imageSize) };
 }
 
-/** What `name` means, for images of this size. */
+/** The model for `name`, for images of this size. */
 export function fittingModel(name: string, imageSize: number): ModelOptions {
   return fittingImages(selectNoting(name).model, imageSize);
 }
 
-/** Why a case was left out that ran out of memory, with what its plan needs; any other error is thrown again. */
+/** Why a case that ran out of memory was left out, with what its plan needs; throws any other error again. */
 export function outOfMemory(error: unknown, network: NetworkCase): string {
   if (!(error instanceof KernelWarehouseError && error.code === 'ERR_KW_OUT_OF_MEMORY')) throw error;
   return `needs ${formatBytes(leastBytes(network))} or more, which the device did not give: ${error.message}`;
 }
 
-/** Why each case that does not fit into the free memory, beside those before it, is left out. */
+/** Why each case is left out that does not fit the memory which the cases before it leave free. */
 export function excessiveCases(cases: readonly BenchCase[], available: number): Map<BenchCase, string> {
   const problems = new Map<BenchCase, string>();
   let taken = 0;

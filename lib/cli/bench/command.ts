@@ -5,10 +5,10 @@ import { KernelWarehouseError } from '../../errors.js';
 import { addDeviceOptions, decimalNumber, precisionOf, precisionWords, wholeNumber } from '../arguments.js';
 import type { BenchFlags, TableFlags } from './flags.js';
 
-/** What says how to measure, and means nothing where nothing runs. */
+/** Options about measuring, which mean nothing if nothing runs. */
 const measuringOptions = ['device', 'threads', 'gpu', 'rounds', 'seconds', 'memory', 'impl'];
 
-/** A parser of lists with commas; what is given twice counts once. */
+/** A parser of comma-separated lists; repeated words count once. */
 function listOf<T>(parse: (text: string) => T): (text: string) => T[] {
   return (text) => [...new Set(text.split(',').map((part) => parse(part.trim())))];
 }
@@ -39,7 +39,7 @@ function addCaseOptions(command: Command): Command {
     );
 }
 
-/** How long they are timed, and what is reported. */
+/** How long they are timed, and what the report contains. */
 function addReportOptions(command: Command): Command {
   return command
     .option('--rounds <count>', 'counted rounds, after one that is not', wholeNumber(1, 10_000), 5)
@@ -51,7 +51,7 @@ function addReportOptions(command: Command): Command {
     .option('--chart <file>', 'draw images per second as SVG');
 }
 
-/** What is done instead of timing the networks that are named. */
+/** What to do instead of timing the named networks. */
 function addOtherKinds(command: Command): Command {
   return command
     .addOption(

@@ -1,4 +1,4 @@
-/** What the command line of `bench` gives. */
+/** The options of `bench` on the command line. */
 import type { Precision } from '../../graph/passes/precision.js';
 import type { DeviceFlags } from '../arguments.js';
 
@@ -9,7 +9,7 @@ export interface CaseFlags {
   readonly training?: true;
   readonly imageSize: number;
   readonly against?: string;
-  /** Adds a row for each network that has this implementation. */
+  /** Adds a row with this implementation for each network that has one. */
   readonly impl?: 'grouped';
 }
 

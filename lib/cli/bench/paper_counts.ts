@@ -1,4 +1,4 @@
-/** `kernel-warehouse bench --table` of the paper's accuracies: the counts of its lines, and what is printed beside what was trained here. */
+/** `kernel-warehouse bench --table` for tables of accuracies: the counts of their rows, and the paper's accuracies beside your own. */
 import { type CountsLine, type CountsReport, countsReport, resultsFor } from '../../paper/counts_report.js';
 import { figureHeads, type PaperFigure, type PaperTable } from '../../paper/printed_tables.js';
 import { formatCount, formatGigaflops } from '../figures.js';
@@ -46,7 +46,7 @@ function countsTable(
   ].join('\n');
 }
 
-/** Throws ERR_KW_DATA for a file of results that has another form, or no line of the table. */
+/** Throws ERR_KW_DATA for a file of results that is malformed, or has no row of the table. */
 export async function runCountsTable(table: PaperTable, { results, json }: TableFlags): Promise<void> {
   const outputs = checkedOutputs({ ...(json === undefined ? {} : { json }) }, results === undefined ? [] : [results]);
   const report = countsReport(table, results === undefined ? {} : resultsFor(table, results));

@@ -1,4 +1,4 @@
-/** `kernel-warehouse bench --table 16`: the memory of training and inference, one network after the other, beside what the paper prints. */
+/** `kernel-warehouse bench --table 16`: the memory of training and inference, one network after the other, beside the paper's figures. */
 import { leastBytes, type Mode, type NetworkCase } from '../../bench/contestant.js';
 import { measureMemory } from '../../bench/memory.js';
 import { type ComparedAmount, type MemoryLine, type MemoryOutcome, type MemoryReport, memoryLines } from '../../paper/memory_report.js';
@@ -20,7 +20,7 @@ const paperBatchSizes: Readonly<Record<Mode, (baseline: string) => number>> = {
   inference: () => 100,
 };
 
-/** Every line in every mode, precision and batch size: training first, as in the paper. */
+/** Every row in every mode, precision and batch size; training first, as in the paper. */
 function casesOf(table: PaperTable, flags: TableFlags, isGiven: (option: keyof TableFlags) => boolean): NetworkCase[] {
   const { training, inference, precision: precisions, batchSize, imageSize } = flags;
   const modes: readonly Mode[] = training === inference ? ['training', 'inference'] : training ? ['training'] : ['inference'];
@@ -35,13 +35,13 @@ function casesOf(table: PaperTable, flags: TableFlags, isGiven: (option: keyof T
   );
 }
 
-/** Predicts, and measures where there is room, until the signal comes. */
+/** Predicts, and measures where there is room, until the signal. */
 async function outcomesOf(cases: readonly NetworkCase[], flags: TableFlags, device: Device, signal: AbortSignal): Promise<MemoryOutcome[]> {
   const outcomes: MemoryOutcome[] = [];
   using progress = new Progress({ label: 'measuring memory', total: cases.length, unit: 'networks', transient: true });
   for (const [index, network] of cases.entries()) {
     progress.update(index, { network: `${network.name} ${network.mode} ${network.batch}` });
-    // Lets signals and the bar in between plans, which hold the JavaScript thread.
+    // Gives signals and the progress bar a chance between plans, which block the JavaScript thread.
     await new Promise((resolve) => setImmediate(resolve));
     if (signal.aborted) break;
     outcomes.push(await outcomeOf(network, flags, device, signal));
@@ -95,7 +95,7 @@ function memoryTables(
   return text.join('\n');
 }
 
-/** What `isGiven` does not name has the paper's value. */
+/** Whatever `isGiven` does not name has the paper's value. */
 export async function runMemoryTable(table: PaperTable, flags: TableFlags, isGiven: (option: keyof TableFlags) => boolean): Promise<void> {
   const { json, imageSize } = flags;
   const outputs = checkedOutputs(flags, []);

@@ -1,4 +1,4 @@
-/** `kernel-warehouse bench --table`: a table of the paper, computed or measured here, beside what is printed. */
+/** `kernel-warehouse bench --table`: a table of the paper, computed or measured here, beside the printed figures. */
 import { KernelWarehouseError } from '../../errors.js';
 import { type PaperTable, paperTables } from '../../paper/printed_tables.js';
 import type { TableFlags } from './flags.js';
@@ -6,7 +6,7 @@ import { runCountsTable } from './paper_counts.js';
 import { runMemoryTable } from './paper_memory.js';
 import { runBench } from './run.js';
 
-/** How a table comes about, and which options have no meaning for it. */
+/** How a table is made, and which options have no meaning for it. */
 interface Kind {
   readonly words: string;
   readonly refused: readonly (keyof TableFlags)[];
@@ -23,7 +23,7 @@ const counts: Kind = {
   run: runCountsTable,
 };
 
-/** The paper's setting, where no other is asked for. */
+/** The paper's setting, used unless another is asked for. */
 const paperBatchSize = 100;
 
 const speed: Kind = {
@@ -31,7 +31,7 @@ const speed: Kind = {
   refused: [...ofNetworks, 'training', 'results'],
   run: (table, flags, isGiven) => {
     const names = table.lines.flatMap(({ configs }) => configs);
-    // Table 16 is the one of memory.
+    // Table 16 is the table of memory.
     return runBench(names, { ...flags, memory: false, ...(isGiven('batchSize') ? {} : { batchSize: [paperBatchSize] }) }, table);
   },
 };
@@ -69,7 +69,7 @@ export async function runPaperTable(
   await run(table, flags, isGiven);
 }
 
-/** An option as it is written on the command line. */
+/** An option as written on the command line. */
 function flagOf(option: keyof TableFlags): string {
   if (option === 'memory') return '--no-memory';
   return `--${option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;

@@ -1,4 +1,4 @@
-/** What `kernel-warehouse bench` does: networks in interleaved rounds beside the machine's own rates. */
+/** Runs `kernel-warehouse bench`: networks in interleaved rounds, beside the machine's own rates. */
 import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { release } from 'node:os';
 import { dirname } from 'node:path';
@@ -53,7 +53,7 @@ export interface Outputs {
   readonly chart?: string;
 }
 
-/** Where the figures will be written, checked before they are measured. */
+/** Where the figures will be written; checked before they are measured. */
 export function checkedOutputs({ json, chart: drawing }: Pick<BenchFlags, 'json' | 'chart'>, names: readonly string[]): Outputs {
   if (typeof json === 'string' && [...networkNames(), ...officialConfigNames()].includes(json)) {
     invalid(`--json took the network ${json} for a file; put --json last, or write --json=./${json}`);
@@ -82,7 +82,7 @@ function invalid(problem: string): never {
 }
 
 async function measure(cases: readonly BenchCase[], flags: BenchFlags, device: Device, signal: AbortSignal): Promise<Measured> {
-  // A GPU refuses what its memory cannot hold, and what a process takes of the machine's own says nothing about it.
+  // A GPU itself refuses what does not fit its memory, and host memory says nothing about that.
   const isHost = device.name === 'cpu';
   const problems = isHost ? excessiveCases(cases, process.availableMemory()) : new Map<BenchCase, string>();
   const memory = new Map<BenchCase, MemoryFigures>();
@@ -133,7 +133,7 @@ async function measure(cases: readonly BenchCase[], flags: BenchFlags, device: D
   }
 }
 
-/** The memory of each case, one process after the other; what does not fit or fails is noted among the problems. */
+/** The memory of each case, one process after the other; cases that do not fit or fail become problems. */
 async function measureAll(
   cases: readonly BenchCase[],
   flags: BenchFlags,
@@ -157,7 +157,7 @@ async function measureAll(
   }
 }
 
-/** Does the work; running out of memory is a problem of this case alone. */
+/** Does the work; if it runs out of memory, that is a problem of this case alone. */
 async function noting(one: BenchCase, problems: Map<BenchCase, string>, work: () => Promise<unknown>): Promise<void> {
   try {
     await work();
@@ -186,7 +186,7 @@ async function timeAll(
   });
 }
 
-/** Lets signals and the bar in between preparations, which hold the JavaScript thread. */
+/** Gives signals and the progress bar a chance between preparations, which block the JavaScript thread. */
 function breath(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
@@ -239,7 +239,7 @@ export async function machineFacts(device: Device, tf32: boolean): Promise<Machi
   };
 }
 
-/** What was typed, for the report. */
+/** The command as typed, for the report. */
 export function commandLine(): string {
   return ['kernel-warehouse', ...process.argv.slice(2).map(quoted)].join(' ');
 }
@@ -249,11 +249,11 @@ interface Presentation {
   readonly report: object;
   /** @param columns of the terminal, where there is one */
   readonly tables: (columns: number | undefined) => string;
-  /** Left out where nothing can be drawn. */
+  /** Absent if nothing can be drawn. */
   readonly chart?: () => string;
 }
 
-/** Tables first: a full disk must not cost the figures. */
+/** Tables come first: a full disk must not cost the figures. */
 export async function publish({ report, tables, chart: drawing }: Presentation, json: BenchFlags['json'], outputs: Outputs): Promise<void> {
   const text = `${JSON.stringify(report, undefined, 2)}\n`;
   const width = process.stdout.isTTY ? process.stdout.columns : undefined;

@@ -33,7 +33,7 @@ export function speedText(report: BenchReport | ComparedReport, rows: number, co
   return lines.join('\n');
 }
 
-/** What stands above figures that are compared with a table of the paper. */
+/** The heading of figures that are compared with a table of the paper. */
 export function tableWords({ number, title, note }: Pick<PaperTable, 'number' | 'title' | 'note'>): string[] {
   return [`Table ${number}: ${title}`, ...(note === undefined ? [] : [note])];
 }
@@ -42,7 +42,7 @@ export function deviceWords({ device, deviceDescription, processor, threads, tf3
   return device === 'cpu' ? `${processor}, ${threads} threads` : `${deviceDescription}${tf32 ? ', TF32' : ''}`;
 }
 
-/** What belongs together, under what it has in common. */
+/** Results grouped by the settings that they share. */
 export function settings<T extends Setting>(entries: readonly T[]): Map<string, T[]> {
   const groups = new Map<string, T[]>();
   for (const entry of entries) {
@@ -58,7 +58,7 @@ export function settingWords({ mode, precision, batchSize }: Setting): string {
 
 interface Column {
   readonly head: string;
-  /** Undefined where the result has no such figure, or the paper's stands in its place; a column without any is left out. */
+  /** Undefined if the result has no such figure, or the paper's takes its place. A column without any figure is left out. */
   readonly cell: (result: ComparedResult) => string | undefined;
 }
 

@@ -1,4 +1,4 @@
-/** `kernel-warehouse plan`: its command line. the other files here do the work. */
+/** `kernel-warehouse plan`: its command line. The other files here do the work. */
 import { Command, Option } from 'commander';
 import { KernelWarehouseError } from '../../errors.js';
 import { wholeNumber } from '../arguments.js';

@@ -1,4 +1,4 @@
-/** What the command line of `plan` gives. */
+/** The options of `plan` on the command line. */
 import type { ReportSettings } from '../../models/model_report.js';
 
 export interface PlanFlags extends ReportSettings {

@@ -1,4 +1,4 @@
-/** What `kernel-warehouse plan` prints of networks. */
+/** What `kernel-warehouse plan` prints about networks. */
 import { officialConfigNames } from '../../configurations/configuration.js';
 import { type ModelReport, modelReport, type WarehouseReport } from '../../models/model_report.js';
 import { networkNames } from '../../models/registry.js';

@@ -1,4 +1,4 @@
-/** What `kernel-warehouse plan --all` prints: the paper's rows beside what is computed here. */
+/** What `kernel-warehouse plan --all` prints: the paper's rows beside the counts computed here. */
 import type { CountAgreement } from '../../paper/agreement.js';
 import { type PaperLine, paperReport } from '../../paper/report.js';
 import { formatCount, formatGigaflops } from '../figures.js';
@@ -22,7 +22,7 @@ function shortForm(values: readonly number[]): string {
   return runs.map(({ value, count }) => (count > 1 ? `${value}x${count}` : value)).join(', ');
 }
 
-/** How far a count is from the printed one, such as `-0.05M`. */
+/** The difference of a count from the printed one, such as `-0.05M`. */
 function gapOf(count: number, millions: number): string {
   const gap = (Math.round(count / 10_000) - Math.round(100 * millions)) / 100;
   return `${gap > 0 ? '+' : ''}${gap.toFixed(2)}M`;
@@ -66,7 +66,7 @@ function paperTable(lines: readonly PaperLine[], imageSize: number): string {
   ].join('\n');
 }
 
-/** A sentence on a count that the configuration does not give. */
+/** A sentence about a count that the configuration does not reproduce. */
 function notReproduced({ config, params, paper }: PaperLine): string {
   return (
     `Not reproduced: ${paper.row}, printed ${paper.paperCountM.toFixed(2)}M, ${formatCount(params)} by ${config} ` +
