@@ -1,4 +1,4 @@
-/** Every error that this package throws on purpose. `code` is stable; the message names what was expected, what came, and what to do. */
+/** Every intentional error of this package. `code` is stable; the message says what was expected, what came, and what to do. */
 export type ErrorCode =
   | 'ERR_KW_INVALID_ARGUMENT'
   | 'ERR_KW_SHAPE'

@@ -41,7 +41,7 @@ export type { ModelOptions } from './models/model_options.js';
 export { networkNames, registerNetwork } from './models/registry.js';
 export { modelOptions, type Selection, selectModel } from './models/select.js';
 
-// Networks of one's own.
+// Your own networks.
 
 export { describedNetwork } from './descriptions/described_network.js';
 export { type LayerDescription, type NetworkDescription, parseDescription } from './descriptions/description.js';

@@ -1,6 +1,6 @@
 /**
- * Configuration files in the format of the authors' `configs/<family>/<name>.json`: field names are the command-line options of their
- * training script. What a file leaves out is left to the model's and the recipe's defaults.
+ * Configuration files in the format of the authors' `configs/<family>/<name>.json`. Field names are the command-line options of their
+ * training script. Fields that a file leaves out have the defaults of the model and of training.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -53,28 +53,28 @@ const trainingFields = {
   crop_pct: probability.nullable().optional(),
 };
 
-/** A field that several methods read in their own ways takes what KernelWarehouse takes; `Model` checks the others' ranges. */
+/** The schema accepts what KernelWarehouse accepts for a field that several methods read; `Model` checks the ranges of the others. */
 const fields = { ...networkFields, ...methodFields, ...warehouseFields, ...trainingFields, ...recipeFields };
 
 const schema = z.object(fields);
 
-/** A configuration with the official field names. `nb_classes`, as the authors' script says, is read as `num_classes`. */
+/** A configuration with the official field names. `nb_classes`, the name in the authors' script, is read as `num_classes`. */
 export type NetworkConfig = z.infer<typeof schema>;
 
-/** Fields of a configuration that training reads. */
+/** Fields that training reads. */
 export type TrainingField = keyof typeof trainingFields;
 
 function keysOf<Key extends string>(object: Readonly<Record<Key, unknown>>): readonly Key[] {
   return Object.keys(object) as Key[];
 }
 
-/** Fields of a configuration that make its warehouses. */
+/** Fields that decide how warehouses are made. */
 export const warehouseConfigFields = keysOf(warehouseFields);
 
-/** Fields of a configuration that set options of a method other than KernelWarehouse. */
+/** Fields that set options of a method other than KernelWarehouse. */
 export const methodConfigFields = keysOf(methodFields);
 
-/** Fields of a configuration that make its model. */
+/** Fields that make the model. */
 export const modelConfigFields: readonly (keyof NetworkConfig)[] = [
   ...keysOf(networkFields),
   ...warehouseConfigFields,
@@ -140,8 +140,8 @@ export function readConfig(path: string): NetworkConfig {
 const folder = fileURLToPath(new URL('../../../lib/configurations/official/', import.meta.url));
 
 /**
- * Names of the configurations that come with the package, such as `kw1x_resnet18`, in alphabetical order: those that the authors released
- * and, written in their format, those of the paper's other rows.
+ * Names of the configurations in this package, such as `kw1x_resnet18`, in alphabetical order: those that the authors released and, in the
+ * same format, those of the paper's other rows.
  */
 export function officialConfigNames(): readonly string[] {
   const names = readdirSync(folder).filter((file) => file.endsWith('.json'));
@@ -149,8 +149,8 @@ export function officialConfigNames(): readonly string[] {
 }
 
 /**
- * The configuration that comes with the package under a name.
- * @throws ERR_KW_UNKNOWN_NETWORK, with the nearest name, when there is none.
+ * The configuration in this package with this name.
+ * @throws ERR_KW_UNKNOWN_NETWORK, with the nearest name, if there is none.
  */
 export function officialConfig(name: string): NetworkConfig {
   const names = officialConfigNames();
@@ -162,12 +162,12 @@ export function officialConfig(name: string): NetworkConfig {
   return readConfig(`${folder}${name}.json`);
 }
 
-/** The options of `allocate` that a configuration gives; those that it leaves out are absent. */
+/** The options of `allocate` that a configuration sets; those that it leaves out are absent. */
 export function allocationOptions(config: NetworkConfig): AllocationOptions {
   return optionsFromFields(warehouseOptions, config);
 }
 
-/** The options that a configuration gives to a method other than KernelWarehouse; those that it leaves out are absent. */
+/** The options of a method other than KernelWarehouse that a configuration sets; those that it leaves out are absent. */
 export function methodOptions(config: NetworkConfig): MethodOptions {
   return optionsFromFields(methodDeclarations, config);
 }

@@ -1,6 +1,6 @@
 /**
- * Fields of the authors' training recipes that training here does not read yet. Those that say what training does anyway may stand in a file;
- * others are refused, because they would have no effect, and no one would know.
+ * Fields of the authors' training recipes that training here does not read yet. A file may contain those that ask for what training does
+ * anyway. The others are refused, because they would have no effect and nobody would notice.
  */
 import { z } from 'zod';
 
@@ -12,7 +12,7 @@ const range = z.tuple([probability, probability]).nullable();
 export const recipeFields = {
   update_freq: count.optional(),
   clip_grad: z.number().positive().nullable().optional(),
-  /** The authors' -1 means: as warmup_epochs says. */
+  /** The authors write -1 for "as warmup_epochs". */
   warmup_steps: z.int().min(-1).optional(),
   weight_decay_end: fromZero.nullable().optional(),
   temp_init_value: probability.optional(),
@@ -38,7 +38,7 @@ export const recipeFields = {
 
 type RecipeField = keyof typeof recipeFields;
 
-/** What training does anyway, as a field says it. */
+/** The values that mean what training does anyway. */
 const done: Readonly<Partial<Record<RecipeField, unknown>>> = {
   update_freq: 1,
   clip_grad: null,
@@ -59,7 +59,7 @@ const done: Readonly<Partial<Record<RecipeField, unknown>>> = {
 
 const mixing: readonly RecipeField[] = ['mixup', 'cutmix', 'cutmix_minmax'];
 
-/** Fields that mean nothing unless one of the others asks for something. */
+/** Fields that mean nothing unless another one asks for something. */
 const detailsOf: Readonly<Partial<Record<RecipeField, readonly RecipeField[]>>> = {
   model_ema_decay: ['model_ema'],
   model_ema_eval: ['model_ema'],
@@ -78,7 +78,7 @@ function asksForMore(given: Given, field: RecipeField): boolean {
   return others ? others.some((other) => asksForMore(given, other)) : given[field] !== done[field];
 }
 
-/** What is wrong with the recipe's fields of a configuration, in one sentence; undefined when training does what they say. */
+/** What is wrong with the recipe fields of a configuration, in one sentence; undefined if training does what they say. */
 export function describeUnreadFields(given: Given): string | undefined {
   const unread = (Object.keys(recipeFields) as RecipeField[]).filter((field) => asksForMore(given, field));
   if (unread.length === 0) return undefined;

@@ -1,23 +1,23 @@
-/** Random changes of training images, and the step from 8-bit pixels to the network's input. */
+/** Random changes of training images, and the conversion from 8-bit pixels to the network's input. */
 import type { RandomStream } from '../random.js';
 import type { Box, Pixels } from './image.js';
 
 const CROP_ATTEMPTS = 10;
 
-/** What training changes at random; what is left out is not done. */
+/** What training changes at random; absent changes are not made. */
 export interface Augmentation {
-  /** A box with a part of the area in `scale` (of 1) and width/height in `ratio`, resized to the input size (Szegedy et al. 2015). */
+  /** A box with a share of the area in `scale` (of 1) and width/height in `ratio`, resized to the input size (Szegedy et al. 2015). */
   readonly randomResizedCrop?: { readonly scale: readonly [number, number]; readonly ratio: readonly [number, number] };
-  /** Moves the image by up to so many pixels in each direction; black comes in from the border. For small images. */
+  /** Shifts the image by up to so many pixels in each direction; black comes in from the border. For small images. */
   readonly shift?: number;
-  /** Mirrors every second image, on average; not for digits or text. */
+  /** Mirrors half of the images; not for digits or text. */
   readonly horizontalFlip?: boolean;
 }
 
 /** The usual choice for photographs. */
 export const PHOTO_AUGMENTATION: Augmentation = { randomResizedCrop: { scale: [0.08, 1], ratio: [3 / 4, 4 / 3] }, horizontalFlip: true };
 
-/** How the pixels are laid into the input: moved right and down by whole pixels, mirrored. */
+/** How the pixels are placed in the input: shifted right and down by whole pixels, mirrored. */
 export interface Placement {
   readonly right: number;
   readonly down: number;

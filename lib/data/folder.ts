@@ -45,10 +45,10 @@ export async function readSplitFolder(folder: string): Promise<SplitDataset> {
 }
 
 /**
- * The images of FOLDER/<class>/, with folders inside a class read too. Classes, and the files of a class, are in the order of their
- * names' code points, as in torchvision (so `10` comes before `2`). Hidden files and files other than .png, .jpg and .jpeg are passed
- * over; links are followed. With `knownClasses` (of another part of the same data) the classes are numbered as there. Throws ERR_KW_DATA
- * when the folder is missing, has no classes, or a class has no images.
+ * The images of FOLDER/<class>/, including those in folders inside a class. Classes, and the files of a class, are in the order of their
+ * names' code points, as in torchvision (so `10` comes before `2`). Hidden files and files other than .png, .jpg and .jpeg are skipped;
+ * links are followed. With `knownClasses` (from another part of the same data) the classes are numbered as there. Throws ERR_KW_DATA when
+ * the folder is missing, has no classes, or a class has no images.
  */
 export async function readImageFolder(folder: string, knownClasses?: readonly string[]): Promise<ImageDataset> {
   if (!(await isFolder(folder))) fail(`${folder}: no such folder; ${LAYOUT}`);
@@ -70,7 +70,7 @@ export async function readImageFolder(folder: string, knownClasses?: readonly st
 }
 
 async function listImages(folder: string, visited: Set<string>): Promise<string[]> {
-  // A link to a folder above would otherwise be followed for ever.
+  // A link to a parent folder would otherwise be followed forever.
   const real = await realpath(folder);
   if (visited.has(real)) return [];
   visited.add(real);
@@ -83,7 +83,7 @@ async function listImages(folder: string, visited: Set<string>): Promise<string[
   return images;
 }
 
-/** Names in a folder without the hidden ones, by code points. */
+/** Names in a folder except hidden ones, by code points. */
 async function listFolder(folder: string): Promise<string[]> {
   try {
     return (await readdir(folder)).filter((name) => !name.startsWith('.')).sort(compareCodePoints);

@@ -44,7 +44,7 @@ export async function decodeImage(source: ImageSource): Promise<Pixels> {
   if (typeof source !== 'string') return source;
   const sharp = await loadSharp();
   try {
-    // Read here and not by libvips, which remembers a file by its name even after it has changed.
+    // Read here, because libvips caches a file by its name even after it has changed.
     const file = await readFile(source);
     const decoder = sharp(file, { failOn: 'error' }).autoOrient().flatten({ background: '#000000' }).toColourspace('srgb');
     const { data, info } = await decoder.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
@@ -65,8 +65,8 @@ export async function cropAndResize(image: Pixels, box: Box, size: number, kerne
 }
 
 /**
- * The usual view for evaluation: the shorter side resized to `size / cropRatio` (smaller images are enlarged), then the central square of
- * `size` pixels. `cropRatio` is in (0, 1]; 0.875 gives 256 and 224. Throws ERR_KW_DATA when libvips cannot.
+ * The usual view for evaluation: the shorter side is resized to `size / cropRatio` (smaller images are enlarged), then the central square
+ * of `size` pixels is cut out. `cropRatio` is in (0, 1]; 0.875 gives 256 and 224. Throws ERR_KW_DATA when libvips cannot.
  */
 export async function resizeAndCropCentre(image: Pixels, size: number, cropRatio: number, kernel: ResizeKernel): Promise<Pixels> {
   const shorter = Math.round(size / cropRatio);

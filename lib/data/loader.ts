@@ -13,11 +13,11 @@ export interface LoaderOptions {
   readonly imageSize: number;
   /** Default 0. */
   readonly seed?: number;
-  /** Another order in each epoch (default true), or the dataset's own. */
+  /** Whether each epoch has another order (default true) or the dataset's own. */
   readonly shuffle?: boolean;
   /** Random changes of the images; default none. */
   readonly augmentation?: Augmentation;
-  /** Part of the resized shorter side that the central crop keeps, in (0, 1]; not used with a random resized crop. Default 0.875. */
+  /** Share of the resized shorter side that the central crop keeps, in (0, 1]; not used with a random resized crop. Default 0.875. */
   readonly cropRatio?: number;
   /** Default cubic. */
   readonly kernel?: ResizeKernel;
@@ -27,7 +27,7 @@ export interface LoaderOptions {
   readonly standardDeviation?: readonly number[];
   /** Batches prepared ahead of the one in use; default 2. */
   readonly prefetch?: number;
-  /** Images in work at once; default the number of processors, at least 4. */
+  /** Images that are prepared at once; default the number of processors, at least 4. */
   readonly concurrency?: number;
   /** Decoded images kept in memory for later epochs, in MiB; does not change any result. Default 256. */
   readonly cacheMebibytes?: number;
@@ -41,11 +41,11 @@ export interface Batch {
   readonly images: Float32Array;
   /** [size], class indices. */
   readonly targets: Int32Array;
-  /** [size], places in the dataset. */
+  /** [size], indices in the dataset. */
   readonly indices: Int32Array;
   readonly size: number;
   readonly epoch: number;
-  /** Place of the batch in its epoch. */
+  /** Index of the batch in its epoch. */
   readonly index: number;
 }
 
@@ -89,9 +89,9 @@ export class ImageLoader {
   }
 
   /**
-   * The batches of an epoch (0, 1, ...) from `firstBatch` on, exactly those that a full run of the epoch has there. The next ones are
-   * prepared while one is in use. Rejects with ERR_KW_DATA, naming the file, at an image that cannot be read, and with the signal's
-   * reason when it is aborted. Leaving the loop early stops the work.
+   * The batches of an epoch (0, 1, ...) from `firstBatch` on, exactly as in a full run of the epoch. The next ones are prepared while one
+   * is in use. Rejects with ERR_KW_DATA, naming the file, at an image that cannot be read, and with the signal's reason when it is aborted.
+   * Leaving the loop early stops the work.
    */
   async *batches(
     epoch: number,
@@ -143,7 +143,7 @@ export class ImageLoader {
         try {
           await this.loadImage(sample, epoch, images, slot * elements);
         } catch (error) {
-          next = size; // the others need not go on
+          next = size; // the others need not continue
           throw error;
         }
       }
@@ -165,7 +165,7 @@ export class ImageLoader {
     normalizeInto(images, offset, pixels, placement, this.table);
   }
 
-  /** What an image's random changes start from: the whole image, or the view that evaluation has. Kept while there is room. */
+  /** What the random changes of an image start from: the whole image, or the view for evaluation. Kept while there is room. */
   private async readPixels(sample: number, whole: boolean): Promise<Pixels> {
     const cached = this.cache.get(sample);
     if (cached) return cached;

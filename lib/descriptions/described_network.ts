@@ -21,7 +21,7 @@ interface DescriptionContext extends LayerContext {
 
 const activations = { relu, relu6, gelu };
 
-/** @param place where the layers stand in the description, such as `layers`; names those that have no name */
+/** @param place of the layers in the description, such as `layers`; names those without a name */
 function appendSequence(context: DescriptionContext, x: Value, layers: readonly LayerDescription[], place: string): Value {
   return layers.reduce((y, layer, index) => appendLayer(context, y, layer, `${place}.${index}`), x);
 }
@@ -80,9 +80,9 @@ function featureMap(y: Value, place: string): Value {
 }
 
 /**
- * The network that a description describes, ready for `registerNetwork`. Layers with a sharing name are dynamic in its KernelWarehouse
- * variant, see `replaceConvolutions`; names of layers are those of the state dict.
- * @throws ERR_KW_CONFIG for a description that is not valid; see `parseDescription`.
+ * The network of a description, ready for `registerNetwork`. Layers with a sharing name are dynamic in its KernelWarehouse variant (see
+ * `replaceConvolutions`). Names of layers are those in the state dict.
+ * @throws ERR_KW_CONFIG for an invalid description; see `parseDescription`.
  */
 export function describedNetwork(description: NetworkDescription): Network {
   const { layers, warehouse } = parseDescription(description);

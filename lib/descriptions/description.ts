@@ -1,7 +1,6 @@
 /**
- * Convolutional networks as plain data, for JSON files and for programs that change networks. A description is a sequence of layers;
- * `describedNetwork` makes a network of it and `replaceConvolutions` chooses which of its layers are dynamic in the KernelWarehouse
- * variant.
+ * Convolutional networks as plain data, for JSON files and for programs that change networks. A description is a sequence of layers.
+ * `describedNetwork` makes a network of it, and `replaceConvolutions` chooses the layers that are dynamic in the KernelWarehouse variant.
  */
 import { z } from 'zod';
 import { KernelWarehouseError } from '../errors.js';
@@ -10,10 +9,10 @@ import { optionFields } from '../validation/option.js';
 import { expectation } from '../validation/schema_problem.js';
 import { type AllocationOptions, warehouseOptions } from '../warehouse/index.js';
 
-/** A number of channels or features, or as many as there are classes. */
+/** A number of channels or features, or the number of classes. */
 export type Width = number | 'classes';
 
-/** [N, H, W, I] to [N, OH, OW, outChannels]; input channels are those of its input. */
+/** [N, H, W, I] to [N, OH, OW, outChannels]; the input gives the number of input channels. */
 export interface Conv2dDescription {
   readonly kind: 'conv2d';
   /** Module name in the state dict, such as `layer1.0.conv1`. */
@@ -27,7 +26,7 @@ export interface Conv2dDescription {
   readonly padding?: number;
   /** Defaults to 1. */
   readonly dilation?: number;
-  /** Defaults to 1; as many as input channels make it depth-wise. */
+  /** Defaults to 1; as many groups as input channels make it depth-wise. */
   readonly groups?: number;
   /** Defaults to false. */
   readonly bias?: boolean;
@@ -81,7 +80,7 @@ interface DropoutDescription {
   readonly name?: string;
 }
 
-/** The sum of `layers` applied to x and of the shortcut; in training the model's option `dropPath` drops the former for some samples. */
+/** The sum of `layers` applied to x and of the shortcut. In training, the model's option `dropPath` drops the former for some samples. */
 export interface ResidualDescription {
   readonly kind: 'residual';
   readonly name?: string;
@@ -90,7 +89,7 @@ export interface ResidualDescription {
   readonly shortcut?: readonly LayerDescription[];
 }
 
-/** Marks the end of a stage: the activations here are one of the network's feature maps. Stands outside of residuals. */
+/** Marks the end of a stage: the activations here are one of the network's feature maps. Not allowed inside residuals. */
 export interface StageDescription {
   readonly kind: 'stage';
 }
@@ -108,7 +107,7 @@ export type LayerDescription =
 export interface NetworkDescription {
   /** From images [N, H, W, 3] to logits [N, classes]. */
   readonly layers: readonly (LayerDescription | StageDescription)[];
-  /** How the KernelWarehouse variant makes its warehouses, where a configuration says nothing. */
+  /** How the KernelWarehouse variant makes its warehouses, unless a configuration says otherwise. */
   readonly warehouse?: AllocationOptions;
 }
 
@@ -122,7 +121,7 @@ const sharingName = z.string().min(1);
 const withoutTensors = { name: name.exactOptional() };
 const norm = { name, epsilon: z.number().positive().exactOptional() };
 
-/** Defined when it is used: a residual holds layers. */
+/** Resolved when used, because a residual contains layers. */
 const innerLayers: z.ZodType<readonly LayerDescription[]> = z.lazy(() => z.array(layerSchema).nonempty('expected at least one layer'));
 
 const kinds = {
@@ -194,7 +193,7 @@ function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null;
 }
 
-/** The layer that a path leads into, by its name or place, and the rest of the path: `layer1.0.conv1: kernel`. */
+/** The layer that a path leads to, by its name or index, and the rest of the path: `layer1.0.conv1: kernel`. */
 function placeOf(path: readonly PropertyKey[], value: unknown): string {
   let part = value;
   let layer = '';
@@ -230,12 +229,12 @@ function problemsOf(issue: z.core.$ZodIssue, value: unknown): string[] {
   });
 }
 
-/** Far more than networks have; what goes deeper than the stack would end in an error of its own. */
+/** Far more than networks have. Anything deeper than the stack would end in an error of its own. */
 const DEEPEST_RESIDUAL = 50;
 
-/** Looks level by level, without recursion, at each part of a level once: a description that holds itself ends, too. */
+/** Goes level by level, without recursion, and visits each object of a level once, so a description that contains itself ends too. */
 function isTooDeep(value: unknown): boolean {
-  // A residual is two levels, its object and the list of its layers; so are the description and its list.
+  // A residual is two levels, its object and the list of its layers; so is the whole description.
   const most = 2 * DEEPEST_RESIDUAL + 2;
   let level = [value].filter(isObject);
   for (let depth = 0; level.length > 0; depth++) {
@@ -245,7 +244,7 @@ function isTooDeep(value: unknown): boolean {
   return false;
 }
 
-/** Every layer, those inside residuals too, in the order in which they are built. */
+/** Every layer, including those inside residuals, in the order in which they are built. */
 export function* everyLayer(layers: NetworkDescription['layers']): Generator<LayerDescription | StageDescription> {
   for (const layer of layers) {
     yield layer;
@@ -269,7 +268,7 @@ function repeatedNames(layers: NetworkDescription['layers']): string[] {
  * Checks a description that came as data, such as from a JSON file.
  * @param source names it in messages, such as a file's path
  * @throws ERR_KW_CONFIG that lists every field that does not fit, with its layer, what was expected and what came, and every layer name
- *   that is given twice. Whether the layers fit each other shows when a model is made.
+ *   that occurs twice. Whether the layers fit each other is only known when a model is made.
  */
 export function parseDescription(value: unknown, source = 'network description'): NetworkDescription {
   if (isTooDeep(value)) {

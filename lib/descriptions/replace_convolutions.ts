@@ -1,4 +1,4 @@
-/** Chooses the layers of a description that are dynamic in its KernelWarehouse variant, and whom each shares a warehouse with. */
+/** Chooses the layers of a description that are dynamic in its KernelWarehouse variant, and which of them share a warehouse. */
 import { KernelWarehouseError } from '../errors.js';
 import { checkNames } from '../validation/known_names.js';
 import { nearestName } from '../validation/nearest_name.js';
@@ -17,26 +17,26 @@ import {
 export type ReplaceableLayer = Conv2dDescription | LinearDescription;
 
 export interface ReplaceOptions {
-  /** Which kinds of layers become dynamic. Defaults to convolutions alone. */
+  /** Which kinds of layers become dynamic; by default only convolutions. */
   readonly kinds?: readonly ReplaceableLayer['kind'][];
   /**
-   * Which layers of these kinds become dynamic: their names, or a function that says so of each. Defaults to all but the network's first
+   * Which layers of these kinds become dynamic: their names, or a function that decides for each. By default all except the network's first
    * convolution and its classifier (the last convolution or linear layer).
    */
   readonly layers?: readonly string[] | ((layer: ReplaceableLayer) => boolean);
   /**
-   * Whether the first layers of a stage share with the stage before (paper, section A.3 and Table 15). Their kernels have that stage's
-   * channels as inputs, and would halve the common divisors in the stage that they begin. Defaults to true.
+   * Whether the first layers of a stage share with the stage before (paper, appendix A.3 and Table 15). Their kernels read the channels of
+   * that stage, and would halve the common divisors in their own. Default true.
    */
   readonly reassign?: boolean;
 }
 
-/** Prefixes under which layers of one stage share: those of the same word, whatever their place. */
+/** Prefixes for sharing: the layers of a stage with the same word share, whatever their position. */
 const sharingRange = ['layer', 'conv', 'groupconv', 'linear'];
 
 /**
- * Layers of different words never share: a grouped kernel has too few input channels to have a divisor in common with others, and a linear
- * layer's cells have another shape.
+ * Layers with different words never share: a grouped kernel has too few input channels to have a divisor in common with others, and the
+ * cells of a linear layer have another shape.
  */
 function word(layer: ReplaceableLayer): string {
   if (layer.kind === 'linear') return 'linear';
@@ -45,12 +45,12 @@ function word(layer: ReplaceableLayer): string {
 
 interface Position {
   readonly layer: ReplaceableLayer;
-  /** Nothing with a kernel stands between it and the input of the unit. */
+  /** Whether no layer with a kernel is between it and the input of the unit. */
   readonly isFirst: boolean;
   readonly isShortcut: boolean;
 }
 
-/** The layers with kernels of a unit, in building order. */
+/** The layers of a unit that have kernels, in building order. */
 function* positionsIn(layers: readonly LayerDescription[], startsUnit: boolean, isShortcut: boolean): Generator<Position> {
   let isFirst = startsUnit;
   for (const layer of layers) {
@@ -65,7 +65,7 @@ function* positionsIn(layers: readonly LayerDescription[], startsUnit: boolean, 
   }
 }
 
-/** By how much a sequence divides height and width. */
+/** The factor by which a sequence divides height and width. */
 function strideOf(layers: readonly LayerDescription[]): number {
   return layers.reduce((product, layer) => {
     switch (layer.kind) {
@@ -129,7 +129,7 @@ function chooseLayers(layers: NetworkDescription['layers'], { kinds = ['conv2d']
   return new Set(chosen.map(({ name }) => name));
 }
 
-/** Sharing names of a unit's layers with kernels. */
+/** Sharing names of the layers with kernels in a unit. */
 function unitNames(positions: readonly Position[], stage: number, unit: number, unitsBefore: number | undefined): string[] {
   const counts = new Map<string, number>();
   const next = (key: string): number => {
@@ -146,10 +146,10 @@ function unitNames(positions: readonly Position[], stage: number, unit: number, 
   });
 }
 
-/** Sharing names of all layers with kernels from the first chosen one's unit on. */
+/** Sharing names of all layers with kernels, from the unit of the first chosen one on. */
 function sharingNames(layers: NetworkDescription['layers'], chosen: ReadonlySet<string>, reassign: boolean): Map<string, string> {
   const names = new Map<string, string>();
-  /** Units of each stage so far: a residual is one, and so is a layer with a kernel outside of residuals. */
+  /** The number of units in each stage so far. A unit is a residual, or a layer with a kernel outside of residuals. */
   const units: number[] = [];
   let reduction = 1;
   let stageReduction = 1;
@@ -192,21 +192,21 @@ function withSharingName(
 }
 
 /**
- * A new description whose convolutions carry sharing names, so that they are dynamic in the KernelWarehouse variant; the given one stays
- * as it is, and sharing names that it has are forgotten.
+ * A new description whose convolutions have sharing names, so that they are dynamic in the KernelWarehouse variant. The given description
+ * does not change, and sharing names that it has are ignored.
  *
- * Layers share a warehouse with those of their stage: a stage ends where the resolution falls, by the stride of a convolution, of a pool
- * or of a residual's layers, and the first begins with the map that the first chosen layer reads. The first layers of a stage, which
- * are those that read what the stage before has made (of a residual also its shortcut's), share with the stage before, as in the paper's
- * Table 15. Grouped convolutions and linear layers have warehouses of their own in each stage.
+ * Layers share a warehouse with those of their stage. A stage ends where the resolution falls, by the stride of a convolution, of a pool or
+ * of a residual's layers; the first stage begins with the feature map that the first chosen layer reads. The first layers of a stage, which
+ * read what the stage before has made (including the shortcut of a residual), share with the stage before, as in the paper's Table 15.
+ * Grouped convolutions and linear layers have warehouses of their own in each stage.
  *
- * For a ResNet-18 this gives the warehouses of `kw_resnet18`: conv1 and the classifier stay static; warehouse 0 holds layer1 with
- * layer2.0.conv1 and its shortcut, and so on. For a ResNet-50, whose first bottleneck the authors leave static in part, leave out
- * layer1.0.conv1 and layer1.0.downsample.0 to get those of `kw_resnet50`.
+ * For a ResNet-18 this gives the warehouses of `kw_resnet18`: conv1 and the classifier stay static; warehouse 0 serves layer1 with
+ * layer2.0.conv1 and its shortcut, and so on. In a ResNet-50 the authors leave part of the first bottleneck static: leave out
+ * layer1.0.conv1 and layer1.0.downsample.0 to get the warehouses of `kw_resnet50`.
  *
- * The result's `warehouse.sharingRange` is set where the description has none.
- * @throws ERR_KW_CONFIG for a description that is not valid, options that do not exist, names of layers that it does not have or that are
- *   of another kind, and when no layer is chosen.
+ * The result's `warehouse.sharingRange` is set unless the description has one.
+ * @throws ERR_KW_CONFIG for an invalid description, options that do not exist, names of layers that do not exist or are of another kind,
+ *   and if no layer is chosen.
  */
 export function replaceConvolutions(description: NetworkDescription, options: ReplaceOptions = {}): NetworkDescription {
   checkOptions(options);

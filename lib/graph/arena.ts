@@ -1,4 +1,4 @@
-/** Where each stored tensor lies in its flat arena. */
+/** Where each stored tensor is in its flat arena. */
 import { KernelWarehouseError } from '../errors.js';
 import type { TensorDeclaration } from './declaration.js';
 import { elements } from './operation.js';

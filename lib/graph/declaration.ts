@@ -1,6 +1,6 @@
-/** What is known of a stored tensor before it exists: name, PyTorch shape, order in memory, initial values. */
+/** A stored tensor before it exists: name, PyTorch shape, order in memory, initial values. */
 
-/** Initial values, as data. Ranges of axis 0 of a warehouse are initialised by the layers that own the cells. */
+/** Initial values, as data. The cells of a warehouse are initialized in ranges of axis 0, by the layers that own them. */
 export type Initialization =
   | { readonly kind: 'zeros' }
   | { readonly kind: 'ones' }
@@ -9,10 +9,10 @@ export type Initialization =
   | { readonly kind: 'normal'; readonly deviation: number }
   /** Uniform in [-bound, bound]. */
   | { readonly kind: 'uniform'; readonly bound: number }
-  /** Cells start..end of axis 0 each with a deviation of their own. */
+  /** Cells start..end of axis 0, each range with its own deviation. */
   | { readonly kind: 'cells'; readonly ranges: readonly { readonly start: number; readonly end: number; readonly deviation: number }[] };
 
-/** The axis of PyTorch's order that is stored last, or the first and the last of several neighbours that are. */
+/** The axis of PyTorch's order that is stored last, or the first and last of several adjacent ones. */
 export type ChannelAxis = number | readonly [first: number, last: number];
 
 export interface TensorDeclaration {
@@ -20,12 +20,12 @@ export interface TensorDeclaration {
   readonly name: string;
   /** In PyTorch's order. */
   readonly shape: readonly number[];
-  /** Absent for tensors stored as they are. */
+  /** Absent for tensors that are stored in PyTorch's order. */
   readonly channelAxis?: ChannelAxis;
   readonly initialization: Initialization;
 }
 
-/** A shape's axes before the channel axis, that one (or those), and the axes after it. */
+/** The axes of a shape before the channel axis (or axes), the channel axes, and those after them. */
 function parts(
   shape: readonly number[],
   channelAxis: ChannelAxis,

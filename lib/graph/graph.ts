@@ -1,4 +1,4 @@
-/** An append-only graph of typed nodes. A network is described once as a graph; everything else is computed from it. */
+/** An append-only graph of typed nodes. A network is described once, as a graph; everything else is computed from it. */
 import { KernelWarehouseError } from '../errors.js';
 import { type ControlName, controlSlots } from '../plan/control.js';
 import type { DataType } from '../plan/plan.js';
@@ -27,7 +27,10 @@ export interface Node {
 }
 
 export interface DeclarationOptions {
-  /** What of PyTorch's order is stored last (axis 1 of convolution weights, 2 of cells); absent for tensors stored as they are. */
+  /**
+   * The axis of PyTorch's order that is stored last (1 for convolution weights, 2 for cells); absent for tensors that are stored in
+   * PyTorch's order.
+   */
   readonly channelAxis?: ChannelAxis;
   readonly initialization: Initialization;
 }
@@ -71,7 +74,7 @@ export class Graph {
     }
   }
 
-  /** A tensor given from outside at each run, in a buffer of its own name. */
+  /** An input of each run, in a buffer with this name. */
   input(name: string, shape: readonly number[], type: DataType = 'float32'): Value {
     return this.#leaf({ kind: 'input', name, type, shape });
   }
@@ -103,7 +106,7 @@ export class Graph {
     return this.#leaf({ kind: 'arena', name, type: 'float32', shape: [size] });
   }
 
-  /** The place of a result in a buffer of its own name. */
+  /** The place of a result, in a buffer with this name. */
   outputPlace(name: string, type: DataType, shape: readonly number[]): Value {
     return this.#leaf({ kind: 'output', name, type, shape });
   }

@@ -1,4 +1,4 @@
-/** Initial values of stored tensors, as their declarations ask for them. */
+/** Initial values of stored tensors, from their declarations. */
 import { KernelWarehouseError } from '../errors.js';
 import { fillNormal, RandomStream } from '../random.js';
 import type { TensorDeclaration } from './declaration.js';
@@ -9,10 +9,10 @@ export function kaimingDeviation(fanOut: number): number {
 }
 
 /**
- * Fills `values` (PyTorch's order) with a tensor's initial values. They depend on seed, name and declaration only, never on the order
+ * Fills `values` (PyTorch's order) with the initial values of a tensor. They depend only on seed, name and declaration, never on the order
  * in which tensors are filled.
  * @param seed integer from 0 to 2^32 - 1
- * @throws ERR_KW_INVALID_ARGUMENT when `values` has not as many elements as the tensor, or the seed is out of range.
+ * @throws ERR_KW_INVALID_ARGUMENT if the number of values is not that of the tensor's elements, or the seed is out of range.
  */
 export function fillInitialValues(values: Float32Array, declaration: TensorDeclaration, seed: number): void {
   const { name, shape, initialization } = declaration;

@@ -23,7 +23,7 @@ export interface GradientContext<A> {
   readonly wanted: readonly boolean[];
 }
 
-/** Costs follow from types alone, so that the steps of a plan have them too. */
+/** Costs depend on types alone, so the steps of a plan have them too. */
 export interface CostContext<A> {
   readonly inputs: readonly (TensorType | undefined)[];
   readonly outputs: readonly TensorType[];
@@ -33,18 +33,21 @@ export interface CostContext<A> {
 export interface Sharing {
   readonly output: number;
   readonly input: number;
-  /** `alias`: a view of the input. `may`: computed in place when the input is not needed later. `must`: always the input's memory. */
+  /** `alias`: a view of the input. `may`: computed in place if the input is not needed later. `must`: always in the memory of the input. */
   readonly kind: 'alias' | 'may' | 'must';
 }
 
 /**
- * The activations among a node's inputs and outputs: all of a node's are float32, or all bfloat16. What is not among them keeps its type in
- * every precision: parameters, their gradients, statistics and attention are float32.
+ * Which inputs and outputs are activations. Those of one node are all float32 or all bfloat16. Everything else keeps its type in every
+ * precision: parameters, their gradients, statistics and attention are float32.
  */
 export interface Activations {
   readonly inputs: readonly number[] | 'all';
   readonly outputs: readonly number[];
-  /** In a bfloat16 graph the op gives bfloat16 even where its inputs are float32, if its first output has more than one position. */
+  /**
+   * In a bfloat16 graph, the op's result is bfloat16 even if its inputs are float32, provided that its first output has more than one
+   * position.
+   */
   readonly begins?: true;
 }
 
@@ -56,7 +59,7 @@ export interface OperationDefinition<A> {
   readonly gradient?: (context: GradientContext<A>) => (Value | undefined)[];
   /** Floating-point operations of one run; a multiply-add counts as two. */
   readonly flops: (context: CostContext<A>) => number;
-  /** Absent: the op knows no bfloat16, and the pass `precision` gives it float32. */
+  /** Absent: the op does not take bfloat16, and the pass `precision` gives it float32. */
   readonly activations?: Activations;
   /** Positions of the inputs whose memory the op writes. */
   readonly mutates?: readonly number[];
@@ -65,7 +68,7 @@ export interface OperationDefinition<A> {
 
 export type Operation = OperationDefinition<Attributes>;
 
-/** Fixes the attributes' type inside the definition and forgets it outside, so that all ops fit one registry. */
+/** Fixes the type of the attributes inside the definition and forgets it outside, so that all ops fit one registry. */
 export function defineOperation<A extends object>(definition: OperationDefinition<A>): Operation {
   return definition as unknown as Operation;
 }
@@ -88,7 +91,7 @@ export function expectShape(op: string, name: string, value: Value, shape: reado
   }
 }
 
-/** Throws unless `value` has the shape and the type of another activation of the op, or its type and the given shape. */
+/** Throws unless `value` has the shape and type of another activation of the op, or its type and the given shape. */
 export function expectLike(op: string, name: string, value: Value, other: TensorType, shape = other.shape): void {
   expectShape(op, name, value, shape);
   if (value.type !== other.type) throw shapeError(op, `expected ${name} to be ${other.type} but received ${value.type}`);
@@ -122,7 +125,7 @@ export function float32(shape: readonly number[]): TensorType {
   return { type: 'float32', shape };
 }
 
-/** A tensor of an activation's type, by default of its shape too. */
+/** A tensor with the type of an activation and, by default, its shape. */
 export function like({ type, shape }: TensorType, otherShape = shape): TensorType {
   return { type, shape: otherShape };
 }
@@ -130,7 +133,7 @@ export function like({ type, shape }: TensorType, otherShape = shape): TensorTyp
 export interface Cost {
   /** Floating-point operations; a multiply-add counts as two. */
   readonly flops: number;
-  /** Of all inputs and outputs, each once: the least that has to be moved. */
+  /** Bytes of all inputs and outputs, each counted once: the least that has to be moved. */
   readonly bytes: number;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Mean over a grid of windows that cover the image, whatever its size: window i of n goes from floor(i H / n) to ceil((i + 1) H / n), as
- * PyTorch's AdaptiveAvgPool2d has them. Windows overlap where n does not divide H, and repeat where the image is smaller than the grid.
+ * Mean over a grid of windows that cover the image, whatever its size. Window i of n goes from floor(i H / n) to ceil((i + 1) H / n), as in
+ * PyTorch's AdaptiveAvgPool2d. Windows overlap if n does not divide H, and repeat if the image is smaller than the grid.
  */
 import type { DataType } from '../../plan/plan.js';
 import type { Value } from '../graph.js';

@@ -1,14 +1,14 @@
 /**
- * From logits to attentions: the contrasting attention function (paper, equation 3) or one of those that the paper compares it with
- * (Table 8), blended with the initial assignment by temperature (equation 4). DY-Conv and ODConv make theirs by the same functions, without
- * a zero cell and of logits over a temperature of their own.
+ * From logits to attentions: the contrasting-driven attention function, or one of those that the paper compares it with (Table 8), blended
+ * with the initial assignment by temperature (paper, equation 4). DY-Conv and ODConv use the same functions, without a zero cell and with
+ * logits divided by the softmax temperature.
  */
 import type { Value } from '../graph.js';
 import { defineOperation, elements, expectRank, expectShape, float32, required, shapeError, shapeOf } from '../operation.js';
 
 /**
- * What makes attentions of a row of logits z. `contrasting`: z / (Σ|z| + epsilon); `softmax` over the row; `sigmoid` of each logit;
- * `rectified`: max(z, 0) / (Σ|z| + epsilon).
+ * The function f of a row of logits z. `contrasting`: z / (Σ|z| + epsilon); `softmax` over the row; `sigmoid` of each logit; `rectified`:
+ * max(z, 0) / (Σ|z| + epsilon).
  */
 export type AttentionFunction = 'contrasting' | 'softmax' | 'sigmoid' | 'rectified';
 
@@ -19,8 +19,8 @@ export interface AttentionFunctionAttributes {
   /** Whether the last logit of a row belongs to the zero cell, which counts in the sums of f and has no attention. */
   readonly zeroCell: boolean;
   /**
-   * For each of the m mixtures the cells where beta is 1; index n is the zero cell.
-   * Empty: no initial assignment, whatever the temperature.
+   * For each of the m mixtures, the cells where beta is 1; index n is the zero cell. Empty: no initial assignment, whatever the
+   * temperature.
    */
   readonly assignment: readonly (readonly number[])[];
   /** Keeps sums of magnitudes away from zero. */
@@ -32,7 +32,7 @@ interface AttentionFunctionOptions extends Pick<AttentionFunctionAttributes, 'fu
   readonly epsilon?: number;
   /** Default true. */
   readonly zeroCell?: boolean;
-  /** T [], above 0: `softmax` and `sigmoid` are of z / T; the others pay no heed. */
+  /** T [], above 0: divides the logits of `softmax` and `sigmoid`; the other functions ignore it. */
   readonly softmaxTemperature?: Value;
 }
 

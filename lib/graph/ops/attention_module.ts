@@ -1,6 +1,6 @@
 /**
- * A layer's whole attention for inference (paper, Figure 3): two fully connected layers with a normalization and a ReLU between them, then
- * the attention function; DY-Conv's has no normalization. One step in place of six tiny ones; the pass `fuse_attention` makes it.
+ * The whole attention module of a layer, for inference (paper, appendix A.3): two linear layers with a normalization and a ReLU between
+ * them, then the attention function. DY-Conv's has no normalization. The pass `fuse_attention` makes this one step from six tiny ones.
  */
 import { defineOperation, elements, expectRank, expectShape, float32, required, shapeError, shapeOf } from '../operation.js';
 import type { AttentionFunctionAttributes } from './attention_function.js';
@@ -15,9 +15,9 @@ export interface AttentionModuleAttributes extends AttentionFunctionAttributes {
 const name = 'attention_module';
 
 /**
- * Inputs: pooled [N, C], first weight [h, C] and bias? [h]; scale? [h], shift? [h], mean? [h], variance? [h] of the normalization, which is
- * BatchNorm with given statistics, without mean and variance LayerNorm, and without scale and shift none; second weight [m(n+1), h] and bias
- * [m(n+1)]; temperature []; softmax temperature? []. Without a zero cell there are m n logits.
+ * Inputs: pooled [N, C]; first weight [h, C] and bias? [h]; scale? [h], shift? [h], mean? [h] and variance? [h] of the normalization;
+ * second weight [m(n+1), h] and bias [m(n+1)]; temperature []; softmax temperature? []. The normalization is BatchNorm with fixed
+ * statistics; without mean and variance it is LayerNorm; without scale and shift there is none. Without a zero cell there are m n logits.
  */
 export const attentionModuleOperation = defineOperation<AttentionModuleAttributes>({
   name,

@@ -1,6 +1,6 @@
 /**
- * Batch normalisation over all axes but the last: with the batch's statistics (training) or given ones (inference). In training it may add a
- * residual and end in an activation, which the pass `fuse_normalization` makes of the nodes that follow it.
+ * Batch normalization over all axes but the last, with the statistics of the batch (training) or given ones (inference). In training it may
+ * include the residual and the activation that follow it; the pass `fuse_normalization` does that.
  */
 import type { Value } from '../graph.js';
 import {
@@ -21,7 +21,7 @@ interface NormAttributes {
   readonly epsilon: number;
 }
 
-/** What a batch_norm ends in. */
+/** The activation at the end of a batch_norm. */
 export const batchNormActivations = ['none', 'relu', 'relu6'] as const;
 export type BatchNormActivation = (typeof batchNormActivations)[number];
 
@@ -89,7 +89,7 @@ export const batchNormBackwardOperation = defineOperation<BatchNormAttributes>({
   },
   flops: ({ outputs, attributes: { activation } }) => (activation === 'none' ? 10 : 12) * elements(shapeOf(outputs, 0)),
   activations: { inputs: [0, 1, 6], outputs: [0, 3] },
-  // The masked gradient goes where dy was, and dx where x was: both are read no more once they are written.
+  // The masked gradient goes where dy was, and dx where x was: neither is read again once it is overwritten.
   sharing: [
     { output: 0, input: 1, kind: 'may' },
     { output: 0, input: 0, kind: 'may' },

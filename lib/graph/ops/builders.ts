@@ -1,4 +1,4 @@
-/** The functions that append ops to a graph, for networks of one's own; published as the namespace `ops`. */
+/** The functions that append ops to a graph, for your own networks; published as the namespace `ops`. */
 export { adaptiveAvgPool2d } from './adaptive_avg_pool2d.js';
 export { add } from './add.js';
 export { addBias } from './add_bias.js';

@@ -1,4 +1,4 @@
-/** What all convolutions share: attributes, shape rules, and the three ops of a kind, over two or three spatial dimensions. */
+/** What all convolutions have in common: attributes, shape rules, and the three ops of each kind, over two or three spatial dimensions. */
 import type { Value } from '../graph.js';
 import {
   channels,

@@ -1,4 +1,4 @@
-/** Writes a value to the place of a result: a gradient's place in its arena, an output buffer. */
+/** Writes a value to its place: a gradient in its arena, or an output buffer. */
 import type { Value } from '../graph.js';
 import { defineOperation, expectShape, required, shapeError } from '../operation.js';
 
@@ -15,12 +15,12 @@ export const copyOperation = defineOperation<object>({
   mutates: [0],
 });
 
-/** Makes `source` end up in `destination`; the planner computes it there where it can. */
+/** Makes `source` end up in `destination`; where possible the planner computes it there. */
 export function assign(destination: Value, source: Value): void {
   source.graph.append(copyOperation, [destination, source], {}, source.node.label);
 }
 
-/** Gives `value` out in a buffer called `name`. */
+/** Outputs `value` in a buffer called `name`. */
 export function output(name: string, value: Value): void {
   assign(value.graph.outputPlace(name, value.type, value.shape), value);
 }

@@ -15,7 +15,7 @@ const dropoutOperation: Operation = defineOperation<DropoutAttributes>({
     if (!(probability >= 0 && probability < 1)) throw shapeError('dropout', `expected a probability in [0, 1) but received ${probability}`);
     return [like(required('dropout', inputs, 0, 'x'))];
   },
-  // The same draw again: the mask depends on seed, step and stream alone.
+  // The same draw again, because the mask depends only on seed, step and stream.
   gradient: ({ inputs, attributes, outputGradients: [dy] }) => [
     dy && (dy.graph.append(dropoutOperation, [dy, inputs[1], inputs[2]], { ...attributes })[0] as Value),
   ],

@@ -34,7 +34,7 @@ const matmulOperation = defineOperation<MatmulAttributes>({
     2 * elements(shapeOf(outputs, 0)) * (shapeOf(inputs, 0)[transposeA ? 0 : 1] as number),
 });
 
-/** The product of a [rows, inner] and b [inner, columns], each transposed first when said so. */
+/** The product of a [rows, inner] and b [inner, columns], each transposed first if so stated. */
 export function matmul(a: Value, b: Value, options: Partial<MatmulAttributes> = {}, bias?: Value): Value {
   const attributes = { transposeA: options.transposeA ?? false, transposeB: options.transposeB ?? false };
   return a.graph.append(matmulOperation, [a, b, bias], attributes)[0] as Value;

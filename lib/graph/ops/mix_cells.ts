@@ -1,12 +1,12 @@
-/** Assembly of each sample's weight as linear mixtures of a warehouse's cells (paper, section 3.2). */
+/** Mixes the weight of each sample: linear mixtures of a warehouse's cells (paper, section 3.2, equation 3). */
 import type { Value } from '../graph.js';
 import { defineOperation, elements, expectRank, float32, required, shapeError, shapeOf } from '../operation.js';
 import type { Pair } from './convolution.js';
 
 export interface MixAttributes {
-  /** O of the assembled weight. */
+  /** O of the mixed weight. */
   readonly outChannels: number;
-  /** Input channels per group of the assembled weight. */
+  /** Input channels per group of the mixed weight. */
   readonly inChannels: number;
   readonly kernel: Pair;
 }
@@ -14,7 +14,7 @@ export interface MixAttributes {
 /** [n, fe, keh, kew, ce] */
 export type CellsShape = readonly [number, number, number, number, number];
 
-/** The number of mixtures m that tile a weight; throws when the cells do not divide it. */
+/** The number of mixtures m that tile a weight; throws if the cells do not divide it. */
 export function mixturesOf(op: string, { outChannels, inChannels, kernel }: MixAttributes, cells: CellsShape): number {
   const [, fe, keh, kew, ce] = cells;
   if (outChannels % fe || inChannels % ce || kernel[0] % keh || kernel[1] % kew) {

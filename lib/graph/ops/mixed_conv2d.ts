@@ -1,6 +1,6 @@
 /**
- * Mixing and sample-wise convolution as one step, so that assembled weights live only in a small scratch area. The pass
- * `fuse_mixing` makes these from mix_cells and samplewise_conv2d; models never append them.
+ * Mixing and sample-wise convolution as one step, so that mixed weights exist only in a small scratch area. The pass `fuse_mixing` makes
+ * these from mix_cells and samplewise_conv2d; models never append them.
  */
 import type { Value } from '../graph.js';
 import { defineOperation, elements, expectLike, expectRank, expectShape, float32, like, required, shapeOf } from '../operation.js';
@@ -16,7 +16,7 @@ function mixAttributes(attributes: MixedConvolutionAttributes, inChannels: numbe
   return { outChannels: attributes.outChannels, inChannels: inChannels / attributes.groups, kernel: attributes.kernel };
 }
 
-/** The convolution's own work and that of mixing the weights once. */
+/** The work of the convolution, and of mixing the weights once. */
 function flopsOf(
   samples: number,
   positions: number,

@@ -42,7 +42,10 @@ const multiplyBackwardFactorOperation = defineOperation<{ readonly factorShape: 
   activations: { inputs: [0, 1], outputs: [] },
 });
 
-/** x times factor, which has as many axes; where an axis of factor is 1 the same value serves all of that axis of x. Result as x. */
+/**
+ * x times factor, which has as many axes. Where an axis of factor has size 1, its value serves that whole axis of x. The result has the
+ * shape of x.
+ */
 export function multiply(x: Value, factor: Value): Value {
   return x.graph.append(multiplyOperation, [x, factor], {})[0] as Value;
 }

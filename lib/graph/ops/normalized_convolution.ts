@@ -1,6 +1,6 @@
 /**
- * A convolution together with the BatchNorm, the residual and the activation that follow it at inference. The pass `fold_batch_norm` makes
- * these; models never append them.
+ * A convolution with the BatchNorm, the residual and the activation that follow it in inference. The pass `fold_batch_norm` makes these;
+ * models never append them.
  */
 import {
   channels,
@@ -25,12 +25,15 @@ export interface NormalizationAttributes {
 /** A convolution that BatchNorm can be folded into. */
 interface Normalizable {
   readonly convolution: Operation;
-  /** The position of its optional bias, its last input. Scale, shift, mean and variance, each [O], and an optional residual follow. */
+  /**
+   * The position of its optional bias, which is its last input. Scale, shift, mean and variance, each [O], and an optional residual follow
+   * it.
+   */
   readonly bias: number;
   readonly normalized: Operation;
 }
 
-/** With the attribute `means` and the output of that name if `pooling`. */
+/** With the attribute and the output `means` if `pooling`. */
 function normalizable(name: string, convolution: Operation, bias: number, pooling: boolean): Normalizable {
   const residual = bias + 5;
   const ofConvolution = <T>(inputs: readonly T[]): T[] => inputs.slice(0, bias + 1);
@@ -63,7 +66,7 @@ const all = [
   normalizable('normalized_mixed_conv2d', mixedConv2dOperation, 3, true),
 ];
 
-/** By the convolution's name. */
+/** By the name of the convolution. */
 export const normalizableConvolutions: ReadonlyMap<string, Normalizable> = new Map(all.map((each) => [each.convolution.name, each]));
 
 export const normalizedConvolutionOperations = all.map(({ normalized }) => normalized);

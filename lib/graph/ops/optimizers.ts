@@ -46,7 +46,7 @@ const adamwOperation = defineOperation<AdamwAttributes>({
   mutates: [0, 2, 3],
 });
 
-/** One step of SGD with momentum as PyTorch's: weight decay is added to the gradient. */
+/** One step of SGD with momentum, as in PyTorch: weight decay is added to the gradient. */
 export function sgd(parameters: Value, gradients: Value, momentumBuffer: Value, attributes: SgdAttributes): void {
   const { graph } = parameters;
   graph.append(
@@ -57,7 +57,7 @@ export function sgd(parameters: Value, gradients: Value, momentumBuffer: Value, 
   );
 }
 
-/** One step of AdamW as PyTorch's: weight decay is decoupled from the gradient. */
+/** One step of AdamW, as in PyTorch: weight decay is decoupled from the gradient. */
 export function adamw(parameters: Value, gradients: Value, firstMoment: Value, secondMoment: Value, attributes: AdamwAttributes): void {
   const { graph } = parameters;
   const controls = [graph.control('learningRate'), graph.control('weightDecay'), graph.control('step')];

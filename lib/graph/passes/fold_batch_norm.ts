@@ -1,6 +1,6 @@
 /**
- * Makes one step of a convolution, the BatchNorm with fixed statistics after it, and the residual, the activation and the global average
- * pooling that follow, for inference. A convolution or a normalization that something else reads too stays as it is.
+ * For inference, turns a convolution, the BatchNorm with fixed statistics after it, and the residual, activation and global average pooling
+ * that follow into one step. A convolution or normalization that has other readers stays as it is.
  */
 import type { Graph, Node, Value } from '../graph.js';
 import { type BatchNormActivation, batchNormActivations } from '../ops/batch_norm.js';
@@ -15,7 +15,7 @@ interface Folding {
   readonly result: Value;
 }
 
-/** By the node whose result the folded step gives, and all nodes that it makes unnecessary. */
+/** By the node whose result the folded step has, with all nodes that become unnecessary. */
 function findFoldings(graph: Graph, uses: ReadonlyMap<Value, readonly Node[]>): { foldings: Map<Node, Folding>; folded: Set<Node> } {
   const foldings = new Map<Node, Folding>();
   const folded = new Set<Node>();
@@ -23,7 +23,7 @@ function findFoldings(graph: Graph, uses: ReadonlyMap<Value, readonly Node[]>): 
     const users = uses.get(value);
     return users?.length === 1 ? users[0] : undefined;
   };
-  // From the last on: where both sides of an addition could take it in, the later one does, when the other is there.
+  // In reverse order: if both sides of an addition could take it in, the later one does, because the other side is there by then.
   for (const normalization of [...graph.nodes].reverse()) {
     const convolution = normalization.inputs[0]?.node;
     if (normalization.op.name !== 'batch_norm_inference' || !convolution || !normalizableConvolutions.has(convolution.op.name)) continue;

@@ -1,4 +1,6 @@
-/** Makes one step of each layer's attention in an inference graph: fully connected, normalization, ReLU, fully connected, attention function. */
+/**
+ * Fuses the attention module of each layer in an inference graph into one step: linear, normalization, ReLU, linear, attention function.
+ */
 import type { Graph, Node, Value } from '../graph.js';
 import type { Inputs } from '../operation.js';
 import type { AttentionFunctionAttributes } from '../ops/attention_function.js';
@@ -10,9 +12,9 @@ interface Module {
   readonly normEpsilon: number;
 }
 
-/** The module that ends in this attention function, if nothing else reads what lies between. */
+/** The attention module that ends in this attention function, if nothing else reads its intermediate results. */
 function moduleOf(node: Node, usedOnce: (value: Value) => boolean): Module | undefined {
-  /** The node that made input `position` of `from`, if it is one of these ops and made it for `from` alone. */
+  /** The node that made input `position` of `from`, if it is one of these ops and only `from` reads it. */
   const before = (from: Node | undefined, position: number, ...ops: readonly string[]): Node | undefined => {
     const value = from?.inputs[position];
     return value && ops.includes(value.node.op.name) && usedOnce(value) ? value.node : undefined;

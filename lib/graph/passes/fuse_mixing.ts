@@ -1,6 +1,6 @@
 /**
- * Joins mix_cells with the sample-wise convolution that uses it, forward and backward, so that no assembled weight is kept: the forward
- * mixes a few samples' weights at a time, the backward mixes them again. Then sums a warehouse's gradients in place.
+ * Fuses mix_cells with the sample-wise convolution that reads it, forward and backward, so that no mixed weight is kept: the forward pass
+ * mixes the weights of a few samples at a time, and the backward pass mixes them again. Then sums the gradients of a warehouse in place.
  */
 import type { Graph, Node, Value } from '../graph.js';
 import { mixedConv2dBackwardInputOperation, mixedConv2dBackwardMixingOperation, mixedConv2dOperation } from '../ops/mixed_conv2d.js';
@@ -12,9 +12,9 @@ function isMixed(value: Value | undefined): value is Value {
 
 function fuse(graph: Graph): Graph {
   const uses = usesOf(graph);
-  // The joined backward node of each dweight, made at the first of its two users.
+  // The fused backward node of each dweight, made at the first of its two users.
   const joined = new Map<Value, readonly Value[]>();
-  // The weight whose gradient a backward-weight node computes is not among its inputs; its users tell.
+  // A backward-weight node does not have the weight among its inputs; its users tell which one it is.
   const mixingOf = (dweight: Value): { attention: Value; cells: Value } | undefined => {
     const users = uses.get(dweight) ?? [];
     if (!users.every((node) => node.op.name === 'mix_cells_backward_attention' || node.op.name === 'mix_cells_backward_cells'))

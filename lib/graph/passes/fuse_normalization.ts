@@ -1,6 +1,6 @@
 /**
- * Joins a training batch_norm with the residual sum and the activation that follow it, forward and backward, so that the activation's input
- * is never stored and the backward masks the gradient where it reads it. Then lets a pooling's gradient add to a sum where it is made.
+ * Fuses a training batch_norm with the residual sum and the activation that follow it, forward and backward: the input of the activation is
+ * never stored, and the backward pass masks the gradient where it reads it. Then lets a pooling's gradient add to an existing sum.
  */
 import type { Graph, Node, Value } from '../graph.js';
 import { type BatchNormActivation, type BatchNormAttributes, batchNormBackwardOperation, batchNormOperation } from '../ops/batch_norm.js';
@@ -23,14 +23,14 @@ function usedOnce(uses: Uses, value: Value): boolean {
   return uses.get(value)?.length === 1;
 }
 
-/** The norm whose y this is, when nothing else reads it and it has no residual or activation yet. */
+/** The norm that made this y, if nothing else reads y and the norm has no residual or activation yet. */
 function plainNorm(uses: Uses, value: Value | undefined): Node | undefined {
   const { node, index } = value ?? {};
   const plain = node?.op.name === 'batch_norm' && index === 0 && !node.inputs[3] && node.attributes.activation === 'none';
   return plain && usedOnce(uses, value as Value) ? node : undefined;
 }
 
-/** The chain of a sum of a norm's result and a value that is there when the norm runs. */
+/** The chain that adds to a norm's result a value that exists before the norm runs. */
 function sumChain(uses: Uses, sum: Node, activation: BatchNormActivation, y: Value): Chain | undefined {
   const [a, b] = sum.inputs as [Value, Value];
   for (const [value, residual] of [
@@ -64,7 +64,7 @@ function chainOf(uses: Uses, node: Node): Chain | undefined {
   }
 }
 
-/** The nodes after the norm: the sum, if any, and the activation, if any. */
+/** The nodes after the norm: the sum, if there is one, and the activation, if there is one. */
 function followers({ residual, activation, y }: Chain): Node[] {
   const [x] = y.node.inputs as [Value];
   return residual && activation !== 'none' ? [x.node, y.node] : [y.node];
@@ -97,7 +97,7 @@ interface Mask {
   readonly backward: Node;
 }
 
-/** The activation's backward node of each norm, and the norm's own, where the second reads the first. */
+/** For each norm, the activation's backward node and the norm's own, if the second reads the first. */
 function findMasks(graph: Graph, uses: Uses, { byResult }: Chains): ReadonlyMap<Node, Mask> {
   const masks = new Map<Node, Mask>();
   for (const node of graph.nodes) {
@@ -139,7 +139,7 @@ function fuse(graph: Graph): Graph {
   });
 }
 
-/** Turns add(sum, pooling's gradient) into a pooling's gradient that adds to `sum`, in its memory where nothing else reads it. */
+/** Turns add(sum, pooling's gradient) into a pooling's gradient that adds to `sum`, in place if nothing else reads it. */
 function accumulate(graph: Graph): Graph {
   const uses = usesOf(graph);
   const pooled = new Map<Node, { readonly gradient: Node; readonly sum: Value }>();

@@ -1,4 +1,4 @@
-/** Graph to plan: what is needed, in order, with every tensor's place in memory. */
+/** Turns a graph into a plan: the nodes that are needed, in order, with the place of every tensor in memory. */
 
 import { type ControlName, controlBytes, controlSlots } from '../../plan/control.js';
 import { placeLifetimes } from '../../plan/memory.js';
@@ -14,7 +14,7 @@ interface Place {
   readonly offset: number;
 }
 
-/** Values that lie in the same memory: views, in-place results, sums over a warehouse. */
+/** Values that share memory: views, in-place results, sums over a warehouse. */
 interface Storage {
   readonly bytes: number;
   place: Place | undefined;
@@ -24,7 +24,7 @@ interface Storage {
 
 export interface LowerOptions {
   readonly name: string;
-  /** The layout of the `parameters` arena and all arenas of its shape; by default that of the graph's own declarations. */
+  /** The layout of the `parameters` arena and of all arenas like it; by default that of the graph's own declarations. */
   readonly parameters?: Arena;
   readonly states?: Arena;
 }
@@ -50,9 +50,9 @@ function placeOf(value: Value, parameters: Arena, states: Arena): Place | undefi
 class Lowering {
   readonly nodes: readonly Node[];
   readonly storages = new Map<Value, Storage>();
-  /** Results that are computed where a copy would have brought them. */
+  /** Results that are computed directly at the destination of a copy. */
   readonly #destinations = new Map<Value, Value>();
-  /** Copies that this makes unnecessary. */
+  /** The copies that this makes unnecessary. */
   readonly #dropped = new Set<Node>();
   readonly #lastUse = new Map<Value, number>();
   readonly parameters: Arena;
@@ -72,7 +72,7 @@ class Lowering {
     return this.nodes.filter((node) => node.op.name !== 'leaf' && node.op.name !== 'reshape' && !this.#dropped.has(node));
   }
 
-  /** A copy vanishes when its source is computed by a node, is copied nowhere else, and the destination is read by nothing else. */
+  /** A copy is removed if a node computes its source, the source is copied nowhere else, and nothing else reads the destination. */
   #chooseDestinations(): void {
     const readers = new Map<Value, number>();
     for (const node of this.nodes) for (const input of node.inputs) if (input) readers.set(input, (readers.get(input) ?? 0) + 1);
@@ -112,7 +112,7 @@ class Lowering {
     });
   }
 
-  /** The input's memory that output `index` of `node` takes over, if any. */
+  /** The input whose memory output `index` of `node` takes over, if any. */
   #sharedStorage(node: Node, index: number, step: number): Storage | undefined {
     const output = node.outputs[index] as Value;
     for (const { output: position, input, kind } of node.op.sharing ?? []) {
@@ -121,7 +121,7 @@ class Lowering {
       if (!storage) continue;
       if (kind !== 'may') return storage;
       const taken = node.outputs.some((other) => this.storages.get(other) === storage);
-      // A result may be written before all of another input has been read.
+      // A result may be written before another input has been read to its end.
       const alone = node.inputs.every((other, place) => place === input || !other || this.storages.get(other) !== storage);
       const free = storage.place === undefined && storage.last === step && !this.#destinations.has(output) && !taken && alone;
       if (free && storage.bytes === bytesOf(output)) return storage;
@@ -130,7 +130,10 @@ class Lowering {
   }
 }
 
-/** Lowers `graph` to a plan. Runs what the nodes that write memory (assignments, outputs, optimizers) depend on, in the graph's order. */
+/**
+ * Lowers `graph` to a plan. It runs the nodes that write memory (assignments, outputs, optimizers) and what these depend on, in the graph's
+ * order.
+ */
 export function lower(graph: Graph, options: LowerOptions): Plan {
   const lowering = new Lowering(graph, options);
   const { storages, steps } = lowering;

@@ -1,13 +1,13 @@
 /**
- * Makes the activations between layers bfloat16, and their gradients: half the memory, and what the fast matrix units of processors read.
- * Parameters, their gradients, statistics, attention, logits and the loss stay float32. An op that knows no bfloat16 gets casts.
+ * Makes the activations between layers bfloat16, and their gradients. They take half the memory, and fast matrix units read them directly.
+ * Parameters, their gradients, statistics, attention, logits and the loss stay float32. Ops that do not take bfloat16 get casts.
  */
 import type { Graph, Node, Value } from '../graph.js';
 import { elements, type Inputs } from '../operation.js';
 import { type ActivationType, castOperation } from '../ops/cast.js';
 import { rewrite } from './rewrite.js';
 
-/** What the activations of a program are. */
+/** The type of a program's activations. */
 export type Precision = ActivationType;
 
 export const precisions: readonly Precision[] = ['float32', 'bfloat16'];
@@ -29,7 +29,7 @@ function isBfloat16(node: Node, inputs: Inputs): boolean {
   return activations?.begins === true && positions(node.outputs[0] as Value) > 1;
 }
 
-/** The graph with activations of `precision`; the graph itself for float32. Runs after all fusions. */
+/** The graph with activations of type `precision`; the graph itself for float32. Runs after all fusions. */
 export function inPrecision(graph: Graph, precision: Precision): Graph {
   if (precision === 'float32') return graph;
   const casts = new Map<Value, Value>();
@@ -44,7 +44,7 @@ export function inPrecision(graph: Graph, precision: Precision): Graph {
       casts.set(value, known);
       return known;
     });
-    // An op that names the type of its result has no activation to take it from.
+    // An op that names the type of its result has no activation from which to take it.
     const typed = wanted && 'type' in node.attributes ? { ...node.attributes, type: 'bfloat16' } : node.attributes;
     return result.append(node.op, converted, typed, node.label);
   });

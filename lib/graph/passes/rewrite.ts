@@ -1,4 +1,4 @@
-/** Copies a graph node by node, letting a pass replace nodes; what nothing needs is left out. */
+/** Copies a graph node by node and lets a pass replace nodes; nodes that nothing needs are left out. */
 import { Graph, type Node, type Value } from '../graph.js';
 import type { Inputs } from '../operation.js';
 import type { LeafAttributes } from '../ops/leaf.js';
@@ -17,7 +17,7 @@ export function liveNodes(graph: Graph): Set<Node> {
 export interface Rewriter {
   /** The new graph, to append to. */
   readonly graph: Graph;
-  /** The new value that stands for an old one. */
+  /** The new value that replaces an old one. */
   readonly mapped: (value: Value) => Value;
 }
 
