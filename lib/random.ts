@@ -1,19 +1,19 @@
 /**
- * Random numbers without hidden state: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
- * A number depends only on its key and counter, so results do not depend on timing, threads or the order in which things are drawn.
+ * Random numbers without hidden state: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011). A number
+ * depends only on its key and counter, not on timing, threads or the order of drawing.
  */
 import { KernelWarehouseError } from './errors.js';
 
 const TWO_TO_MINUS_32 = 2 ** -32;
 const TWO_PI = 2 * Math.PI;
 
-/** High 32 bits of a product of unsigned 32-bit integers, as a signed integer; the second factor comes in 16-bit halves. */
+/** High 32 bits of a product of unsigned 32-bit integers, as a signed integer; the second factor is given in 16-bit halves. */
 function multiplyHigh(a: number, high: number, low: number): number {
   const aLow = a & 0xffff;
   const aHigh = a >>> 16;
   const middle = Math.imul(aHigh, low) + (Math.imul(aLow, low) >>> 16);
   const cross = Math.imul(aLow, high);
-  // Sums of unsigned 32-bit values can pass 2^32, so the carries are taken from 16-bit halves.
+  // Sums of unsigned 32-bit values may exceed 2^32, so carries are computed from 16-bit halves.
   const sum = (middle & 0xffff) + (cross & 0xffff);
   return (Math.imul(aHigh, high) + (middle >>> 16) + (cross >>> 16) + (sum >>> 16)) | 0;
 }
@@ -62,8 +62,8 @@ export function validateSeed(seed: number): void {
 }
 
 /**
- * The sequence of numbers that belongs to a seed and up to four ids (names, epochs, indices). Streams with other ids are independent.
- * The first id is the second key word, the others are counter words 1 to 3; counter word 0 counts the blocks drawn.
+ * The sequence of numbers for a seed and up to four ids (names, epochs, indices). Streams with different ids are independent. The first id
+ * is the second key word, the others are counter words 1 to 3; counter word 0 counts the blocks drawn.
  */
 export class RandomStream {
   private readonly seed: number;
@@ -138,8 +138,8 @@ export class RandomStream {
 }
 
 /**
- * Fills `values` with normal numbers of mean 0 and the given standard deviation: exactly the sequence of
- * `new RandomStream(seed, name).normal()`, times `standardDeviation`, rounded to float32, in bulk.
+ * Fills `values` with normal numbers of mean 0 and the given standard deviation, in bulk: exactly the sequence of `new RandomStream(seed,
+ * name).normal()`, times `standardDeviation`, rounded to float32.
  */
 export function fillNormal(values: Float32Array, standardDeviation: number, seed: number, name: string): void {
   validateSeed(seed);

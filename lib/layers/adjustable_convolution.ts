@@ -1,11 +1,11 @@
-/** What CGC, WeightNet and DCD expect of the convolutions whose static kernel they adjust. */
+/** The convolutions whose static kernel CGC, WeightNet and DCD can adjust. */
 import { KernelWarehouseError } from '../errors.js';
 import type { ConvolutionSpec } from './layer.js';
 
 /**
  * @param method names it in messages
- * @param groups which groups it is defined for: none but one, or depth-wise convolutions too
- * @throws ERR_KW_UNSUPPORTED for anything but a 2-D convolution in such groups.
+ * @param groups the groups for which it is defined: one only, or depth-wise convolutions too
+ * @throws ERR_KW_UNSUPPORTED for anything but a 2-D convolution with such groups.
  */
 export function expectAdjustable(method: string, spec: ConvolutionSpec, groups: 'one group' | 'one group or depth-wise'): void {
   const { name, kind, inChannels, outChannels } = spec;

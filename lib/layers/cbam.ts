@@ -1,6 +1,6 @@
 /**
- * CBAM (Woo et al., ECCV 2018): a feature map is multiplied by a gate for each channel, from the means and maxima over positions, and then by
- * a gate for each position, from the mean and maximum over channels.
+ * CBAM (Woo et al., ECCV 2018): a feature map is multiplied by a gate for each channel, computed from means and maxima over positions, and
+ * then by a gate for each position, computed from the mean and maximum over channels.
  */
 import type { Value } from '../graph/graph.js';
 import { channels } from '../graph/operation.js';

@@ -1,6 +1,7 @@
 /**
- * CGC, context-gated convolution (Lin et al., ECCV 2020): every element of the kernel is multiplied by a gate of its own, the sigmoid of a sum
- * of two, for input channel and position and for output channel and position. Both come from the input, pooled to the kernel's size.
+ * CGC, context-gated convolution (Lin et al., ECCV 2020): every element of the kernel is multiplied by a gate. The gate is the sigmoid of a
+ * sum of two terms, one for input channel and position, one for output channel and position. Both come from the input, pooled to the size
+ * of the kernel.
  */
 import { KernelWarehouseError } from '../errors.js';
 import type { Value } from '../graph/graph.js';
@@ -30,7 +31,7 @@ interface ContextGates {
   readonly output: Value;
 }
 
-/** How many channels a run has, and how many output channels it leads to. */
+/** How many channels form a run, and how many output channels a run leads to. */
 function runOf({ name, inChannels, outChannels }: ConvolutionSpec): readonly [inputs: number, outputs: number] {
   const inputs = Math.min(inChannels, runLength);
   const outputs = (outChannels * inputs) / inChannels;
@@ -42,7 +43,7 @@ function runOf({ name, inChannels, outChannels }: ConvolutionSpec): readonly [in
   );
 }
 
-/** The logits of both gates, whose sum goes through the sigmoid. */
+/** The two terms of the gates' logits. */
 function contextGates(context: LayerContext, x: Value, spec: ConvolutionSpec): ContextGates {
   const { name, inChannels, outChannels } = spec;
   const samples = x.shape[0] as number;
@@ -55,7 +56,7 @@ function contextGates(context: LayerContext, x: Value, spec: ConvolutionSpec): C
   };
   const active = (values: Value, norm: string): Value => relu(batchNormLayer(context, values, `${name}.${norm}`));
 
-  // Positions come first, so that one product maps those of all samples and channels, and channels last, as the norms want them.
+  // Positions come first, so that one product maps those of all samples and channels. Channels come last, as the norms want them.
   const pooled = reshape(adaptiveAvgPool2d(x, [height, width]), [samples, positions, inChannels]);
   const columns = reshape(transpose(pooled, [1, 0, 2]), [positions, samples * inChannels]);
   const encoded = reshape(matmul(matrix('ce', latent, positions), columns), [latent * samples, inChannels]);
@@ -77,7 +78,7 @@ function gateOfKernel({ input, output }: ContextGates): Value {
   const [samples, positions, inChannels] = input.shape as [number, number, number];
   const outChannels = output.shape[1] as number;
   const column = reshape(output, [samples * outChannels * positions, 1]);
-  // A product with ones repeats a column.
+  // Multiplying by ones repeats a column.
   const repeated = reshape(matmul(column, fill(input.graph, [1, inChannels], 1)), [samples, outChannels, positions * inChannels]);
   return sigmoid(addToPositions(repeated, reshape(input, [samples, positions * inChannels])));
 }

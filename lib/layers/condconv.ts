@@ -1,4 +1,7 @@
-/** CondConv (Yang et al., 2019): each sample's kernel is a mixture of experts, by sigmoids of one linear layer of the pooled input. */
+/**
+ * CondConv (Yang et al., 2019): the kernel of each sample is a mixture of experts. Their weights are sigmoids of one linear layer on the
+ * pooled input.
+ */
 import type { Value } from '../graph/graph.js';
 import { reshape } from '../graph/ops/reshape.js';
 import { sigmoid } from '../graph/ops/sigmoid.js';
@@ -13,7 +16,7 @@ export interface CondconvOptions {
   readonly kernels: number;
 }
 
-/** The route [N, 1, K] of x [N, ..., C], with `name.fc.weight` [K, C] and `name.fc.bias` [K]. */
+/** The route (weights of the experts) [N, 1, K] of x [N, ..., C], with `name.fc.weight` [K, C] and `name.fc.bias` [K]. */
 function route(context: LayerContext, x: Value, name: string, experts: number): Value {
   return context.graph.labelled(name, () => {
     const gates = sigmoid(linearLayer(context, pooledFeatures(x), `${name}.fc`, experts));
@@ -22,11 +25,12 @@ function route(context: LayerContext, x: Value, name: string, experts: number): 
 }
 
 /**
- * A factory of layers with experts `name.weight` [K, O, C/groups, ...kernel], a linear layer's [K, O, C]. The convolutions of a residual block
- * share one route of the block's input, `<block>.route.fc.*`; another layer has one of its own input, `name.route.fc.*`.
+ * A factory of layers with experts `name.weight` [K, O, C/groups, ...kernel], for a linear layer [K, O, C]. The convolutions of a residual
+ * block share one route, computed from the block's input: `<block>.route.fc.*`. Other layers have a route of their own input:
+ * `name.route.fc.*`.
  */
 export function condconvConvolution({ kernels }: CondconvOptions): ConvolutionFactory {
-  /** By the block's input, of which every graph has its own. */
+  /** By the input of the block, which differs between graphs. */
   const routes = new WeakMap<Value, Value>();
   return (context, x, spec) => {
     const source = spec.block ?? { name: spec.name, input: x };

@@ -13,9 +13,9 @@ import { type ConvolutionForm, grouped } from './grouped_convolution.js';
 import type { ConvolutionFactory, ConvolutionSpec, LayerContext } from './layer.js';
 
 /**
- * The convolution that `spec` describes, of x [N, ...sizes, C] with a weight whose elements are those of [O, ...kernel, C/groups] or,
- * `samplewise`, of [N, O, ...kernel, C/groups]: [N, ...output sizes, O]. A linear layer takes x [N, ..., C].
- * One spatial dimension is done as an image of height 1, and so are the tokens of a linear layer.
+ * The convolution that `spec` describes, of x [N, ...sizes, C]. The weight has the elements of [O, ...kernel, C/groups] or, `samplewise`,
+ * of [N, O, ...kernel, C/groups]. Returns [N, ...output sizes, O]. A linear layer takes x [N, ..., C]. A single spatial dimension is
+ * computed as an image of height 1; so are the tokens of a linear layer.
  */
 export function convolve(x: Value, weight: Value, bias: Value | undefined, spec: ConvolutionSpec, samplewise: boolean): Value {
   const { name, kind, kernel, stride, padding, dilation, groups } = spec;
@@ -42,14 +42,14 @@ export function convolve(x: Value, weight: Value, bias: Value | undefined, spec:
   return reshape(y, [...(kind === 'linear' ? x.shape.slice(0, -1) : [samples, y.shape[2] as number]), spec.outChannels]);
 }
 
-/** Initial values of a static layer's weight: normal, or a linear layer's uniform as in PyTorch. */
+/** Initial values of the weight of a static layer: normal, or uniform for a linear layer, as in PyTorch. */
 export function convolutionInitialization({ kind, deviation, inChannels, outChannels, kernel, groups }: ConvolutionSpec): Initialization {
   if (deviation !== undefined) return { kind: 'normal', deviation };
   if (kind === 'linear') return { kind: 'uniform', bound: 1 / Math.sqrt(inChannels) };
   return { kind: 'normal', deviation: kaimingDeviation((outChannels * elements(kernel)) / groups) };
 }
 
-/** `name.bias` [O], which starts at 0; undefined for a layer without one. */
+/** `name.bias` [O], initially 0; undefined for a layer without a bias. */
 export function convolutionBias({ graph }: LayerContext, { name, bias, outChannels }: ConvolutionSpec): Value | undefined {
   return bias ? graph.parameter(`${name}.bias`, [outChannels], { initialization: { kind: 'zeros' } }) : undefined;
 }
@@ -68,14 +68,14 @@ export const staticConvolution: ConvolutionFactory = (context, x, spec) =>
   });
 
 export interface LinearLayerOptions {
-  /** Whether there is one, and whether it begins at 0 whatever the weight's values. Default true. */
+  /** Whether there is a bias; with `'zeros'` it starts at 0, however the weight starts. Default true. */
   readonly bias?: boolean | 'zeros';
   readonly deviation?: number;
 }
 
 /**
- * x [..., I] to [..., outFeatures] with `name.weight` [O, I] and `name.bias` [O], initialised as PyTorch's Linear, or with a normal
- * weight of the given standard deviation and a bias of 0.
+ * x [..., I] to [..., outFeatures] with `name.weight` [O, I] and `name.bias` [O]. They are initialized as in PyTorch's Linear or, if a
+ * standard deviation is given, with a normal weight and a bias of 0.
  */
 export function linearLayer(
   { graph }: Pick<LayerContext, 'graph'>,

@@ -1,6 +1,6 @@
 /**
  * DCD, dynamic channel decomposition (Li et al., ICLR 2021): a static convolution whose output channels are scaled, plus a residual through
- * few latent channels that a matrix of each sample's own mixes.
+ * a few latent channels, which a matrix computed from each sample mixes.
  */
 import { KernelWarehouseError } from '../errors.js';
 import type { Value } from '../graph/graph.js';
@@ -21,7 +21,7 @@ import { batchNormLayer } from './normalization.js';
 
 /** The generator sees the means of 2 x 2 windows. */
 const windows = 2;
-/** Generator inputs for each of its hidden values, and the fewest of these. */
+/** Generator inputs for each of its hidden values, and the fewest hidden values. */
 const reduction = 16;
 const leastHidden = 4;
 /** Latent and hidden channels of the classifier. */
@@ -72,7 +72,10 @@ function windowMeans(x: Value): Value {
   return reshape(transpose(pooled, [0, 2, 1]), [samples, channels(x) * count]);
 }
 
-/** The residual's 1x1 convolution has the stride but neither kernel nor padding of the static one, and the same output size only then. */
+/**
+ * The 1x1 convolution of the residual has the stride of the static one, but not its kernel and padding, so the output sizes agree only
+ * under this condition.
+ */
 function expectSameSize({ name, kernel, padding, dilation }: ConvolutionSpec): void {
   if (kernel.every((size, axis) => 2 * (padding[axis] as number) === (dilation[axis] as number) * (size - 1))) return;
   throw new KernelWarehouseError(
@@ -110,9 +113,9 @@ export const dcdConvolution: ConvolutionFactory = (context, x, spec) => {
 };
 
 /**
- * The same for a classifier's features x [N, C], with 32 latent and hidden channels and the features themselves as the generator's input:
- * `name.cls.weight` [O, C] with `name.cls.bias`, `name.cls_q.weight` [32, C], `name.cls_p.weight` [O, 32], and the norms and generator of
- * `dcdConvolution`.
+ * The same for the features x [N, C] of a classifier, with 32 latent and hidden channels and the features themselves as the generator's
+ * input: `name.cls.weight` [O, C] with `name.cls.bias`, `name.cls_q.weight` [32, C], `name.cls_p.weight` [O, 32], and the norms and
+ * generator of `dcdConvolution`.
  */
 export const dcdClassifier: ConvolutionFactory = (context, x, { name, outChannels }) => {
   expectRank(name, 'x', x, 2, '[N, C]');

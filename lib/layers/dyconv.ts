@@ -1,4 +1,4 @@
-/** DY-Conv (Chen et al., 2020): each sample's kernel is a mixture of K, by an attention from the pooled input. */
+/** DY-Conv (Chen et al., 2020): the kernel of each sample is a mixture of K kernels, by an attention from the pooled input. */
 import type { Value } from '../graph/graph.js';
 import { kaimingDeviation } from '../graph/initial_values.js';
 import { relu } from '../graph/ops/relu.js';
@@ -17,7 +17,7 @@ export interface DyconvOptions {
   readonly reduction: number;
 }
 
-/** Logits [N, K]: linear, ReLU, linear, of the pooled input. */
+/** Logits [N, K] from the pooled input: linear, ReLU, linear. */
 function kernelLogits(context: LayerContext, x: Value, name: string, { kernels, reduction }: DyconvOptions): Value {
   const pooled = pooledFeatures(x);
   const hidden = Math.max(Math.floor((pooled.shape[1] as number) * reduction), 1);

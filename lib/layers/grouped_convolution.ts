@@ -1,4 +1,7 @@
-/** A weight for each sample by one static convolution: the batch is folded into its groups, as public PyTorch code of dynamic convolutions does. */
+/**
+ * A weight for each sample, applied by one static convolution: the batch is folded into its groups, as in public PyTorch code of dynamic
+ * convolutions.
+ */
 import type { Value } from '../graph/graph.js';
 import { channels } from '../graph/operation.js';
 import { addBias } from '../graph/ops/add_bias.js';
@@ -6,12 +9,12 @@ import type { ConvolutionOptions } from '../graph/ops/convolution.js';
 import { reshape } from '../graph/ops/reshape.js';
 import { transpose } from '../graph/ops/transpose.js';
 
-/** A convolution of x [N, ...sizes, C] with one weight for all samples or, where it says so, one for each. */
+/** A convolution of x [N, ...sizes, C] with one weight for all samples or, if so stated, one for each. */
 export type ConvolutionForm = (x: Value, weight: Value, bias?: Value, options?: ConvolutionOptions) => Value;
 
 /**
- * Makes of a static convolution one of x [N, ...sizes, C] with weight [N, O, ...kernel, C/groups] and optional bias [O]: that of
- * [1, ...sizes, N*C] with [N*O, ...kernel, C/groups] in N*groups groups. The result is [N, ...output sizes, O].
+ * Turns a static convolution into one of x [N, ...sizes, C] with weight [N, O, ...kernel, C/groups] and optional bias [O]: it convolves [1,
+ * ...sizes, N*C] with [N*O, ...kernel, C/groups] in N*groups groups. The result is [N, ...output sizes, O].
  */
 export function grouped(convolution: ConvolutionForm): ConvolutionForm {
   return (x, weight, bias, options = {}) => {

@@ -1,6 +1,6 @@
 /**
- * The KernelWarehouse convolution (paper, section 3.2): attention from the pooled
- * input, mixtures of shared cells, sample-wise convolution.
+ * The KernelWarehouse convolution (paper, sections 3.2 to 3.4): attention from the pooled input, mixtures of shared cells, sample-wise
+ * convolution.
  */
 import { KernelWarehouseError } from '../errors.js';
 import type { TensorDeclaration } from '../graph/declaration.js';
@@ -28,7 +28,7 @@ import { batchNormLayer, layerNormLayer } from './normalization.js';
 import { type OdconvGates, odconvGates } from './odconv_gates.js';
 import { pooledFeatures } from './pooled_features.js';
 
-/** Logits of all cells from local logits, basis coefficients and the zero cell's logit: [rows, L + K + 1] to [rows, n + 1]. */
+/** Logits of all cells from local logits, basis coefficients and the logit of the zero cell: [rows, L + K + 1] to [rows, n + 1]. */
 function mapBasisToCells(rows: Value, fc3: Value, { local, basis, others, start }: NonlocalBasis): Value {
   const nonlocal = matmul(slice(rows, local, local + basis), fc3, { transposeB: true });
   const before = start > 0 ? [slice(nonlocal, 0, start)] : [];
@@ -42,7 +42,7 @@ interface LayerAttention {
   readonly odconv?: OdconvGates;
 }
 
-/** All attentions of one layer from pooled features [N, C]; n is that of the warehouse. */
+/** All attentions of one layer from pooled features [N, C]; n is the number of cells in the warehouse. */
 function attentionLayer(
   context: LayerContext,
   pooled: Value,
@@ -79,18 +79,17 @@ function attentionLayer(
   };
 }
 
-/** Each sample's kernel [N, O, kh, kw, I], its positions times their gate of [N, kh * kw] if there is one. */
+/** The kernel of each sample, [N, O, kh, kw, I]; its positions are multiplied by their gates in [N, kh * kw], if there are any. */
 function assembleWeight(attention: Value, cells: Value, spec: ConvolutionSpec, spatial: Value | undefined): Value {
   if (!spatial) return mixWeight(attention, cells, spec);
   const single = cells.shape.slice(2, -1).every((size) => size === 1);
-  // Gating attentions is cheaper than gating weights, and leaves the mixing where it can be joined with the convolution.
+  // Gating attentions is cheaper than gating weights, and lets mixing still be fused with the convolution.
   return single ? mixWeight(gateMixtures(attention, spatial), cells, spec) : gateWeight(mixWeight(attention, cells, spec), spatial);
 }
 
 /**
- * A factory of KernelWarehouse layers for the layers that `allocation` knows; others stay static.
- * A layer owns `name.attention.*` and shares `warehouse_manager.weights.<index>` [n, fe, ce, ...cell kernel]; linear layers are named
- * `name.conv.*`, as the authors do.
+ * A factory of KernelWarehouse layers for the layers in `allocation`; others stay static. A layer owns `name.attention.*` and shares
+ * `warehouse_manager.weights.<index>` [n, fe, ce, ...cell kernel]. Linear layers are named `name.conv.*`, as in the authors' code.
  */
 export function kernelWarehouseConvolution(allocation: Allocation): ConvolutionFactory {
   const layers = new Map(allocation.warehouses.flatMap((warehouse) => warehouse.layers.map((layer) => [layer.name, layer] as const)));

@@ -1,17 +1,17 @@
-/** What every layer is built with, and what a convolution factory is: the seam between models and kinds of convolution. */
+/** What every layer is built with, and what a convolution factory is: the interface between networks and kinds of convolution. */
 import { KernelWarehouseError } from '../errors.js';
 import type { Graph, Value } from '../graph/graph.js';
 import { type LayerKind, type LayerShape, spatialDimensions } from '../warehouse/index.js';
 
-/** How a network is being built: the graph to append to, and whether batch statistics and random layers are those of training. */
+/** The state of building a network: the graph to append to, and whether batch statistics and random layers are those of training. */
 export interface LayerContext {
   readonly graph: Graph;
   readonly training: boolean;
-  /** A number that no other random layer of this network has. */
+  /** Returns a number that no other random layer of this network has. */
   readonly nextStream: () => number;
 }
 
-/** The place of a convolution in its network, for methods that treat such convolutions differently. */
+/** The role of a convolution in its network, for methods that treat such convolutions differently. */
 export type ConvolutionRole = 'stem' | 'shortcut' | 'classifier';
 
 /** A residual block, from its input to the addition. */
@@ -22,7 +22,7 @@ export interface BlockPlace {
   readonly input: Value;
 }
 
-/** One convolution, or a linear layer, completely described; made by `convolutionSpec`. */
+/** The complete description of one convolution or linear layer; made by `convolutionSpec`. */
 export interface ConvolutionSpec {
   /** The official module name, such as `layer1.0.conv1`. */
   readonly name: string;
@@ -30,55 +30,59 @@ export interface ConvolutionSpec {
   /** Over all groups. */
   readonly inChannels: number;
   readonly outChannels: number;
-  /** One for each spatial dimension ([depth,] [height,] width), as with stride, padding and dilation; a linear layer has one of each. */
+  /**
+   * One number for each spatial dimension ([depth,] [height,] width), as for stride, padding and dilation; a linear layer has one of each.
+   */
   readonly kernel: readonly number[];
   readonly stride: readonly number[];
   readonly padding: readonly number[];
   readonly dilation: readonly number[];
   readonly groups: number;
   readonly bias: boolean;
-  /** Standard deviation of a static weight's initial values; absent: Kaiming's for a convolution, PyTorch's for a linear layer. */
+  /** Standard deviation of the initial values of a static weight; absent: Kaiming's for a convolution, PyTorch's for a linear layer. */
   readonly deviation?: number;
   /** The layer's place for warehouse sharing, such as `stage0_layer1_conv0`; absent for a layer that is always static. */
   readonly sharingName?: string;
   /**
-   * The layer before which the authors' code creates this one, where layers are created in another order than used: the order of creation
-   * numbers the warehouses.
+   * The layer before which the authors' code creates this one, if layers are created in another order than they are used. The order of
+   * creation numbers the warehouses.
    */
   readonly createdBefore?: string;
-  /** Absent for an ordinary convolution, and for all of a network that does not tell; see `Network.tells`. */
+  /** Absent for an ordinary convolution, and in networks that do not tell roles; see `Network.tells`. */
   readonly role?: ConvolutionRole;
-  /** The residual block that the convolution belongs to, its shortcut included. */
+  /** The residual block to which the convolution belongs, including its shortcut. */
   readonly block?: BlockPlace;
   /** How weights of single samples are applied; absent: sample by sample. */
   readonly implementation?: Implementation;
 }
 
 /**
- * How a layer applies weights of single samples: `samplewise`, by ops that know them; `grouped`, by one static convolution with the batch
- * folded into its groups, as public PyTorch code does, for comparison.
+ * How a layer applies weights of single samples. `samplewise`: by ops made for this. `grouped`: by one static convolution with the batch
+ * folded into its groups, as in public PyTorch code, for comparison.
  */
 export type Implementation = (typeof implementations)[number];
 export const implementations = ['samplewise', 'grouped'] as const;
 
-/** Appends one convolution (or linear layer) to the graph. A network gets its kind of dynamic convolution through this. */
+/**
+ * Appends one convolution (or linear layer) to the graph. The kind of dynamic convolution is injected into a network as such a function.
+ */
 export type ConvolutionFactory = (context: LayerContext, x: Value, spec: ConvolutionSpec) => Value;
 
 /**
- * Appends what a method does to a residual block's output y [N, H, W, C] after its last norm, before the addition; the result has y's shape.
- * `name` is the block's official one, such as `layer1.0`.
+ * Appends what a method does to the output y [N, H, W, C] of a residual block, after its last norm and before the addition. The result has
+ * the shape of y. `name` is the official name of the block, such as `layer1.0`.
  */
 export type Recalibration = (context: LayerContext, y: Value, name: string) => Value;
 
 /**
- * What a network may tell of its layers: the roles of convolutions that have one, the block of those in residual blocks
- * (`ConvolutionSpec.role` and `.block`), and `recalibration`, that it applies the one of its build options.
+ * What a network may tell about its layers: the role of a convolution, the block of a convolution (`ConvolutionSpec.role` and `.block`),
+ * and `recalibration`: that it calls the function of that name in its build options.
  */
 export type NetworkFeature = ConvolutionRole | 'block' | 'recalibration';
 
 /**
- * Whose official code the tensors' names and shapes follow: that of the static network, or that of its KernelWarehouse variant. They
- * differ in MobileNetV2 (the classifier), ConvNeXt (linear layers against 1x1 convolutions) and DeiT (the value projection).
+ * Whose names and shapes the tensors follow: those of the official code of the static network, or of its KernelWarehouse variant. They
+ * differ in MobileNetV2 (the classifier), ConvNeXt (linear layers or 1x1 convolutions) and DeiT (the value projection).
  */
 export type TensorNaming = 'static' | 'kernel_warehouse';
 
@@ -96,8 +100,8 @@ export interface ConvolutionSpecOptions
 
 /**
  * A specification with PyTorch's defaults: conv2d, kernel 1, stride 1, no padding, dilation 1, one group, no bias.
- * @throws ERR_KW_INVALID_ARGUMENT for an unknown kind, for sizes that are no whole numbers in range or not as many as spatial dimensions,
- *   and for a linear layer with a kernel, a stride, padding or dilation.
+ * @throws ERR_KW_INVALID_ARGUMENT for an unknown kind, for sizes that are not integers in range or not as many as there are spatial
+ *   dimensions, and for a linear layer with a kernel, a stride, padding or dilation.
  */
 export function convolutionSpec(options: ConvolutionSpecOptions): ConvolutionSpec {
   const { kind = 'conv2d', kernel = 1, stride = 1, padding = 0, dilation = 1, groups = 1, bias = false, ...rest } = options;
@@ -129,7 +133,7 @@ export function convolutionSpec(options: ConvolutionSpecOptions): ConvolutionSpe
   };
 }
 
-/** What a warehouse needs to know of a layer that takes its place there under `sharingName`. */
+/** What a warehouse needs to know about a layer that joins it under `sharingName`. */
 export function layerShape(
   { name, kind, inChannels, outChannels, kernel, groups, bias }: ConvolutionSpec,
   sharingName: string,

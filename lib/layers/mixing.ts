@@ -1,6 +1,6 @@
 /**
- * A sample's weight as mixtures of stored cells (paper, section 3.2). The kernels that DY-Conv, ODConv and CondConv mix are the cells of a
- * warehouse of one layer, whose weight is a single mixture (section 3.5).
+ * The weight of a sample as mixtures of stored cells (paper, section 3.2). The kernels that DY-Conv, ODConv and CondConv mix are the cells
+ * of a warehouse of one layer, whose weight is a single mixture (section 3.5).
  */
 import type { Value } from '../graph/graph.js';
 import { channels, elements } from '../graph/operation.js';
@@ -12,7 +12,7 @@ import { slice } from '../graph/ops/slice.js';
 import type { ConvolutionSpec } from './layer.js';
 
 /**
- * Spatial sizes as rows and columns, which is what mixing knows: it only counts positions in row-major order, and a cell is one position or
+ * Spatial sizes as rows and columns. Mixing needs no more, because it counts positions in row-major order, and a cell is one position or
  * the whole kernel.
  */
 function rowsAndColumns(sizes: readonly number[]): readonly [number, number] {
@@ -25,7 +25,7 @@ export function cellsOf(stored: Value): Value {
   return reshape(stored, [count, outChannels, ...rowsAndColumns(kernel), channels(stored)]);
 }
 
-/** The weight [N, O, kh, kw, I] of each sample of the layer `spec`, from attention [N, m, n] and cells as `cellsOf` gives them. */
+/** The weight [N, O, kh, kw, I] of each sample of the layer `spec`, from attention [N, m, n] and the cells of `cellsOf`. */
 export function mixWeight(attention: Value, cells: Value, spec: ConvolutionSpec): Value {
   const mixing: MixAttributes = {
     outChannels: spec.outChannels,
@@ -36,13 +36,13 @@ export function mixWeight(attention: Value, cells: Value, spec: ConvolutionSpec)
 }
 
 /**
- * Attention [N, m, b] of each mixture's own cells as attention [N, m, n] of all cells, zero for the others: mixture i owns the b cells from
- * start + i * b.
+ * Spreads attention [N, m, b] for each mixture's own cells to attention [N, m, n] for all cells, with zeros for the others. Mixture i owns
+ * the b cells from start + i * b.
  */
 export function spreadOverCells(own: Value, start: number, cells: number): Value {
   const [samples, mixtures, each] = own.shape as [number, number, number];
   if (each === cells) return own;
-  // In memory each row begins n after the one before, and its own cells stand b further right: n + b from one row's to the next's.
+  // In memory, each row begins n after the one before, and its own cells are b further right: n + b from one row's cells to the next's.
   const padded = concat([reshape(own, [samples * mixtures, each]), fill(own.graph, [samples * mixtures, cells], 0)]);
   const rows = reshape(padded, [samples, mixtures * (each + cells)]);
   const shifted = start > 0 ? concat([fill(own.graph, [samples, start], 0), rows]) : rows;

@@ -9,15 +9,15 @@ import type { LayerContext } from './layer.js';
 export interface BatchNormOptions {
   /** Added to the variance. Default 1e-5. */
   readonly epsilon?: number | undefined;
-  /** How much of the batch's statistics enters the running ones. Default 0.1. */
+  /** The weight of the batch's statistics in the new running ones. Default 0.1. */
   readonly momentum?: number;
   /** Initial values of the scale. Default 1. */
   readonly scale?: 0 | 1;
 }
 
 /**
- * BatchNorm over all axes but the last: `name.weight`, `name.bias`, `name.running_mean`, `name.running_var`, each [C].
- * In training a single row has no variance to normalise by; then the running statistics serve, and stay as they are.
+ * BatchNorm over all axes but the last: `name.weight`, `name.bias`, `name.running_mean`, `name.running_var`, each [C]. In training, a
+ * single row has no variance; then the running statistics are used, and do not change.
  */
 export function batchNormLayer({ graph, training }: LayerContext, x: Value, name: string, options: BatchNormOptions = {}): Value {
   const { epsilon = 1e-5, momentum = 0.1, scale: initialScale = 1 } = options;

@@ -1,6 +1,6 @@
 /**
- * ODConv (Li et al., 2022): beside the attention of K kernels, gates of input channels, filters and kernel positions,
- * y = filter * conv(channel * x; spatial * Σ attention W), all from one hidden vector.
+ * ODConv (Li et al., 2022): an attention for K kernels, and gates for input channels, filters and kernel positions: y = filter *
+ * conv(channel * x; spatial * Σ attention W). All of them come from one hidden vector.
  */
 import type { Value } from '../graph/graph.js';
 import { kaimingDeviation } from '../graph/initial_values.js';
@@ -43,21 +43,22 @@ function gate(context: LayerContext, hidden: Value, name: string, count: number)
   return reshape(gates, [samples, count]);
 }
 
-/** v: linear, BatchNorm, ReLU, of the pooled input. */
+/** The hidden vector v from the pooled input: linear, BatchNorm, ReLU. */
 function hiddenVector(context: LayerContext, x: Value, name: string, reduction: number): Value {
   const width = hiddenWidth(channels(x), reduction);
   return relu(batchNormLayer(context, pooledLinear(context, pooledFeatures(x), `${name}.fc`, width, { bias: false }), `${name}.bn`));
 }
 
-/** Attention of K kernels [N, 1, K]; of a single one, which has none, all ones. */
+/** Attention for K kernels, [N, 1, K]; for a single one, which has no attention, all ones. */
 function attentionOfKernels(context: LayerContext, hidden: Value, name: string, { kernels, attention }: OdconvOptions): Value {
   if (kernels === 1) return fill(hidden.graph, [hidden.shape[0] as number, 1, 1], 1);
   return kernelAttention(pooledLinear(context, hidden, `${name}.kernel_fc`, kernels), attention);
 }
 
 /**
- * Each sample's weight [N, O, kh, kw, C/groups]. A kernel of several positions is mixed position by position of cells that are positions of
- * kernels: the spatial gates are then factors of attentions, instead of a pass over all weights that training would have to keep.
+ * The weight of each sample, [N, O, kh, kw, C/groups]. A kernel of several positions is mixed position by position, from cells that are
+ * positions of kernels. The spatial gates are then factors of attentions, which avoids a pass over all weights that training would have to
+ * keep.
  */
 function gatedWeight(context: LayerContext, hidden: Value, spec: ConvolutionSpec, name: string, options: OdconvOptions): Value {
   const { graph } = context;

@@ -1,6 +1,6 @@
 /**
- * KW* (paper, appendix A.4 and table 17): ODConv's attentions along input channels, filters and kernel positions join KernelWarehouse's
- * along cells, y = filter * conv(channel * x; spatial * kernel). All come from the hidden values of one attention.
+ * KW* (paper, appendix A.4 and Table 17): ODConv's attentions for input channels, filters and kernel positions join KernelWarehouse's for
+ * cells: y = filter * conv(channel * x; spatial * kernel). All come from the hidden values of one attention module.
  */
 import type { Value } from '../graph/graph.js';
 import { fill } from '../graph/ops/fill.js';

@@ -1,4 +1,4 @@
-/** Means over positions, from which attentions are made, and the linear layers that public code holds as 1x1 convolutions of them. */
+/** Means over positions, from which attentions are computed, and the linear layers on them that public code stores as 1x1 convolutions. */
 import type { Initialization } from '../graph/declaration.js';
 import type { Value } from '../graph/graph.js';
 import { kaimingDeviation } from '../graph/initial_values.js';

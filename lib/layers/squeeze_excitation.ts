@@ -1,4 +1,7 @@
-/** SE (Hu et al., CVPR 2018): every channel of a feature map is multiplied by a gate that two linear layers make of all channels' means. */
+/**
+ * SE (Hu et al., CVPR 2018): every channel of a feature map is multiplied by a gate, which two linear layers compute from the means of all
+ * channels.
+ */
 import type { Value } from '../graph/graph.js';
 import { channels } from '../graph/operation.js';
 import { globalAvgPool } from '../graph/ops/global_avg_pool.js';

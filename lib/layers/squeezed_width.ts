@@ -4,7 +4,7 @@ import { KernelWarehouseError } from '../errors.js';
 /**
  * floor(channels * reduction)
  * @param name the layer's, for messages
- * @throws ERR_KW_UNSUPPORTED where that is 0.
+ * @throws ERR_KW_UNSUPPORTED if that is 0.
  */
 export function squeezedWidth(name: string, channelCount: number, reduction: number): number {
   const width = Math.floor(channelCount * reduction);

@@ -5,8 +5,8 @@ import { reshape } from '../graph/ops/reshape.js';
 import type { ConvolutionSpec, LayerContext } from './layer.js';
 
 /**
- * `name.weight`: K kernels [K, O, C/groups, ...kernel] of a layer, a linear layer's [K, O, C].
- * @returns cells [K, O, ...kernel, C/groups] of a warehouse of this layer alone
+ * `name.weight`: K kernels [K, O, C/groups, ...kernel] of a layer, or [K, O, C] of a linear layer.
+ * @returns cells [K, O, ...kernel, C/groups] of a warehouse that only this layer uses
  */
 export function kernelParameter(
   { graph }: LayerContext,
@@ -21,7 +21,7 @@ export function kernelParameter(
 }
 
 /**
- * As `kernelParameter`, each kernel cut into its positions, row by row, which stand together in memory.
+ * Like `kernelParameter`, but each kernel is cut into its positions, row by row; the kernels of one position are adjacent in memory.
  * @returns cells [positions * K, O, ...1, C/groups]; cell p * K + k is position p of kernel k
  */
 export function kernelPositions(

@@ -1,6 +1,6 @@
 /**
- * WeightNet (Ma et al., ECCV 2020) with M = G = 2: a sigmoid attention from the input's channel means gives each output channel two gates, one
- * for the first half of its kernel's elements and one for the second.
+ * WeightNet (Ma et al., ECCV 2020) with M = G = 2: a sigmoid attention from the channel means of the input gives each output channel two
+ * gates, one for each half of the elements of its kernel.
  */
 import { KernelWarehouseError } from '../errors.js';
 import type { Value } from '../graph/graph.js';
@@ -28,7 +28,7 @@ export interface WeightNetOptions {
 /** Input channels for each hidden value. */
 const reduction = 16;
 
-/** So many gates for each sample, [N, count]. */
+/** `count` gates for each sample, [N, count]. */
 function attention(context: LayerContext, x: Value, name: string, floor: number, count: number): Value {
   const hidden = Math.max(floor, Math.floor(channels(x) / reduction));
   const layer = (features: Value, suffix: string, outputs: number): Value => {
@@ -39,8 +39,8 @@ function attention(context: LayerContext, x: Value, name: string, floor: number,
 }
 
 /**
- * The kernels' first halves and then their second ones as a convolution of twice as many output channels. Halves are of whole input channels,
- * which make two groups; where the number of channels is odd each half is a kernel with zeros for the other.
+ * The first halves of all kernels, then the second halves, as one convolution with twice as many output channels. A half consists of whole
+ * input channels, so there are two groups; if the number of channels is odd, each half is a whole kernel with zeros for the other half.
  * @param stored [elements, 1, 1, 1] in the order [O, C, ...kernel]
  */
 function convolveHalves(x: Value, stored: Value, spec: ConvolutionSpec): Value {
@@ -64,7 +64,10 @@ function convolveHalves(x: Value, stored: Value, spec: ConvolutionSpec): Value {
   return convolve(x, weight, undefined, { ...spec, outChannels: 2 * outChannels, groups: isEven ? 2 : 1 }, false);
 }
 
-/** What the first and the second halves give, [N, ..., 2 O], each channel times its gate of [N, 2 O] (those of a channel are neighbours), joined. */
+/**
+ * Adds the outputs of the first and the second halves, [N, ..., 2 O], after multiplying each channel by its gate in [N, 2 O] (the two gates
+ * of a channel are adjacent).
+ */
 function gateHalves(halves: Value, gates: Value): Value {
   const [samples, count] = gates.shape as [number, number];
   const ordered = transpose(reshape(gates, [samples, count / 2, 2]), [0, 2, 1]);
@@ -73,12 +76,12 @@ function gateHalves(halves: Value, gates: Value): Value {
 }
 
 /**
- * The convolution by kernel[o] = (a[2 o] times its first half, a[2 o + 1] times its second), elements counted as [C, ...kernel]. A convolution
- * is linear in its kernel, so the gates multiply what the halves give, and no sample needs a kernel of its own. In a depth-wise convolution
- * channel c has the one gate a[c].
- * With r = max(floor, C / 16): `name.reduce` (C to r) and `name.wn_fc1` (r to 2 O, depth-wise C) have `.weight` as 1x1 convolutions and
- * `.bias`; `name.wn_fc2.weight` [O C / groups times kernel, 1, 1, 1]; and `name.bias` where the layer has one.
- * Throws ERR_KW_UNSUPPORTED for groups that are not depth-wise, and for kernels of an odd number of elements.
+ * The convolution with kernel[o] = (a[2 o] times its first half, a[2 o + 1] times its second), elements counted as [C, ...kernel]. A
+ * convolution is linear in its kernel, so the gates multiply the outputs of the halves, and no sample needs a kernel of its own. In a
+ * depth-wise convolution, channel c has the single gate a[c]. With r = max(floor, C / 16): `name.reduce` (C to r) and `name.wn_fc1` (r to 2
+ * O, depth-wise C) have `.weight` as 1x1 convolutions and `.bias`; `name.wn_fc2.weight` is [O C / groups times kernel, 1, 1, 1]; and there
+ * is `name.bias` if the layer has a bias. Throws ERR_KW_UNSUPPORTED for groups that are not depth-wise, and for kernels with an odd number
+ * of elements.
  */
 export function weightNetConvolution({ floor }: WeightNetOptions): ConvolutionFactory {
   return (context, x, spec) => {

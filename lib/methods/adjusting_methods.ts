@@ -1,4 +1,4 @@
-/** The methods that adjust a static kernel: where each has its places in a network. */
+/** The methods that adjust a static kernel, and the layers that each changes. */
 import { elements } from '../graph/operation.js';
 import { cgcConvolution } from '../layers/cgc.js';
 import { dcdClassifier, dcdConvolution } from '../layers/dcd.js';
@@ -10,7 +10,7 @@ function isSpatial({ kind, kernel }: ConvolutionSpec): boolean {
   return kind === 'conv2d' && elements(kernel) > 1;
 }
 
-/** Every kernel of more than one position, the stem's too. */
+/** Every kernel of more than one position, including that of the stem. */
 const cgc = defineMethod({
   name: 'cgc',
   needs: ['stem', 'block'],
@@ -18,7 +18,7 @@ const cgc = defineMethod({
   variant: () => ({ convolution: inPlaces(cgcConvolution, isSpatial) }),
 });
 
-/** Every kernel of more than one position but the stem's and the shortcuts'. */
+/** Every kernel of more than one position except those of the stem and the shortcuts. */
 const weightnet = defineMethod({
   name: 'weightnet',
   needs: ['stem', 'shortcut'],
@@ -28,7 +28,7 @@ const weightnet = defineMethod({
   }),
 });
 
-/** The kernels of more than one position in residual blocks, shortcuts left out, and the classifier. */
+/** The kernels of more than one position in residual blocks, without shortcuts, and the classifier. */
 const dcd = defineMethod({
   name: 'dcd',
   needs: ['shortcut', 'classifier', 'block'],

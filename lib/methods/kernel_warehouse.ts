@@ -5,7 +5,7 @@ import { type ConvolutionSpec, layerShape } from '../layers/layer.js';
 import { allocate, type LayerShape } from '../warehouse/index.js';
 import type { Method } from './method.js';
 
-/** The layers that take part in warehouses, in module order. */
+/** The layers that use warehouses, in module order. */
 function warehouseLayers(layers: readonly ConvolutionSpec[]): LayerShape[] {
   const members = layers.filter(({ sharingName }) => sharingName !== undefined);
   const positions = new Map(members.map(({ name }, index) => [name, index]));

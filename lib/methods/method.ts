@@ -1,4 +1,4 @@
-/** What a method is: how it makes a dynamic network of a static one. `methods.ts` has all of them. */
+/** A method: how to make a dynamic network from a static one. `methods.ts` has all of them. */
 import { staticConvolution } from '../layers/convolution.js';
 import type { ConvolutionFactory, ConvolutionSpec, NetworkFeature, Recalibration, TensorNaming } from '../layers/layer.js';
 import type { Allocation, AllocationOptions } from '../warehouse/index.js';
@@ -15,27 +15,27 @@ export interface Variant {
 export interface VariantSettings {
   /** The name of the network, for messages. */
   readonly network: string;
-  /** What the network and the user say of its warehouses; only KernelWarehouse reads it. */
+  /** The options for warehouses from the network and the user; only KernelWarehouse reads them. */
   readonly warehouse: AllocationOptions;
-  /** What the network and the user say of the method's options; the rest are its defaults. */
+  /** The method's options from the network and the user; the others have their defaults. */
   readonly options: MethodOptions;
-  /** Every convolution of the static network, in its order. The inputs of their blocks belong to another graph. */
+  /** Every convolution of the static network, in order. The inputs of their blocks belong to another graph. */
   readonly layers: readonly ConvolutionSpec[];
 }
 
 export interface Method {
   /** As in the names of networks, `<method>_<network>`. */
   readonly name: string;
-  /** What a network must tell of its layers for the method to find its places. */
+  /** What a network must tell about its layers for the method to find those that it changes. */
   readonly needs: readonly NetworkFeature[];
   readonly naming: TensorNaming;
-  /** The options that it takes, with the values that nobody need give. */
+  /** The options that it takes, with their defaults. */
   readonly defaults: MethodOptions;
   /** Throws ERR_KW_CONFIG for options that it does not take. */
   readonly variant: (settings: VariantSettings) => Variant;
 }
 
-/** A method as its definition states it: `variant` gets all of its options. */
+/** A method as it is defined: `variant` receives all of its options. */
 interface MethodDefinition<Option extends keyof MethodOptions> extends Pick<Method, 'name' | 'needs'> {
   readonly defaults: Required<Pick<MethodOptions, Option>>;
   readonly variant: (options: Required<Pick<MethodOptions, Option>>, layers: readonly ConvolutionSpec[]) => Variant;
@@ -53,7 +53,7 @@ export function defineMethod<Option extends keyof MethodOptions = never>({ varia
   };
 }
 
-/** `dynamic` where `isPlace` says so, static layers elsewhere. */
+/** `dynamic` for layers for which `isPlace` is true, static layers otherwise. */
 export function inPlaces(dynamic: ConvolutionFactory, isPlace: (spec: ConvolutionSpec) => boolean): ConvolutionFactory {
   return (context, x, spec) => (isPlace(spec) ? dynamic : staticConvolution)(context, x, spec);
 }

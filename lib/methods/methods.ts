@@ -1,4 +1,4 @@
-/** All methods, by the names that networks have in them. What they compute is in `lib/layers`; the files here say where they do it. */
+/** All methods, by their names in networks. `lib/layers` computes them; the files here say which layers they change. */
 import { adjustingMethods } from './adjusting_methods.js';
 import { kernelWarehouse } from './kernel_warehouse.js';
 import type { Method } from './method.js';

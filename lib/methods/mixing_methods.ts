@@ -1,4 +1,4 @@
-/** The methods that mix whole kernels of a layer's own: where each has its places in a network. */
+/** The methods that mix whole kernels of one layer, and the layers that each changes. */
 import { condconvConvolution } from '../layers/condconv.js';
 import { staticConvolution } from '../layers/convolution.js';
 import { dyconvConvolution } from '../layers/dyconv.js';
@@ -7,7 +7,7 @@ import { defineMethod, inPlaces, type Method } from './method.js';
 
 const fourKernels = { kernels: 4, attention: 'softmax' } as const;
 
-/** Every convolution but the stem, shortcuts included. */
+/** Every convolution except the stem; shortcuts are included. */
 const dyconv = defineMethod({
   name: 'dyconv',
   needs: ['stem'],
@@ -17,7 +17,7 @@ const dyconv = defineMethod({
   }),
 });
 
-/** Every convolution but shortcuts and, unless its option says so, the stem. */
+/** Every convolution except shortcuts and, unless its option says so, the stem. */
 const odconv = defineMethod({
   name: 'odconv',
   needs: ['stem', 'shortcut'],
@@ -32,7 +32,7 @@ const odconv = defineMethod({
 
 const condconvBlocks = 3;
 
-/** The 3x3 convolutions of the last three residual blocks, and the classifier, which then has no bias: so the paper's count is met. */
+/** The 3x3 convolutions of the last three residual blocks, and the classifier, which then has no bias: this gives the paper's count. */
 const condconv = defineMethod({
   name: 'condconv',
   needs: ['block', 'classifier'],

@@ -1,4 +1,4 @@
-/** Every option of every method, for those who look one up. */
+/** A list of every option of every method. */
 import type { OptionDeclaration } from '../validation/option.js';
 import { warehouseOptions } from '../warehouse/index.js';
 import { kernelWarehouse } from './kernel_warehouse.js';
@@ -6,11 +6,11 @@ import { methods } from './methods.js';
 import { type MethodOptions, methodOptions } from './options.js';
 
 export interface ListedOption {
-  /** As programs give it: in `ModelOptions.warehouse` for KernelWarehouse, in `ModelOptions.method` for the others. */
+  /** Its name in programs: in `ModelOptions.warehouse` for KernelWarehouse, in `ModelOptions.method` for the others. */
   readonly option: string;
-  /** As configuration files give it; absent where they cannot. */
+  /** Its name in configuration files; absent if it has none. */
   readonly field?: string;
-  /** The methods that take it, each with the value where nobody gives one. */
+  /** The methods that take it, each with its default. */
   readonly defaults: Readonly<Record<string, unknown>>;
   readonly help: string;
 }

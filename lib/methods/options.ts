@@ -1,4 +1,7 @@
-/** Options of the methods beside KernelWarehouse, whose own are in `warehouse/options.ts`. Each method takes the ones that it has defaults for. */
+/**
+ * Options of the methods other than KernelWarehouse, whose own are in `warehouse/options.ts`. A method takes those options for which it has
+ * defaults.
+ */
 import { z } from 'zod';
 import { KernelWarehouseError } from '../errors.js';
 import { checkNames } from '../validation/known_names.js';
@@ -31,7 +34,7 @@ export const methodOptions = {
 /** Options of a method other than KernelWarehouse. docs/methods.md lists which method takes which, with the defaults. */
 export type MethodOptions = OptionsOf<typeof methodOptions>;
 
-/** The fields of a schema of such options. */
+/** The fields of a schema for these options. */
 export const methodOptionFields = optionFields(methodOptions);
 
 /**

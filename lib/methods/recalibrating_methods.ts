@@ -1,4 +1,4 @@
-/** The methods that recalibrate what a residual block gives. */
+/** The methods that recalibrate the output of a residual block. */
 import { KernelWarehouseError } from '../errors.js';
 import { cbam } from '../layers/cbam.js';
 import { staticConvolution } from '../layers/convolution.js';
@@ -7,7 +7,7 @@ import type { ConvolutionSpec, Recalibration } from '../layers/layer.js';
 import { squeezeExcitation } from '../layers/squeeze_excitation.js';
 import { defineMethod, type Method, type Variant } from './method.js';
 
-/** A static network whose blocks' outputs are recalibrated, by a module of each block's own. */
+/** A static network in which a module of each block recalibrates its output. */
 function recalibrated(suffix: string, recalibration: Recalibration): Variant {
   return { convolution: staticConvolution, recalibration: (context, y, name) => recalibration(context, y, `${name}.${suffix}`) };
 }
@@ -26,7 +26,7 @@ const cbamMethod = defineMethod({
   variant: (options) => recalibrated('cbam', cbam(options)),
 });
 
-/** The numbers of channels that residual blocks give, the fewest first. */
+/** The numbers of channels of the residual blocks' outputs, the fewest first. */
 function blockWidths(layers: readonly ConvolutionSpec[]): readonly number[] {
   const ordinary = layers.filter(({ block, role }) => block !== undefined && role === undefined);
   const last = new Map(ordinary.map(({ block, outChannels }) => [block?.name, outChannels]));

@@ -1,4 +1,4 @@
-/** Stored tensors between a device's arenas and PyTorch's order. */
+/** Copies stored tensors between a device's arenas and PyTorch's order. */
 import type { TensorSource } from '../checkpoint/checkpoint_file.js';
 import { type StoredTensor, toFloat32 } from '../checkpoint/stored_tensor.js';
 import type { Arena } from '../graph/arena.js';
@@ -25,7 +25,7 @@ export async function readArena(arena: Arena, buffer: DeviceBuffer): Promise<Map
   return tensors;
 }
 
-/** Writes the tensors of an arena that `names` has (all, if left out) from a source that has them in the same shapes. */
+/** Writes the tensors of an arena that are in `names` (default: all) from a source that has them in the same shapes. */
 export async function writeArena(arena: Arena, buffer: DeviceBuffer, source: TensorSource, names?: ReadonlySet<string>): Promise<void> {
   for (const { declaration, offset } of arena.entries) {
     const { name } = declaration;
@@ -33,7 +33,7 @@ export async function writeArena(arena: Arena, buffer: DeviceBuffer, source: Ten
   }
 }
 
-/** What keeps a source from filling an arena, in one line; undefined when nothing does. */
+/** Why a source cannot fill an arena, in one line; undefined if it can. */
 export function describeArenaMisfit(arena: Arena, source: TensorSource): string | undefined {
   return describeMisfit(
     compareTensors(

@@ -1,4 +1,4 @@
-/** What the shapes in a checkpoint say about the network that they belong to. */
+/** What the shapes in a checkpoint tell about its network. */
 import type { TensorSource } from '../checkpoint/checkpoint_file.js';
 import type { Stem } from '../networks/network.js';
 import { sameShape } from './load_report.js';
@@ -6,7 +6,7 @@ import { Model } from './model.js';
 import type { ModelOptions } from './model_options.js';
 import { findNetwork } from './registry.js';
 
-/** Two numbers of classes to see which tensors depend on them; both have the divisors that classifiers of cells ask for. */
+/** Two numbers of classes, to see which tensors depend on them. Both have the divisors that a mixed classifier needs. */
 const [SOME_CLASSES, OTHER_CLASSES] = [1000, 500] as const;
 
 function shapesOf(options: ModelOptions): ReadonlyMap<string, readonly number[]> {
@@ -19,7 +19,7 @@ export function classifierNames(options: ModelOptions, classes: number, otherCla
   return [...shapesOf({ ...options, classes })].filter(([name, shape]) => !sameShape(shape, others.get(name))).map(([name]) => name);
 }
 
-/** The number of classes of a checkpoint: the one that most tensors of its classifier fit; undefined where it has none. */
+/** The number of classes of a checkpoint: the one that fits most tensors of its classifier; undefined if none fits. */
 function classesOf(options: ModelOptions, source: TensorSource): number | undefined {
   const others = shapesOf({ ...options, classes: OTHER_CLASSES });
   const classifier = [...shapesOf({ ...options, classes: SOME_CLASSES })].flatMap(([name, shape]) => {
@@ -28,14 +28,14 @@ function classesOf(options: ModelOptions, source: TensorSource): number | undefi
     return axis < 0 || !source.has(name) ? [] : [{ axis, expected: shape, found: source.entry(name).shape }];
   });
   const fitting = (count: number) => classifier.filter(({ axis, expected, found }) => sameShape(expected.with(axis, count), found)).length;
-  // A tensor of another shape, such as a transposed weight, must not decide against one that fits.
+  // A tensor of another shape, such as a transposed weight, must not outvote one that fits.
   return classifier
     .map(({ axis, found }) => found[axis])
     .filter((count) => count !== undefined && count > 0)
     .reduce<number | undefined>((best, count = 0) => (best === undefined || fitting(count) > fitting(best) ? count : best), undefined);
 }
 
-/** The stem whose shapes agree with most of the checkpoint's; `large` where they do not tell. */
+/** The stem whose shapes agree with most of the checkpoint's; `large` if they do not tell. */
 function stemOf(options: ModelOptions, source: TensorSource): ModelOptions['stem'] {
   const { stems = ['large'] } = findNetwork(options.network).network;
   const fitting = (stem: (typeof stems)[number]) => new Model({ ...options, stem }).compare(source).loaded.length;
@@ -45,9 +45,7 @@ function stemOf(options: ModelOptions, source: TensorSource): ModelOptions['stem
   return best.includes('large') ? 'large' : best[0];
 }
 
-/**
- * Stems other than that of `options` with the same names and shapes: weights do not tell which of these they were trained with.
- */
+/** Stems other than that of `options` with the same names and shapes: the weights do not tell for which of these they were trained. */
 export function stemsAlike(options: ModelOptions): readonly Stem[] {
   const { network, options: resolved } = new Model(options);
   const own = shapesOf(options);
@@ -57,12 +55,12 @@ export function stemsAlike(options: ModelOptions): readonly Stem[] {
   );
 }
 
-/** The image size whose position embeddings a checkpoint has; undefined where its shapes do not tell. */
+/** The image size of the position embeddings in a checkpoint; undefined if its shapes do not tell. */
 function imageSizeOf({ network }: ModelOptions, source: TensorSource): number | undefined {
   return findNetwork(network).network.imageSizeOf?.((name) => (source.has(name) ? source.entry(name).shape : undefined));
 }
 
-/** `options` with what they leave open taken from the shapes in a checkpoint: the image size of position embeddings, the stem, the number of classes. */
+/** `options`, completed from the shapes in a checkpoint: image size of position embeddings, stem, number of classes. */
 export function fitOptions(options: ModelOptions, source: TensorSource): ModelOptions {
   const imageSize = options.imageSize ?? imageSizeOf(options, source);
   const sized = { ...options, ...(imageSize === undefined ? {} : { imageSize }) };

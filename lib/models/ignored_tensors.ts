@@ -1,6 +1,6 @@
-/** Tensors that stand in checkpoints and belong to no model. */
+/** Tensors in checkpoints that belong to no model. */
 
-/** What the names of an optimizer's tensors begin with in a training checkpoint. */
+/** The prefix of the optimizer's tensors in a training checkpoint. */
 export const optimizerPrefix = 'optimizer.';
 
 /** PyTorch's counters of batches are ignored, too. */

@@ -23,7 +23,7 @@ import type { Model } from './model.js';
 /** One entry for each option, so that the compiler misses none that is added. */
 const loadOptionNames: Readonly<Record<keyof LoadOptions, true>> = { strict: true, replaced: true };
 
-/** A Map of tensors is the likeliest mistake: it has a method `has`, and tensors under the right names. */
+/** Passing a Map of tensors is the likeliest mistake: it has a method `has`, and tensors under the right names. */
 function checkSource(source: TensorSource): void {
   if (typeof source?.has === 'function' && typeof source.entry === 'function' && typeof source.read === 'function') return;
   throw new KernelWarehouseError(
@@ -36,15 +36,15 @@ export type Controls = Readonly<Partial<Record<ControlName, number>>>;
 
 export interface InstanceOptions {
   /**
-   * Of the activations between layers, and in training of their gradients; default float32. The stored tensors are float32 in both, so
-   * that checkpoints are the same.
+   * The type of the activations between layers, and in training of their gradients; default float32. Stored tensors are float32 in either
+   * case, so checkpoints are the same.
    */
   readonly precision?: Precision;
 }
 
 const instanceOptionNames: Readonly<Record<keyof InstanceOptions, true>> = { precision: true };
 
-/** The plan that computes `logits` [batch, classes] from `images` [batch, height, width, 3], all float32 in every precision. */
+/** The plan that computes `logits` [batch, classes] from `images` [batch, height, width, 3]; both are float32 in every precision. */
 export function inferencePlan(model: Model, batch: number, height: number, width = height, precision: Precision = 'float32'): Plan {
   const graph = new Graph();
   output('logits', model.forward(graph, graph.input('images', [batch, height, width, 3]), false));
@@ -97,7 +97,7 @@ export class ModelInstance implements Disposable {
   readonly control: DeviceBuffer;
   readonly #inference = new Map<string, Inference>();
 
-  /** Stored tensors start as zeros; call `initialize` or `load`. Throws ERR_KW_INVALID_ARGUMENT for options that mean nothing. */
+  /** Stored tensors start as zeros; call `initialize` or `load`. Throws ERR_KW_INVALID_ARGUMENT for unknown options. */
   constructor(model: Model, device: Device, options: InstanceOptions = {}) {
     checkNames(options, Object.keys(instanceOptionNames), 'options of ModelInstance');
     const { precision = 'float32' } = options;
@@ -111,7 +111,7 @@ export class ModelInstance implements Disposable {
     this.parameters = device.allocate(4 * model.parameters.size);
     this.state = device.allocate(4 * model.states.size);
     this.control = device.allocate(controlBytes);
-    // Where nobody sets the controls. A device that cannot even do this says so when it is used.
+    // In case nobody sets the controls. If the device cannot even do this, its first use says so.
     this.control.write(controlBlock({})).catch(() => {});
   }
 
@@ -136,9 +136,9 @@ export class ModelInstance implements Disposable {
   }
 
   /**
-   * Writes the stored tensors from a checkpoint, one after the other, so that no more than one is in memory besides the device's.
-   * Throws ERR_KW_CHECKPOINT, before anything is written, naming every tensor that does not fit, or when no trained tensor would be loaded;
-   * ERR_KW_INVALID_ARGUMENT for what is no source and for options that mean nothing. What is not loaded keeps its values.
+   * Writes the stored tensors from a checkpoint one after the other, so that at most one is in host memory. Throws ERR_KW_CHECKPOINT,
+   * before anything is written, naming every tensor that does not fit, or if no trained tensor would be loaded; ERR_KW_INVALID_ARGUMENT for
+   * something that is not a source, and for unknown options. Tensors that are not loaded keep their values.
    */
   async load(source: TensorSource, options: LoadOptions = {}): Promise<LoadReport> {
     checkNames(options, Object.keys(loadOptionNames), 'options of load');
@@ -152,9 +152,8 @@ export class ModelInstance implements Disposable {
   }
 
   /**
-   * Writes the whole control block: run-time scalars that are not given become 0, the softmax temperature 1.
-   * Throws ERR_KW_INVALID_ARGUMENT for those that do not exist, for values that are no finite numbers, and for a softmax temperature that
-   * is not above 0.
+   * Writes the whole control block. Scalars that are not given become 0, the softmax temperature 1. Throws ERR_KW_INVALID_ARGUMENT for
+   * unknown scalars, for values that are not finite, and for a softmax temperature that is not above 0.
    */
   async setControls(values: Controls): Promise<void> {
     checkNames(values, Object.keys(controlSlots), 'controls');
@@ -184,7 +183,7 @@ export class ModelInstance implements Disposable {
   }
 
   /**
-   * Feature maps [batch, h, w, C] at the ends of the given stages, in their order, of images [batch, height, width, 3]; see
+   * Feature maps [batch, h, w, C] at the ends of the given stages, in the order given, of images [batch, height, width, 3]; see
    * `Model.forwardStages`. Throws ERR_KW_INVALID_ARGUMENT for a stage that the network does not have, or that is given twice.
    */
   async stages(images: Float32Array, batch: number, height: number, width: number, stages: readonly number[]): Promise<FeatureMap[]> {
@@ -200,7 +199,7 @@ export class ModelInstance implements Disposable {
     );
   }
 
-  /** Runs the plan for `wanted` on images of a size, made at its first use; the results in the order that `plan` gives. */
+  /** Runs the plan for `wanted` on images of this size, prepared at first use; the results are in the order of `plan`. */
   async #infer(images: Float32Array, size: readonly number[], wanted: string, plan: () => [Plan, Result[]]): Promise<FeatureMap[]> {
     const expected = [...size, 3];
     if (!size.every((one) => Number.isInteger(one) && one > 0)) {

@@ -21,8 +21,8 @@ export interface MissingTensor {
 }
 
 /**
- * Every name of the model is in one of `loaded`, `missing`, `wrongShape`; every name of
- * the source in `loaded`, `wrongShape`, `unexpected`, `ignored`.
+ * Every name in the model is in `loaded`, `missing` or `wrongShape`; every name in the source is in `loaded`, `wrongShape`, `unexpected` or
+ * `ignored`.
  */
 export interface LoadReport {
   readonly loaded: readonly string[];
@@ -30,25 +30,22 @@ export interface LoadReport {
   readonly wrongShape: readonly WrongShape[];
   /** In the source, but not in the model. */
   readonly unexpected: readonly string[];
-  /** In the source, and of no use to any model here: PyTorch's counters of batches, the optimizer's state of a training checkpoint. */
+  /** In the source, but useless to any model here: PyTorch's counters of batches, the optimizer's state of a training checkpoint. */
   readonly ignored: readonly string[];
 }
 
 export interface LoadOptions {
-  /** Whether every tensor of the model must be in the source, and the other way round (the default). Shapes must fit in any case. */
+  /** Whether every tensor of the model must be in the source, and the other way round (the default). Shapes must agree in any case. */
   readonly strict?: boolean;
-  /**
-   * Names of tensors that may have another shape in the source, and then keep their
-   * values: the classifier, to train it for other classes.
-   */
+  /** Tensors that may have another shape in the source and then keep their values: the classifier, to train it for other classes. */
   readonly replaced?: Iterable<string>;
 }
 
 const SHOWN_NAMES = 5;
-/** Comparing names takes time that grows with their number and length, and a foreign file may have any. */
+/** Comparing names takes time that grows with their number and length, and a file from elsewhere may have any. */
 const COMPARED_NAMES = 2000;
 const COMPARED_LENGTH = 200;
-/** Names of tensors are long, and half of one is soon that of another. */
+/** Names of tensors are long and often share half of their letters by chance. */
 const CHANGED_SHARE = 1 / 4;
 
 /** Compares names and shapes; nothing is read. */
@@ -75,7 +72,7 @@ export function compareTensors(declarations: Iterable<TensorDeclaration>, source
   };
 }
 
-/** Names of another shape, or less alike, belong to other layers. Each is suggested once. */
+/** Tensors with another shape or a less similar name belong to other layers. Each is suggested once. */
 function withNearest(missing: readonly MissingTensor[], unexpected: readonly string[], source: TensorSource): readonly MissingTensor[] {
   const candidates = new Set(unexpected.filter(({ length }) => length <= COMPARED_LENGTH).slice(0, COMPARED_NAMES));
   return missing.map((tensor, index) => {
@@ -92,7 +89,7 @@ export function sameShape(a: readonly number[], b: readonly number[] | undefined
   return b !== undefined && a.length === b.length && a.every((size, axis) => size === b[axis]);
 }
 
-/** What does not fit, in one line; undefined when everything does. */
+/** What does not fit, in one line; undefined if everything does. */
 export function describeMisfit({ missing, wrongShape, unexpected }: LoadReport): string | undefined {
   const parts = [
     listed(

@@ -1,4 +1,4 @@
-/** A network with its options: its warehouses, its stored tensors and their places, known before anything runs. */
+/** A network with its options: its warehouses and stored tensors, with their places, known before anything runs. */
 import type { TensorSource } from '../checkpoint/checkpoint_file.js';
 import { KernelWarehouseError } from '../errors.js';
 import { Arena } from '../graph/arena.js';
@@ -29,15 +29,15 @@ const defaults: NetworkOptions = {
   headScale: 1,
 };
 
-/** Images up to this size are for the small stem. */
+/** Images up to this size get the small stem. */
 const largestSmallImage = 64;
 
-/** The stem that suits images of a size: `small` where the network has one, up to 64 pixels. */
+/** The stem for images of a size: `small` up to 64 pixels, if the network has one. */
 export function suitableStem(network: string, imageSize: number): Stem {
   return imageSize <= largestSmallImage && findNetwork(network).network.stems?.includes('small') ? 'small' : 'large';
 }
 
-/** Options that make the network take images of a size, if its stored tensors depend on that at all. */
+/** Options for images of a size, if the network's stored tensors depend on it. */
 export function imageSizeOption(network: string, imageSize: number): Pick<ModelOptions, 'imageSize'> {
   return findNetwork(network).network.fixedImageSize ? { imageSize } : {};
 }
@@ -70,7 +70,7 @@ function implementedAs(implementation: Implementation, convolution: ConvolutionF
 export class Model {
   readonly network: string;
   readonly options: NetworkOptions;
-  /** The warehouses; undefined for a network of another kind than KernelWarehouse's. */
+  /** The warehouses; undefined unless this is a KernelWarehouse network. */
   readonly allocation: Allocation | undefined;
   /** Layout of the arena of trained tensors. */
   readonly parameters: Arena;
@@ -80,8 +80,7 @@ export class Model {
   readonly #variant: Variant;
 
   /**
-   * Throws ERR_KW_UNKNOWN_NETWORK, ERR_KW_CONFIG for options that the network does
-   * not take, ERR_KW_ALLOCATION for impossible warehouses.
+   * Throws ERR_KW_UNKNOWN_NETWORK, ERR_KW_CONFIG for options that the network does not take, ERR_KW_ALLOCATION for impossible warehouses.
    */
   constructor(given: ModelOptions) {
     checkNames(given, Object.keys(modelOptionFields), 'options of Model', 'ERR_KW_CONFIG');
@@ -118,8 +117,8 @@ export class Model {
 
   /**
    * Appends the network to `graph` for images x [N, H, W, 3]; returns the feature maps [N, H, W, C] at the ends of the given stages,
-   * counted from 0, as a detection or segmentation head takes them. What only the classifier needs is not computed.
-   * Throws ERR_KW_INVALID_ARGUMENT for a stage that the network does not have.
+   * counted from 0, for a detection or segmentation head. What only the classifier needs is not computed. Throws ERR_KW_INVALID_ARGUMENT
+   * for a stage that the network does not have.
    */
   forwardStages(graph: Graph, x: Value, training: boolean, stages: readonly number[]): Value[] {
     const maps = this.#build(graph, x, training, this.#variant).stages ?? [];
@@ -142,8 +141,8 @@ export class Model {
   }
 
   /**
-   * The same report; throws ERR_KW_CHECKPOINT, naming every tensor that does not fit, unless the source can be loaded with these options,
-   * and when it has no trained tensor of this model.
+   * The same report. Throws ERR_KW_CHECKPOINT, naming every tensor that does not fit, if the source cannot be loaded with these options or
+   * has no trained tensor of this model.
    */
   checkFit(source: TensorSource, { strict = true, replaced = [] }: LoadOptions = {}): LoadReport {
     const report = this.compare(source);

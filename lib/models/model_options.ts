@@ -11,9 +11,9 @@ export interface ModelOptions extends Partial<NetworkOptions> {
   readonly network: string;
   /** How warehouses are made; only for KernelWarehouse networks. */
   readonly warehouse?: AllocationOptions;
-  /** Options of the network's method, other than KernelWarehouse. */
+  /** Options of the network's method, if that is not KernelWarehouse. */
   readonly method?: MethodOptions;
-  /** How weights of single samples are applied, where the network has them. Default `samplewise`. */
+  /** How weights of single samples are applied, if the network has them. Default `samplewise`. */
   readonly implementation?: Implementation;
 }
 
@@ -34,5 +34,5 @@ export const modelOptionFields = {
   implementation: z.enum(implementations).optional(),
 } satisfies Fields<ModelOptions>;
 
-/** Form only; `Model` checks ranges and what goes together. */
+/** Checks only the form; `Model` checks ranges and combinations. */
 export const modelOptionsSchema = z.strictObject(modelOptionFields);

@@ -1,4 +1,4 @@
-/** What a network is made of and needs, as data: counts, operations, memory, warehouses. No native code, no tensors. */
+/** A report about a network as data: counts, operations, memory, warehouses. No native code, no tensors. */
 import { KernelWarehouseError } from '../errors.js';
 import type { Plan } from '../plan/plan.js';
 import type { LayerAllocation, Warehouse } from '../warehouse/index.js';
@@ -21,19 +21,19 @@ export interface ReportSettings {
 interface Memory {
   readonly mode: 'inference' | 'training';
   readonly batchSize: number;
-  /** Activations and everything else that lives only during a run. */
+  /** Activations, and everything else that exists only during a run. */
   readonly workspace: number;
   readonly parameters: number;
   /** Running statistics. */
   readonly state: number;
   readonly gradients: number;
   readonly optimizer: number;
-  /** Images, targets, results, run-time scalars. */
+  /** Images, targets, results, control block. */
   readonly inputsAndOutputs: number;
   readonly total: number;
 }
 
-/** One network; field names are those of test/golden/allocation.json where it has the same thing. */
+/** One network; field names are those of test/golden/allocation.json for what that contains too. */
 export interface ModelReport {
   readonly config: string;
   readonly network: string;
@@ -71,7 +71,7 @@ const optimizers: Readonly<Record<ReportSettings['optimizer'], OptimizerOptions>
 
 /**
  * Builds a network and describes it.
- * @param config what the user calls it
+ * @param config the user's name for it
  */
 export function modelReport(
   config: string,
@@ -105,7 +105,7 @@ export function modelReport(
   return { model, report };
 }
 
-/** Throws ERR_KW_SHAPE, with the least size that will do, when the images are too small for the network. */
+/** Throws ERR_KW_SHAPE, with the least size that works, if the images are too small for the network. */
 function flopsOf(model: Model, imageSize: number): number {
   try {
     return model.flops(imageSize);
@@ -126,7 +126,7 @@ function takesImages(model: Model, imageSize: number): boolean {
   }
 }
 
-/** The least size above one that is too small; undefined when none up to 1024 will do. */
+/** The least size that works, above one that is too small; undefined if none up to 1024 does. */
 function leastImageSize(model: Model, tooSmall: number): number | undefined {
   let [least, most] = [tooSmall + 1, 1024];
   if (!takesImages(model, most)) return undefined;
@@ -138,7 +138,7 @@ function leastImageSize(model: Model, tooSmall: number): number | undefined {
   return least;
 }
 
-/** A kernel's shape with two spatial dimensions at least, as the golden file writes all of them. */
+/** The shape of a kernel with at least two spatial dimensions, as the golden file writes all of them. */
 function spatial(shape: readonly number[]): readonly number[] {
   return [...shape, ...new Array<number>(Math.max(0, 4 - shape.length)).fill(1)];
 }

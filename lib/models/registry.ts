@@ -1,4 +1,4 @@
-/** Networks by their official names. A static network and its dynamic variants are one function. */
+/** Networks by name. A static network and its dynamic variants are one function. */
 
 import { officialConfigNames } from '../configurations/configuration.js';
 import { KernelWarehouseError } from '../errors.js';
@@ -18,9 +18,9 @@ import { warehouseOptions } from '../warehouse/index.js';
 export interface RegisteredNetwork {
   readonly name: string;
   readonly network: Network;
-  /** The method that it is a network of; absent for a static one. */
+  /** The method of a dynamic network; absent for a static one. */
   readonly method?: Method;
-  /** The name of the static network that it is made of; its own for a static one. */
+  /** The name of the static network from which it is made; for a static network, its own name. */
   readonly family: string;
 }
 
@@ -38,7 +38,7 @@ function addWithVariants(family: string, network: Network): void {
   for (const [name, method] of variantsOf(family, network)) registered.set(name, { name, network, method, family });
 }
 
-/** A KernelWarehouse network whose static one is built by another function, which is registered already. */
+/** Adds a KernelWarehouse network whose static counterpart is built by another function and registered already. */
 function addVariant(name: string, network: Network, family: string): void {
   registered.set(name, { name, network, method: kernelWarehouse, family });
 }
@@ -80,10 +80,10 @@ function checkNetwork(name: string, network: Network): void {
 }
 
 /**
- * Registers a network under `name`, for everything that takes the name of a network, and its variants under `<method>_<name>`: always
- * `kw_<name>`, and one for each other method that finds what it needs in `Network.tells`.
- * Throws ERR_KW_INVALID_ARGUMENT for a name that is taken, or that is not made of letters, digits, `_`, `-` and `.`, and for what is no
- * network.
+ * Registers a network under `name`, and its variants under `<method>_<name>`, so that everything that takes a network's name knows them.
+ * There is always a variant `kw_<name>`, and one for each other method that finds what it needs in `Network.tells`. Throws
+ * ERR_KW_INVALID_ARGUMENT for a name that is taken or contains anything but letters, digits, `_`, `-` and `.`, and for something that is
+ * not a network.
  */
 export function registerNetwork(name: string, network: Network): void {
   const fail = (problem: string): never => {
@@ -116,12 +116,12 @@ export function networkNames(): string[] {
   return [...registered.keys()];
 }
 
-/** What to do about the name of a network of one's own, which only the process knows that has registered it. */
+/** What to do if the name of a user's own network is unknown: only a process that has registered it knows it. */
 export const registrationRemedy =
   'A network of your own has to be registered in this process: import the file that calls registerNetwork, ' +
   "on the command line with NODE_OPTIONS='--import ./FILE'";
 
-/** The network of an official name such as `kw_resnet18`; throws ERR_KW_UNKNOWN_NETWORK with the nearest name. */
+/** The network with a name such as `kw_resnet18`; throws ERR_KW_UNKNOWN_NETWORK with the nearest name. */
 export function findNetwork(name: string): RegisteredNetwork {
   const found = registered.get(name);
   if (found) return found;

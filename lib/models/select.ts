@@ -1,4 +1,4 @@
-/** From what a user names — a network, an official configuration, a configuration file — to a model's options. */
+/** Turns what a user names (a network, an official configuration, a configuration file) into the options of a model. */
 import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
 import {
@@ -20,7 +20,7 @@ import { suggestion } from '../validation/known_names.js';
 import type { ModelOptions } from './model_options.js';
 import { findNetwork, networkNames, registrationRemedy } from './registry.js';
 
-/** Refuses the fields of other methods than the network's: they would have no effect, and no one would know. */
+/** Refuses the fields of methods other than the network's: they would have no effect, and nobody would notice. */
 function checkFields(config: NetworkConfig, taken: readonly (keyof NetworkConfig)[]): void {
   const stray = [...warehouseConfigFields, ...methodConfigFields].filter((field) => !taken.includes(field) && config[field] !== undefined);
   if (stray.length > 0) throw new KernelWarehouseError('ERR_KW_CONFIG', `${config.model} takes no ${stray.join(', ')}; leave that out`);
@@ -33,7 +33,7 @@ function optionsOfMethod(config: NetworkConfig, method: Method): Pick<ModelOptio
 }
 
 /**
- * The model's part of a configuration; the rest of it belongs to training.
+ * The part of a configuration that makes the model; the rest belongs to training.
  * @throws ERR_KW_CONFIG for fields that belong to another method than the network's.
  */
 export function modelOptions(config: NetworkConfig): ModelOptions {
@@ -52,14 +52,14 @@ export function modelOptions(config: NetworkConfig): ModelOptions {
 export interface Selection {
   readonly config: NetworkConfig;
   readonly model: ModelOptions;
-  /** What the user should know about how the name was understood. */
+  /** A note for the user about how the name was understood. */
   readonly note?: string;
 }
 
 /**
  * Finds what `name` means: a network with its defaults (`kw_resnet18`), an official configuration (`kw1x_resnet18`), or the path of a JSON
- * configuration, which has a `/` or ends in `.json`. A path that does not exist stands for the official configuration of the same file
- * name, as the authors' commands give it. Throws ERR_KW_UNKNOWN_NETWORK with the nearest name, or ERR_KW_CONFIG.
+ * configuration, which contains a `/` or ends in `.json`. A path that does not exist means the official configuration with that file name,
+ * as in the authors' commands. Throws ERR_KW_UNKNOWN_NETWORK with the nearest name, or ERR_KW_CONFIG.
  */
 export function selectModel(name: string): Selection {
   const official = missingOfficialFile(name);
@@ -69,15 +69,15 @@ export function selectModel(name: string): Selection {
 }
 
 /**
- * The model's part of a training script's settings: the authors' script takes the fields of a configuration as options, and keeps them all.
+ * The model in the settings of a training script. The authors' script takes the fields of a configuration as options, and stores them all.
  * @param json the settings as a JSON object
  * @param source names them in messages
- * @returns undefined when they name no model
+ * @returns undefined if they name no model
  * @throws ERR_KW_CONFIG for values that no configuration has.
  */
 export function configOfSettings(json: string, source: string): NetworkConfig | undefined {
   const settings = parsedObject(json);
-  // The number of classes is left to the weights: scripts keep it under several names.
+  // The weights tell the number of classes: scripts store it under several names.
   const fields = modelConfigFields.filter((field) => field !== 'num_classes' && Object.hasOwn(settings, field) && settings[field] !== null);
   if (typeof settings.model !== 'string') return undefined;
   return parseConfig(Object.fromEntries(fields.map((field) => [field, settings[field]])), source);
@@ -93,7 +93,7 @@ function parsedObject(json: string): Record<string, unknown> {
   return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
 }
 
-/** The official configuration that the path of a missing file names. */
+/** The official configuration that the path of a missing file means. */
 function missingOfficialFile(path: string): string | undefined {
   if (!path.endsWith('.json') || existsSync(path)) return undefined;
   const name = basename(path, '.json');

@@ -20,11 +20,14 @@ export interface TrainingPlanOptions {
   readonly imageSize: number;
   readonly optimizer: OptimizerOptions;
   readonly labelSmoothing: number;
-  /** Of the activations between layers and their gradients; default float32. Everything that is stored is float32 in both. */
+  /**
+   * The type of the activations between layers and of their gradients; default float32. Everything that is stored is float32 in either
+   * case.
+   */
   readonly precision?: Precision;
 }
 
-/** The arenas that an optimizer keeps between steps, each of the parameters' shape. */
+/** The arenas that an optimizer keeps between steps, each with the shape of the parameters. */
 export function optimizerArenas(optimizer: OptimizerOptions): readonly string[] {
   return optimizer.kind === 'sgd' ? ['momentum'] : ['firstMoment', 'secondMoment'];
 }

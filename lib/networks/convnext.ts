@@ -1,4 +1,4 @@
-/** ConvNeXt-Tiny (Liu et al., 2022), written once; the kind of convolution is injected. */
+/** ConvNeXt-Tiny (Liu et al., 2022), written once; the convolution factory is injected. */
 import type { Value } from '../graph/graph.js';
 import { channels } from '../graph/operation.js';
 import { add } from '../graph/ops/add.js';
@@ -26,7 +26,7 @@ interface ConvNextContext extends LayerContext {
   readonly options: BuildOptions;
 }
 
-/** The patches of the stem, or a norm and a halving of the resolution. */
+/** The patches of the stem, or a norm and a convolution that halves the resolution. */
 function downsample(context: ConvNextContext, x: Value, stage: number): Value {
   const { convolution } = context;
   const name = `downsample_layers.${stage}`;
@@ -77,7 +77,7 @@ function block(context: ConvNextContext, x: Value, name: string, place: (convolu
   return graph.labelled(name, () => add(x, dropPathLayer(context, layerScale(context, y, name), dropPath)));
 }
 
-/** @param isSplit whether the third stage's blocks share in three parts (paper, appendix A.3) or all together (the released code). */
+/** @param isSplit whether the third stage's blocks share in three groups (paper, appendix A.3) or all together (the released code) */
 function builder(isSplit: boolean): Network['build'] {
   return (layers, x, convolution, options) => {
     const context: ConvNextContext = { ...layers, convolution, options };
@@ -88,7 +88,7 @@ function builder(isSplit: boolean): Network['build'] {
       y = downsample(context, y, stage);
       for (let index = 0; index < depth; index++) {
         const part = isSplit && stage === 2 ? stagePart(stage, index, 3) : stage;
-        // Deeper blocks are dropped more often, from never to `dropPath`.
+        // Deeper blocks are dropped more often; the probability rises from 0 to `dropPath`.
         const dropPath = (options.dropPath * built++) / (blockCount - 1);
         y = block(context, y, `stages.${stage}.${index}`, (name) => sharingName(part, index, name), dropPath);
       }
@@ -101,13 +101,13 @@ function builder(isSplit: boolean): Network['build'] {
   };
 }
 
-/** As the authors released it: all blocks of a stage share. */
+/** As in the authors' code: all blocks of a stage share. */
 export const convNextTiny: Network = {
   build: builder(false),
   warehouse: { sharingRange: ['layer', 'pwconv'], attentionNorm: 'layer' },
 };
 
-/** As the paper has it (Table 14), which is what its counts need. */
+/** As in the paper (Table 14); only this gives its counts. */
 export const splitConvNextTiny: Network = {
   build: builder(true),
   warehouse: { sharingRange: 'layer_pwconv', attentionNorm: 'layer', reduction: 1 / 32 },

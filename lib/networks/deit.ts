@@ -1,6 +1,6 @@
 /**
- * DeiT (Touvron et al., 2021), written once; the kind of linear layer is injected. The authors of KernelWarehouse released no code for it:
- * which layers are dynamic and how they share is reconstructed from the paper's counts (Table 11).
+ * DeiT (Touvron et al., 2021), written once; the factory of linear layers is injected. The authors of KernelWarehouse released no code for
+ * it: which layers are dynamic and how they share is reconstructed from the paper's counts (Table 11).
  */
 import { KernelWarehouseError } from '../errors.js';
 import type { Value } from '../graph/graph.js';
@@ -44,7 +44,7 @@ function checkImages({ shape: [, height = 0, width = 0] }: Value, imageSize: num
   }
   if (height !== imageSize || width !== imageSize) {
     const size = `${imageSize}x${imageSize}`;
-    // No model takes images of another form, so that for them there is one remedy alone.
+    // No model takes images that are not square, so only one remedy remains for them.
     const other = height === width && height % patch === 0 ? `; a model for ${height}x${width} has position embeddings of its own` : '';
     throw new KernelWarehouseError(
       'ERR_KW_SHAPE',
@@ -54,7 +54,7 @@ function checkImages({ shape: [, height = 0, width = 0] }: Value, imageSize: num
   }
 }
 
-/** Images [N, H, W, 3] to tokens [N, 1 + HW / 16^2, width]: the class token, then the patches row by row; with position embeddings. */
+/** Images [N, H, W, 3] to tokens [N, 1 + HW / 16^2, width], with position embeddings: the class token, then the patches row by row. */
 function embed(context: DeitContext, x: Value, width: number): Value {
   const { graph, options } = context;
   checkImages(x, options.imageSize);
@@ -105,7 +105,7 @@ function block(context: DeitContext, x: Value, index: number): Value {
       sharingName: place(linear),
       deviation,
     });
-  // Deeper blocks are dropped more often, from never to `dropPath`.
+  // Deeper blocks are dropped more often; the probability rises from 0 to `dropPath`.
   const dropPath = (options.dropPath * index) / (blocks - 1);
   const joined = (branch: Value, identity: Value) => graph.labelled(name, () => add(identity, dropPathLayer(context, branch, dropPath)));
 

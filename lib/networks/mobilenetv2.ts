@@ -1,4 +1,4 @@
-/** MobileNetV2 (Sandler et al., 2018), written once; the kind of convolution is injected. */
+/** MobileNetV2 (Sandler et al., 2018), written once; the convolution factory is injected. */
 import type { Value } from '../graph/graph.js';
 import { channels } from '../graph/operation.js';
 import { add } from '../graph/ops/add.js';
@@ -33,7 +33,7 @@ const stemWidth = 32;
 const headWidth = 1280;
 const classifierDeviation = 0.01;
 
-/** Channels as the authors round them: to a multiple of 8, at least 8, never more than 10 % down. */
+/** Channels, rounded as the authors do: to a multiple of 8, at least 8, never down by more than 10 %. */
 function roundedChannels(channelCount: number): number {
   const rounded = Math.max(8, Math.floor((channelCount + 4) / 8) * 8);
   return rounded < 0.9 * channelCount ? rounded + 8 : rounded;
@@ -46,7 +46,7 @@ interface Shape extends Pick<ConvolutionSpecOptions, 'outChannels' | 'groups' | 
 
 interface MobileNetContext extends LayerContext {
   readonly convolution: ConvolutionFactory;
-  /** Whether point-wise convolutions of a stage may be dynamic. */
+  /** Whether the point-wise convolutions of a stage may be dynamic. */
   readonly isPointwiseShared: (stage: number) => boolean;
 }
 
@@ -89,7 +89,7 @@ function invertedResidual(context: MobileNetContext, x: Value, name: string, blo
   return context.graph.labelled(name, () => add(x, dropPathLayer(context, y, dropPath)));
 }
 
-/** The classifier: a plain linear layer, or in the 1/2x network one that takes part in warehouses. */
+/** The classifier: a plain linear layer or, in the 1/2x network, one that uses a warehouse. */
 function classifier(context: MobileNetContext, features: Value, { classes, naming }: BuildOptions, isShared: boolean): Value {
   const spec = { kind: 'linear', inChannels: channels(features), outChannels: classes, bias: true, role: 'classifier' } as const;
   const name = isShared || naming === 'static' ? 'classifier.1' : 'classifier';
@@ -131,22 +131,22 @@ function builder(width: number, isHalf: boolean): Network['build'] {
   };
 }
 
-/** MobileNetV2 of a width multiplier; KernelWarehouse takes every convolution. */
+/** MobileNetV2 with a width multiplier; KernelWarehouse takes every convolution. */
 export function mobileNetV2(width: number): Network {
   return {
     build: builder(width, false),
     warehouse: { sharingRange: ['layer', 'pwconv'] },
-    // The addition of a block joins it with its own input, so that there are no shortcuts to tell.
+    // A block is added to its own input, so there are no shortcut convolutions to tell.
     tells: ['stem', 'shortcut', 'classifier'],
-    // The paper's counts (Table 4) need it; ODConv's own MobileNetV2 keeps the stem static.
+    // The paper's counts (Table 4) require it; ODConv's own MobileNetV2 keeps the stem static.
     methodDefaults: { odconv: { stem: true } },
     stems: ['large', 'small'],
   };
 }
 
 /**
- * The 1/2x variant, whose ratios the authors give in its code: depth-wise convolutions, the point-wise ones of the last stage and the
- * classifier are dynamic (paper, appendix A.3).
+ * The 1/2x variant, with the ratios in the authors' code: depth-wise convolutions, the point-wise ones of the last stage and the classifier
+ * are dynamic (paper, appendix A.3).
  */
 export function halfMobileNetV2(width: number): Network {
   return {

@@ -8,13 +8,13 @@ export type Stem = 'large' | 'small';
 
 export interface NetworkOptions {
   readonly classes: number;
-  /** `large`: the paper's first layers, for 224 pixels; `small`: with less or no reduction of the image, for 32 pixels. */
+  /** `large`: the first layers in the paper, for 224 pixels; `small`: layers that reduce the image less or not at all, for 32 pixels. */
   readonly stem: Stem;
   /** Probability of dropping a feature before the classifier, in training. */
   readonly dropout: number;
   /** Probability of dropping a residual branch for a sample, in training (stochastic depth). */
   readonly dropPath: number;
-  /** Height and width of the images; only networks with position embeddings depend on it. */
+  /** Height and width of the images; matters only for networks with position embeddings. */
   readonly imageSize: number;
   /** Initial value of ConvNeXt's layer scale; 0 leaves layer scale out. */
   readonly layerScale: number;
@@ -24,7 +24,7 @@ export interface NetworkOptions {
 
 export interface BuildOptions extends NetworkOptions {
   readonly naming: TensorNaming;
-  /** To be applied in every residual block; absent where the method has none. */
+  /** Called in every residual block; absent if the method has none. */
   readonly recalibration?: Recalibration;
 }
 
@@ -38,16 +38,18 @@ export interface NetworkOutput {
 export interface Network {
   /** Appends the network for images x [N, H, W, 3]. Every convolution that may become dynamic is made by `convolution`. */
   readonly build: (context: LayerContext, x: Value, convolution: ConvolutionFactory, options: BuildOptions) => NetworkOutput;
-  /** How the KernelWarehouse variant shares and cuts its kernels, where a configuration says nothing. */
+  /** How the KernelWarehouse variant shares and partitions its kernels, unless a configuration says otherwise. */
   readonly warehouse?: AllocationOptions;
-  /** What the build function tells of its layers; a method is for the networks that tell what it needs. Defaults to nothing. */
+  /**
+   * What the build function tells about its layers. A method is available for the networks that tell what it needs. Defaults to nothing.
+   */
   readonly tells?: readonly NetworkFeature[];
-  /** Options of methods, by the method's name, that differ in this network from the method's defaults. */
+  /** Options of methods, by the method's name, whose defaults differ in this network. */
   readonly methodDefaults?: Readonly<Record<string, MethodOptions>>;
-  /** Defaults to `large` alone. */
+  /** Defaults to only `large`. */
   readonly stems?: readonly Stem[];
   /** Whether stored tensors depend on the image size, as position embeddings do. */
   readonly fixedImageSize?: boolean;
-  /** The image size that stored tensors are for, from their shapes; undefined where these do not tell. */
+  /** The image size for which stored tensors are made, from their shapes; undefined if these do not tell. */
   readonly imageSizeOf?: (shape: (name: string) => readonly number[] | undefined) => number | undefined;
 }

@@ -1,4 +1,4 @@
-/** Layers that act on each position alone, as ConvNeXt's and DeiT's perceptrons do. */
+/** Layers that act on each position alone, as in the perceptrons of ConvNeXt and DeiT. */
 import type { Value } from '../graph/graph.js';
 import { channels } from '../graph/operation.js';
 import { reshape } from '../graph/ops/reshape.js';
@@ -13,8 +13,8 @@ interface PointwiseShape {
 }
 
 /**
- * x [N, ..., C] to [N, ..., outChannels], with bias. In the static networks it is a linear layer, in their KernelWarehouse variants a 1x1
- * convolution; the two differ in the shape of their weight, [O, I] and [O, I, 1, 1].
+ * x [N, ..., C] to [N, ..., outChannels], with bias. It is a linear layer in the static networks and a 1x1 convolution in their
+ * KernelWarehouse variants. The two differ in the shape of their weight: [O, I] and [O, I, 1, 1].
  */
 export function pointwise(
   context: LayerContext,

@@ -1,4 +1,4 @@
-/** ResNet-18 and ResNet-50 (He et al., 2016), written once; the kind of convolution is injected. */
+/** ResNet-18 and ResNet-50 (He et al., 2016), written once; the convolution factory is injected. */
 import type { Value } from '../graph/graph.js';
 import { channels } from '../graph/operation.js';
 import { add } from '../graph/ops/add.js';
@@ -24,7 +24,7 @@ interface BlockContext extends LayerContext {
   readonly dropPath: number;
   /** Official name of the block, such as `layer2.0`. */
   readonly name: string;
-  /** The place for warehouse sharing of the block's convolutions; none where the authors keep one static. */
+  /** The place for warehouse sharing of the block's convolutions; undefined if the authors keep one static. */
   readonly sharing: (convolution: number | 'shortcut') => Pick<ConvolutionSpec, 'sharingName'>;
 }
 
@@ -51,7 +51,7 @@ function convolutionAndNorm(
   return batchNormLayer(context, context.convolution(context, x, spec), norm);
 }
 
-/** A strided 1x1 convolution where the shape changes, else x itself. */
+/** A strided 1x1 convolution if the shape changes, otherwise x itself. */
 function shortcut(context: BlockContext, block: BlockPlace, outChannels: number, stride: number): Value {
   const { input: x } = block;
   if (stride === 1 && channels(x) === outChannels) return x;
@@ -60,7 +60,7 @@ function shortcut(context: BlockContext, block: BlockPlace, outChannels: number,
   return convolutionAndNorm(context, x, names, { outChannels, kernel: 1, stride }, place);
 }
 
-/** The convolutions of a block, with a ReLU between them, joined with its shortcut. */
+/** The convolutions of a block with a ReLU between them, added to its shortcut. */
 function residual(context: BlockContext, x: Value, shapes: readonly ConvolutionShape[], stride: number): Value {
   const { graph, name, dropPath, recalibration } = context;
   const block = { name, input: x };

@@ -1,11 +1,11 @@
-/** Comparing what is computed here with what the paper prints. */
+/** Compares what is computed here with what the paper prints. */
 import { type Allocation, allocate, type LayerShape, type Warehouse } from '../warehouse/index.js';
 import { type Table15Row, table14, table15 } from './printed_counts.js';
 
-/** How a count became the printed one: rounded half up as usual, rounded up, or not at all. */
+/** How a count becomes the printed one: rounded half up as usual, rounded up, or not at all. */
 export type CountAgreement = 'rounded' | 'rounded up' | 'no';
 
-/** Whether a count is printed as so many millions with two decimals. */
+/** Whether a count is printed as this many millions with two decimals. */
 export function countAgreement(count: number, millions: number): CountAgreement {
   const printed = Math.round(100 * millions);
   if (Math.round(count / 10_000) === printed) return 'rounded';
@@ -16,7 +16,7 @@ function changed(name: 'm' | 'n', printed: number, actual: number): string[] {
   return printed === actual ? [] : [`${name} ${printed}->${actual}`];
 }
 
-/** Differences from Table 14, empty where it agrees; undefined for a configuration that it does not list. */
+/** Differences from Table 14, empty if it agrees; undefined for a configuration that is not in it. */
 export function table14Differences(config: string, warehouses: readonly Pick<Warehouse, 'name' | 'm' | 'n'>[]): string | undefined {
   const row = table14.find(({ configs }) => configs.includes(config));
   if (!row) return undefined;
@@ -36,7 +36,7 @@ function originalStage(layer: string): number {
   return Number(/^layer(\d+)\./.exec(layer)?.[1]);
 }
 
-/** Table 15's rows as this allocation has them. */
+/** The rows of Table 15 for this allocation. */
 function stageRows({ warehouses }: Allocation): Table15Row[] {
   const spatial = warehouses.flatMap((warehouse, index) =>
     warehouse.layers.filter(({ weightShape }) => weightShape[2] === 3).map((layer) => ({ layer, warehouse, stage: index + 1 })),
@@ -72,7 +72,7 @@ function describe(row: Table15Row | undefined): string {
   );
 }
 
-/** Differences from Table 15, empty where it agrees; undefined for a configuration that it does not list. */
+/** Differences from Table 15, empty if it agrees; undefined for a configuration that is not in it. */
 export function table15Differences(config: string, allocation: Allocation): string | undefined {
   if (config !== table15.config) return undefined;
   const rows = stageRows(allocation);

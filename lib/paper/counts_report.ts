@@ -1,4 +1,4 @@
-/** The counts of the lines of a table of accuracies, and what the table prints beside what was trained here. */
+/** The counts for the rows of a table of accuracies, and the paper's accuracies beside yours. */
 import { KernelWarehouseError } from '../errors.js';
 import { Model } from '../models/model.js';
 import { selectModel } from '../models/select.js';
@@ -7,17 +7,17 @@ import { paperRows } from './printed_counts.js';
 import type { PaperFigure, PaperTable } from './printed_tables.js';
 import { readTrainedResults, type TrainedResults } from './trained_results.js';
 
-/** Of an image; the counts of the paper are of networks for 224 pixels. */
+/** Pixels of an image; the paper's counts are for networks with 224. */
 const imageSizePixels = 224;
 
 export interface CountsLine {
   readonly config: string;
-  /** The line as the paper names it. */
+  /** The row's name in the paper. */
   readonly row: string;
   readonly paperCountM: number;
   readonly params: number;
   readonly agreement: CountAgreement;
-  /** Of one image's inference; a multiply-add counts as two. */
+  /** For the inference of one image; a multiply-add counts as two. */
   readonly flops: number;
   readonly paper: Partial<Record<PaperFigure, number>>;
   readonly trained: Partial<Record<PaperFigure, number>>;
@@ -57,7 +57,7 @@ export function countsReport({ number, title, note, figures, lines }: PaperTable
   };
 }
 
-/** Throws ERR_KW_DATA for a file of results that has another form, or no line of the table. */
+/** Throws ERR_KW_DATA for a file of results that is malformed, or has no row of the table. */
 export function resultsFor({ number, lines }: PaperTable, path: string): TrainedResults {
   const results = readTrainedResults(path);
   if (!lines.some(({ configs }) => configs.some((config) => results[config]))) {

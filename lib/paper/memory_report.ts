@@ -4,12 +4,12 @@ import type { Mode, NetworkCase } from '../bench/contestant.js';
 import type { MachineFacts, Setting } from '../bench/report.js';
 import { type PaperTable, paperValue } from './printed_tables.js';
 
-/** A network in a mode, and what was found out about it. */
+/** A network in a mode, and the results for it. */
 export interface MemoryOutcome {
   readonly network: NetworkCase;
-  /** Bytes of the plan's buffers: known without running anything. */
+  /** Bytes of the plan's buffers, which are known without running anything. */
   readonly predicted: number;
-  /** Bytes that it took in a process of its own. */
+  /** Bytes used by a process of its own. */
   readonly measured?: number;
   /** Why it was not measured, in words. */
   readonly problem?: string;
@@ -18,12 +18,12 @@ export interface MemoryOutcome {
 /** An amount, and its ratio to that of the static network in the same setting. */
 export interface ComparedAmount {
   readonly amount: number;
-  /** Absent where the static network's amount is not known. */
+  /** Absent if the static network's amount is unknown. */
   readonly ratioToStatic?: number;
 }
 
 export interface MemoryLine extends Setting {
-  /** Of what the paper prints, in MB as the GPU's tools count them: 2^20 bytes. */
+  /** The paper's figure, in MB as the GPU's tools count them: 2^20 bytes. */
   readonly paperMegabytes: ComparedAmount;
   readonly predictedBytes: ComparedAmount;
   readonly measuredBytes?: ComparedAmount;
@@ -32,7 +32,7 @@ export interface MemoryLine extends Setting {
 
 export interface MemoryReport extends MachineFacts {
   readonly table: Pick<PaperTable, 'number' | 'title' | 'note'>;
-  /** Whether it was stopped before every line was measured. */
+  /** Whether it was stopped before every row was measured. */
   readonly partial: boolean;
   readonly imageSizePixels: number;
   readonly lines: readonly MemoryLine[];
@@ -44,7 +44,7 @@ function compared(amount: number, ofStatic: number | undefined): ComparedAmount 
   return { amount, ...(ofStatic === undefined ? {} : { ratioToStatic: amount / ofStatic }) };
 }
 
-/** @param outcomes of configurations that the table has lines of */
+/** @param outcomes for configurations in the table */
 export function memoryLines(table: PaperTable, outcomes: readonly MemoryOutcome[]): MemoryLine[] {
   return outcomes.map(({ network, predicted, measured, problem }) => {
     const { name, mode, precision, batch } = network;

@@ -1,18 +1,18 @@
 /**
- * What the paper prints of its networks: parameter counts, Table 14 (m and n) and Table 15 (reassigned stages). Data only, for comparison;
- * nothing is built from it.
+ * What the paper prints about its networks: parameter counts, Table 14 (m and n) and Table 15 (reassigned stages). Data only, for
+ * comparison; nothing is built from it.
  */
 
 export interface PaperRow {
-  /** The row as the paper names it; it comes twice where two configurations stand for it. */
+  /** The row's name in the paper; it occurs twice if two configurations match the row. */
   readonly row: string;
   /** Where the count is printed. */
   readonly tables: readonly (number | 'README')[];
   /** The printed count in millions, to two decimals. */
   readonly millions: number;
-  /** The configuration or network that stands for the row. */
+  /** The configuration or network of the row. */
   readonly config: string;
-  /** Where paper and released code disagree, or what the row's configuration rests on. */
+  /** Where paper and released code disagree, or what the row's configuration is based on. */
   readonly note?: string;
 }
 
@@ -254,7 +254,7 @@ export const paperRows: readonly PaperRow[] = [
 
 /** A row of Table 14: m and n of each warehouse. */
 interface Table14Row {
-  /** The configurations that it speaks of. */
+  /** The configurations of this row. */
   readonly configs: readonly string[];
   readonly m: readonly number[];
   readonly n: readonly number[];
@@ -295,10 +295,10 @@ export const table14: readonly Table14Row[] = [
 export interface Table15Row {
   readonly outChannels: number;
   readonly inChannels: number;
-  /** By the resolution of its input. */
+  /** The stage by the resolution of its input. */
   readonly originalStage: number;
   readonly originalCell: readonly [number, number];
-  /** By the dimensions of its kernel. */
+  /** The stage by the dimensions of its kernel. */
   readonly reassignedStage: number;
   readonly reassignedCell: readonly [number, number];
 }
@@ -312,7 +312,7 @@ function table15Rows(
   return new Array(count).fill({ outChannels, inChannels, originalStage, originalCell, reassignedStage, reassignedCell: [side, side] });
 }
 
-/** Of ResNet18, KW (1x), in the network's order. */
+/** For ResNet18, KW (1x), in the network's order. */
 export const table15 = {
   config: 'kw1x_resnet18',
   rows: [

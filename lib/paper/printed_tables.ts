@@ -1,12 +1,13 @@
 /**
- * The figures that the paper prints beside parameter counts, in its tables 1 to 4, 10 to 12, 16 and 17: accuracies on ImageNet in percent,
- * average precision on MS-COCO, frames per second, memory. Data only, for comparison. The counts of the same lines stand in `paper.ts`.
+ * The figures that the paper prints beside parameter counts, in its Tables 1 to 4, 10 to 12, 16 and 17: accuracies on ImageNet in percent,
+ * average precision on MS-COCO, frames per second, memory. Data only, for comparison. The counts for the same rows are in
+ * `printed_counts.ts`.
  */
 
-/** A figure of a line, by the name that results and reports call it. */
+/** A figure in a row, by its name in results and reports. */
 export type PaperFigure = keyof typeof figureHeads;
 
-/** How the columns of figures are headed. */
+/** The headings of the columns. */
 export const figureHeads = {
   top1: 'top-1',
   top5: 'top-5',
@@ -28,11 +29,11 @@ export const figureHeads = {
 } as const;
 
 export interface PaperLine {
-  /** The configurations or networks that stand for the line: usually one. */
+  /** The configurations or networks of the row; usually one. */
   readonly configs: readonly string[];
-  /** The static network that the paper compares the line with; its own name for that network itself. */
+  /** The static network with which the paper compares the row; for that network itself, its own name. */
   readonly baseline: string;
-  /** What is printed, in the order of the table's figures. */
+  /** The printed figures, in the order of the table. */
   readonly values: readonly number[];
 }
 
@@ -41,13 +42,13 @@ export interface PaperTable {
   readonly title: string;
   readonly figures: readonly PaperFigure[];
   readonly lines: readonly PaperLine[];
-  /** What is to be known about it. */
+  /** A note about the table. */
   readonly note?: string;
 }
 
 type Row = readonly [configs: string | readonly string[], ...values: readonly number[]];
 
-/** A static network's line, and below it those of its dynamic variants. */
+/** The row of a static network, and below it those of its dynamic variants. */
 function family(baseline: string, rows: readonly Row[]): PaperLine[] {
   return rows.map(([configs, ...values]) => ({ configs: typeof configs === 'string' ? [configs] : configs, baseline, values }));
 }
@@ -271,7 +272,7 @@ const table17: PaperTable = {
 
 export const paperTables: readonly PaperTable[] = [table1, table2, table3, table4, table10, table11, table12, table16, table17];
 
-/** What the paper prints of a figure in the line of a configuration; undefined where the table has no such line or figure. */
+/** The printed figure in the row of a configuration; undefined if the table has no such row or figure. */
 export function paperValue({ figures, lines }: PaperTable, figure: PaperFigure, config: string): number | undefined {
   return lines.find(({ configs }) => configs.includes(config))?.values[figures.indexOf(figure)];
 }

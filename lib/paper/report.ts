@@ -4,18 +4,18 @@ import { selectModel } from '../models/select.js';
 import { type CountAgreement, countAgreement, table14Differences, table15Differences } from './agreement.js';
 import { type PaperRow, paperRows } from './printed_counts.js';
 
-/** What the paper says of a line; `null` where it says nothing. */
+/** What the paper says about a row; `null` if it says nothing. */
 interface PaperReport extends Pick<PaperRow, 'row' | 'tables'> {
-  /** As test/golden/allocation.json calls it. */
+  /** Its name in test/golden/allocation.json. */
   readonly paperCountM: number;
   readonly agreement: CountAgreement;
-  /** 'agrees', or what differs. */
+  /** 'agrees', or the differences. */
   readonly table14: string | null;
   readonly table15: string | null;
   readonly note: string | null;
 }
 
-/** A line: a configuration with its allocation, and what the paper says of it. */
+/** A row: a configuration with its allocation, and what the paper says about it. */
 export type PaperLine = ModelReport & { readonly paper: PaperReport };
 
 function agreementWith(differences: string | undefined): string | null {

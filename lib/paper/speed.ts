@@ -6,11 +6,11 @@ import { type PaperTable, paperValue } from './printed_tables.js';
 
 export interface PaperSpeed {
   readonly imagesPerSecond: number;
-  /** To the images per second of its static network; 1 for that itself. */
+  /** Divided by the images per second of its static network; 1 for that network itself. */
   readonly ratioToStatic: number;
 }
 
-/** A report whose results stand beside what a table of the paper prints of the same networks. */
+/** A report with what a table of the paper prints about the same networks. */
 export interface ComparedReport extends BenchReport {
   readonly table: Pick<PaperTable, 'number' | 'title' | 'note'>;
   readonly results: readonly ComparedResult[];
@@ -20,7 +20,7 @@ export interface ComparedResult extends Result {
   readonly paper?: PaperSpeed;
 }
 
-/** What the table prints of a configuration's speed; undefined where it has no such line. */
+/** The printed speed of a configuration; undefined if the table has no such row. */
 export function paperSpeed(table: PaperTable, config: string): PaperSpeed | undefined {
   const line = table.lines.find(({ configs }) => configs.includes(config));
   const speed = paperValue(table, 'framesPerSecond', config);
@@ -28,7 +28,7 @@ export function paperSpeed(table: PaperTable, config: string): PaperSpeed | unde
   return speed === undefined || ofStatic === undefined ? undefined : { imagesPerSecond: speed, ratioToStatic: speed / ofStatic };
 }
 
-/** The report with the table's lines in its order, each result beside what is printed of it. */
+/** The report with the rows of the table in its order, each result beside the printed figures. */
 export function besidePaper(report: BenchReport, table: PaperTable): ComparedReport {
   const { number, title, note } = table;
   const order = table.lines.flatMap(({ configs }) => configs);

@@ -1,4 +1,4 @@
-/** Figures of networks that were trained, from a file of the user's, to stand beside the paper's. */
+/** Figures of trained networks, from a user's file, to compare with the paper's. */
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { KernelWarehouseError } from '../errors.js';
@@ -30,8 +30,8 @@ const resultSchema = z.strictObject({
 } satisfies Partial<Record<PaperFigure, z.ZodType>>);
 
 /**
- * Reads `{"<configuration>": {"top1": 73.5, "top5": 91.1}, ...}`. Configurations are those of the paper's tables.
- * @throws ERR_KW_DATA for a file that cannot be read or has another form, for a configuration that is in no table, and for an unknown figure.
+ * Reads `{"<configuration>": {"top1": 73.5, "top5": 91.1}, ...}`. Configurations are those in the paper's tables.
+ * @throws ERR_KW_DATA for a file that cannot be read or is malformed, for a configuration that is in no table, and for an unknown figure.
  */
 export function readTrainedResults(path: string): TrainedResults {
   const wanted = 'expected a JSON file of trained accuracies in percent, {"<configuration>": {"top1": 70.2, "top5": 89.4}}';

@@ -1,11 +1,11 @@
-/** The control block: scalars that change between steps, in device memory, so that a prepared step can be replayed. */
+/** The control block: scalars that change between steps. They are in device memory, so that a prepared step can be replayed. */
 import type { DataType } from './plan.js';
 
 interface ControlSlot {
   readonly type: DataType;
   /** Bytes from the start of the block. */
   readonly offset: number;
-  /** The value where none is given. */
+  /** The default value. */
   readonly otherwise: number;
 }
 
@@ -18,7 +18,7 @@ export const controlSlots = {
   softmaxTemperature: { type: 'float32', offset: 12, otherwise: 1 },
   /** Optimizer steps, counted from 1. */
   step: { type: 'int32', offset: 16, otherwise: 0 },
-  /** Key of the random numbers that dropout draws. */
+  /** Key of the random numbers for dropout. */
   seed: { type: 'int32', offset: 20, otherwise: 0 },
 } as const satisfies Record<string, ControlSlot>;
 
@@ -26,7 +26,7 @@ export type ControlName = keyof typeof controlSlots;
 
 export const controlBytes = 64;
 
-/** The block as bytes; what is not given is as `controlSlots` says, zero but for the softmax temperature of 1. */
+/** The block as bytes. Scalars that are not given have the defaults in `controlSlots`: zero, except 1 for the softmax temperature. */
 export function controlBlock(values: Readonly<Partial<Record<ControlName, number>>>): Uint8Array {
   const view = new DataView(new ArrayBuffer(controlBytes));
   for (const [name, { type, offset, otherwise }] of Object.entries(controlSlots)) {

@@ -1,4 +1,4 @@
-/** Gives every piece of workspace an offset so that pieces alive at the same time never overlap. */
+/** Gives every tensor in the workspace an offset, so that tensors in use at the same time never overlap. */
 
 export interface Lifetime {
   /** Bytes. */

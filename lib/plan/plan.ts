@@ -1,4 +1,4 @@
-/** The plan: a flat list of steps over a few buffers, plain JSON. docs/ARCHITECTURE.md describes it; native/runtime/plan.h reads it. */
+/** The plan: a flat list of steps over a few buffers, plain JSON. docs/plan.md describes it; native/runtime/plan.h reads it. */
 export type DataType = 'float32' | 'int32' | 'bfloat16';
 
 /** Bytes of one element. */

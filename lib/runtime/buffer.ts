@@ -4,8 +4,8 @@ import type { Device } from './device.js';
 import { callNative, callNativeAsync, type NativeBuffer } from './native.js';
 
 /**
- * Made by `Device.allocate` and `Device.wrap`. Reads and writes are queued with the device's other work and done in order. Disposing is allowed at any
- * time and more than once: queued work still finishes.
+ * Made by `Device.allocate` and `Device.wrap`. Reads and writes are queued with the device's other work and done in order. A buffer may be
+ * disposed at any time and more than once: queued work still finishes.
  */
 export class DeviceBuffer implements Disposable {
   readonly device: Device;
@@ -20,8 +20,8 @@ export class DeviceBuffer implements Disposable {
   }
 
   /**
-   * Where the memory is, for other native code in this process: a host address on 'cpu', a device pointer of that GPU on 'cuda'. It is
-   * valid until `dispose`, and safe to touch only while no work that uses it is queued (`await device.synchronize()`).
+   * The address of the memory, for other native code in this process: a host address on 'cpu', a device pointer of that GPU on 'cuda'. It
+   * is valid until `dispose`, and safe to use only while no work on it is queued (`await device.synchronize()`).
    */
   get address(): bigint {
     const native = this.native;
@@ -29,8 +29,8 @@ export class DeviceBuffer implements Disposable {
   }
 
   /**
-   * Queues a copy of `view`'s bytes to `byteOffset`. The bytes are taken during the call: `view` may change right after.
-   * Rejects with ERR_KW_INVALID_ARGUMENT when they do not fit, ERR_KW_OUT_OF_MEMORY, ERR_KW_DISPOSED.
+   * Queues a copy of `view`'s bytes to `byteOffset`. The bytes are read during the call, so `view` may change right after. Rejects with
+   * ERR_KW_INVALID_ARGUMENT if they do not fit, ERR_KW_OUT_OF_MEMORY, ERR_KW_DISPOSED.
    */
   write(view: ArrayBufferView, byteOffset = 0): Promise<void> {
     return callNativeAsync(() => {
@@ -42,8 +42,8 @@ export class DeviceBuffer implements Disposable {
   }
 
   /**
-   * Queues a copy of `byteLength` bytes from `byteOffset` on (default: all from there). Fulfilled with memory of its own.
-   * Rejects with ERR_KW_INVALID_ARGUMENT when the range is outside, ERR_KW_DISPOSED.
+   * Queues a copy of `byteLength` bytes from `byteOffset` on (default: all from there). Resolves to new memory. Rejects with
+   * ERR_KW_INVALID_ARGUMENT if the range is outside, ERR_KW_DISPOSED.
    */
   read(byteOffset = 0, byteLength = this.bytes - byteOffset): Promise<ArrayBuffer> {
     return callNativeAsync(() => {
@@ -58,7 +58,7 @@ export class DeviceBuffer implements Disposable {
     return callNativeAsync(() => this.native.fillZero());
   }
 
-  /** To be called when other code has written to the memory: copies that kernels keep of it are made again before the next run. */
+  /** Call this after other code has written to the memory: kernels then refresh the copies that they keep of it, before the next run. */
   changed(): void {
     this.native.changed();
   }

@@ -1,10 +1,10 @@
-/** The instruction sets that the CPU backend computes with. */
+/** The instruction sets with which the CPU backend computes. */
 import { loadNative } from './native.js';
 
 export interface CpuReport {
-  /** Of this package's own kernels: the best of the processor, or what KW_CPU_ISA allows of it. */
+  /** For this package's own kernels: the best set of the processor, or the one to which KW_CPU_ISA limits them. */
   readonly kernels: 'baseline' | 'avx2' | 'avx512' | 'amx';
-  /** oneDNN's name for what it uses, such as avx512_core_bf16; ONEDNN_MAX_CPU_ISA limits it. */
+  /** The set that oneDNN uses, by oneDNN's name, such as avx512_core_bf16; ONEDNN_MAX_CPU_ISA limits it. */
   readonly oneDnn: string;
 }
 
@@ -13,7 +13,7 @@ export function cpuReport(): CpuReport {
   return JSON.parse(loadNative().cpuReport()) as CpuReport;
 }
 
-/** The instructions that multiply bfloat16 numbers, the fastest; undefined where they are widened and multiplied as float32. */
+/** The fastest instructions that multiply bfloat16 numbers; undefined if these are widened and multiplied as float32. */
 export function bfloat16Instructions({ oneDnn }: Pick<CpuReport, 'oneDnn'> = cpuReport()): 'amx_bf16' | 'avx512_bf16' | undefined {
   if (oneDnn.includes('amx')) return 'amx_bf16';
   return oneDnn.includes('bf16') ? 'avx512_bf16' : undefined;

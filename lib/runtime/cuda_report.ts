@@ -1,4 +1,4 @@
-/** What the CUDA plug-in tells of the GPU and of NVIDIA's libraries; `native/cuda/libraries/describe.cc` writes the text. */
+/** The CUDA plug-in's report about the GPU and NVIDIA's libraries, which `native/cuda/libraries/describe.cc` writes. */
 import { existsSync } from 'node:fs';
 import { z } from 'zod';
 import { KernelWarehouseError } from '../errors.js';
@@ -14,12 +14,12 @@ const library = z.object({
   isUsed: z.boolean(),
   /** Why it is not open. */
   problem: z.string(),
-  /** Every place tried, in order: what led there, the file or the pattern of files, and why it did not serve. */
+  /** Every place that was tried, in order: what led there, the file or pattern of files, and why it was rejected. */
   attempts: z.array(z.object({ origin: z.string(), path: z.string(), problem: z.string() })),
 });
 
 const report = z.object({
-  /** `version` is the newest CUDA that it serves, `release` its own, such as 580.95.05. */
+  /** `version` is the newest CUDA that the driver serves, `release` its own version, such as 580.95.05. */
   driver: library.extend({ release: z.string() }),
   /** `memory` in bytes; `computeCapability` such as 9.0. */
   devices: z.array(z.object({ name: z.string(), memory: z.number(), computeCapability: z.string() })),
@@ -42,8 +42,8 @@ export function parseCudaReport(text: string): CudaReport {
 }
 
 /**
- * What is not there of the libraries that convolve and multiply faster than the package's own kernels do, a sentence for each that says what to
- * do; empty when nothing is missed. One that its path variable forbids is not missed, and NVRTC only where cuDNN is there, which compiles with it.
+ * A sentence for each missing library that computes faster than the package's own kernels, with what to do; empty if nothing is missing. A
+ * library that its path variable forbids does not count, and NVRTC counts only if cuDNN is there, which compiles with it.
  */
 export function missingLibraries({ libraries }: CudaReport): string {
   const isOpen = (library: CudaLibrary) => library.isUsed && library.problem === '';
@@ -57,7 +57,7 @@ export function missingLibraries({ libraries }: CudaReport): string {
     .join(' ');
 }
 
-/** The plug-in, where there is one, and what it tells. */
+/** The plug-in, if there is one, and its report. */
 export interface CudaExamination {
   /** Where it is, or should be; undefined when the add-on itself is not loaded. */
   readonly path: string | undefined;

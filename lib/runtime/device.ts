@@ -19,13 +19,13 @@ export interface DeviceOptions {
 }
 
 export interface DeviceMemory {
-  /** Buffers that live. */
+  /** Live buffers. */
   readonly buffers: number;
   /** Bytes of the buffers and of the programs' workspaces and scratch areas. */
   readonly bytes: number;
-  /** Programs that live. */
+  /** Live programs. */
   readonly programs: number;
-  /** Bytes of a GPU's memory that are in use, by whichever process; 0 on 'cpu'. */
+  /** Bytes of a GPU's memory in use, by all processes; 0 on 'cpu'. */
   readonly used: number;
   /** Bytes of a GPU's memory; 0 on 'cpu'. */
   readonly total: number;
@@ -39,8 +39,8 @@ export function availableCores(): number {
 const names: readonly string[] = ['auto', 'cpu', 'cuda'];
 
 /**
- * Work is queued on the device's own thread and done in order; calls return at once, results are promises.
- * Disposing frees the device once its queued work and its buffers and programs are done with it; disposing twice is allowed.
+ * Work is queued on the device's own thread and done in order. Calls return at once; results are promises. A disposed device is freed once
+ * its queued work, buffers and programs are gone. Disposing twice is allowed.
  *
  * @example
  * using device = Device.open('cpu', { threads: 2 });
@@ -49,7 +49,7 @@ const names: readonly string[] = ['auto', 'cpu', 'cuda'];
  */
 export class Device implements Disposable {
   readonly name: 'cpu' | 'cuda';
-  /** What the backend's kernels use. */
+  /** How many threads the backend's kernels use. */
   readonly threads: number;
   /** What it is, such as 'NVIDIA H100 80GB HBM3'. */
   readonly description: string;
@@ -63,13 +63,13 @@ export class Device implements Disposable {
   }
 
   /**
-   * Opens a device. 'auto' takes the one that the environment variable KW_DEVICE names, else the GPU where the CUDA plug-in is installed
-   * and works, else the CPU; where the plug-in is there but does not work, a warning (code KW_CUDA_FALLBACK) says why, once.
-   * A GPU without cuDNN or cuBLASLt computes with the package's own kernels, and one warning (code KW_CUDNN_MISSING) says what is missing.
-   * Each call opens a device of its own, with its own thread.
+   * Opens a device. 'auto' takes the device in the environment variable KW_DEVICE; without it, the GPU if the CUDA plug-in is installed and
+   * works, otherwise the CPU. If the plug-in is there but does not work, a warning (code KW_CUDA_FALLBACK) says why, once. A GPU without
+   * cuDNN or cuBLASLt uses the package's own kernels, and one warning (code KW_CUDNN_MISSING) says what is missing. Each call opens a
+   * device of its own, with its own thread.
    *
-   * Throws ERR_KW_INVALID_ARGUMENT (unknown name or option, threads or KW_NUM_THREADS out of range), ERR_KW_CUDA_UNAVAILABLE ('cuda'
-   * asked for: no plug-in, no driver, no such GPU; the message lists what was tried), ERR_KW_NATIVE_MISSING.
+   * Throws ERR_KW_INVALID_ARGUMENT (unknown name or option, threads or KW_NUM_THREADS out of range), ERR_KW_CUDA_UNAVAILABLE ('cuda' asked
+   * for: no plug-in, no driver, no such GPU; the message lists what was tried), ERR_KW_NATIVE_MISSING.
    */
   static open(name: DeviceName = 'auto', options: DeviceOptions = {}): Device {
     checkOptions(options);
@@ -117,10 +117,10 @@ export class Device implements Disposable {
   }
 
   /**
-   * Memory of the caller's as a buffer: `bytes` bytes at `address`, a multiple of 4; host memory on 'cpu', memory of that GPU on 'cuda'.
-   * It must live until the buffer is disposed and the work queued before that is done (`await device.synchronize()`). Whoever writes to it
-   * by other means calls `changed` on the buffer afterwards. A wrong address crashes the process: nothing can check it.
-   * Throws ERR_KW_INVALID_ARGUMENT (0 or not a multiple of 4), ERR_KW_DISPOSED.
+   * The caller's memory as a buffer: `bytes` bytes at `address`, a multiple of 4; host memory on 'cpu', memory of that GPU on 'cuda'. It
+   * must live until the buffer is disposed and the work queued before that is done (`await device.synchronize()`). Whoever writes to it by
+   * other means calls `changed` on the buffer afterwards. A wrong address crashes the process, because nothing can check it. Throws
+   * ERR_KW_INVALID_ARGUMENT (0 or not a multiple of 4), ERR_KW_DISPOSED.
    */
   wrap(address: bigint, bytes: number): DeviceBuffer {
     const native = this.#live();
@@ -135,8 +135,8 @@ export class Device implements Disposable {
   }
 
   /**
-   * The cudaStream_t that a GPU's work is queued on, for other native code; 0n on 'cpu'. Work reaches it from the device's own thread:
-   * `await device.synchronize()` before queueing there what depends on it.
+   * The cudaStream_t on which a GPU's work is queued, for other native code; 0n on 'cpu'. Work reaches it from the device's own thread:
+   * `await device.synchronize()` before you queue work there that depends on it.
    */
   get stream(): bigint {
     return this.#live().stream;
@@ -156,12 +156,12 @@ export class Device implements Disposable {
     );
   }
 
-  /** Fulfilled when everything queued so far is done, whether it failed or not. */
+  /** Resolves when everything queued so far is done, whether it failed or not. */
   synchronize(): Promise<void> {
     return callNativeAsync(() => this.#live().synchronize());
   }
 
-  /** What lives now. What was disposed counts until the work queued before has finished. */
+  /** Live objects. A disposed object counts until the work queued before has finished. */
   memory(): DeviceMemory {
     const native = this.#live();
     return callNative(() => native.memory());

@@ -1,4 +1,4 @@
-/** What this machine and this installation are: the facts beside which figures and reports of trouble make sense. */
+/** Facts about this machine and this installation, without which figures and bug reports make little sense. */
 import { readFileSync, realpathSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import { basename } from 'node:path';
@@ -7,7 +7,7 @@ export interface Processor {
   readonly model: string;
   /** Logical processors. */
   readonly count: number;
-  /** Instruction sets that kernels are chosen by, as Linux names them; empty where the system does not tell. */
+  /** Instruction sets from which kernels are chosen, as Linux names them; empty on other systems. */
   readonly instructions: readonly string[];
   /** Bytes of physical memory. */
   readonly memory: number;
@@ -25,7 +25,7 @@ export function describeProcessor(): Processor {
   };
 }
 
-/** Those that kernels are chosen by, as Linux names them. */
+/** The instruction sets from which kernels are chosen, as Linux names them. */
 export function instructionSets(): string[] {
   try {
     const flags = /^(?:flags|Features)\s*:\s*(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1] ?? '';
@@ -45,10 +45,10 @@ interface ProcessReport {
   readonly sharedObjects: readonly string[];
 }
 
-/** What Node knows of this process: the C library's version, where it is that one, and everything that is loaded now. */
+/** What Node knows about this process: the version of glibc, if that is its C library, and all loaded libraries. */
 export function loadedLibraries(): { readonly glibc: string | undefined; readonly paths: readonly string[] } {
-  // Network interfaces and handles would have their names looked up, which takes seconds without a network; Node 20's types lack the
-  // switch.
+  // Otherwise the names of network interfaces and handles would be looked up, which takes seconds without a network. Node 20's types lack
+  // this switch.
   Object.assign(process.report, { excludeNetwork: true });
   const { header, sharedObjects } = process.report.getReport() as unknown as ProcessReport;
   return { glibc: header.glibcVersionRuntime, paths: sharedObjects };

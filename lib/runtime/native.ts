@@ -1,16 +1,16 @@
-/** The only file that knows the native add-on: finds it, loads it once, and describes everything that it offers. */
+/** The only file that knows the native add-on: it finds it, loads it once, and describes its whole interface. */
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type ErrorCode, KernelWarehouseError } from '../errors.js';
 
-/** One stream: a native thread that does in order what is queued on it. `native/node/addon.cc` implements these. */
+/** One stream: a native thread that does queued work in order. `native/node/addon.cc` implements these interfaces. */
 export interface NativeDevice {
   readonly name: 'cpu' | 'cuda';
   readonly threads: number;
   readonly description: string;
-  /** The cudaStream_t of a GPU; 0n where there is none. */
+  /** The cudaStream_t of a GPU; 0n on other devices. */
   readonly stream: bigint;
   memory(): { buffers: number; bytes: number; programs: number; used: number; total: number };
   synchronize(): Promise<void>;
@@ -30,24 +30,26 @@ export interface NativeBuffer {
 export interface NativeProgram {
   bind(name: string, buffer: NativeBuffer): void;
   run(): Promise<void>;
-  /** The same, with every step's time known afterwards. */
+  /** The same, but every step is timed. */
   runTimed(): Promise<void>;
   memory(): { workspace: number; scratch: number; prepared: number };
-  /** Nanoseconds of each step of the plan in the last finished run, on a GPU the last finished timed run. */
+  /** Nanoseconds of each step of the plan in the last finished run; on a GPU, in the last finished timed run. */
   stepTimes(): Float64Array;
   release(): void;
 }
 
-/** The whole native surface. Arguments are checked by the classes of this folder, not again below. */
+/** The whole native interface. The classes of this folder check arguments; the native side does not check them again. */
 export interface NativeAddon {
   readonly abiVersion: number;
   /** Physical cores that this process may use. */
   readonly availableCores: number;
-  /** Which instruction sets the CPU's kernels are chosen by, as JSON. Throws ERR_KW_INVALID_ARGUMENT for a KW_CPU_ISA that is none of them. */
+  /**
+   * The instruction sets from which the CPU's kernels are chosen, as JSON. Throws ERR_KW_INVALID_ARGUMENT if KW_CPU_ISA names none of them.
+   */
   cpuReport(): string;
   /** Where a plug-in is looked for, whether or not it is there. */
   pluginPath(name: string): string;
-  /** What a plug-in found on this machine, as JSON that `parseCudaReport` reads. Throws ERR_KW_UNSUPPORTED when there is none that fits. */
+  /** What a plug-in found on this machine, as JSON for `parseCudaReport`. Throws ERR_KW_UNSUPPORTED if there is none that fits. */
   pluginReport(name: string): string;
   /** `threads` 0: the default. */
   readonly Device: new (
@@ -56,14 +58,14 @@ export interface NativeAddon {
     index: number,
     tf32: boolean,
   ) => NativeDevice;
-  /** With an `address`, memory of the caller's. */
+  /** With an `address`, the caller's memory. */
   readonly Buffer: new (
     device: NativeDevice,
     bytes: number,
     address?: bigint,
   ) => NativeBuffer;
   readonly Program: new (device: NativeDevice, plan: string) => NativeProgram;
-  /** Cancels all queued work of this environment and waits for the steps that are running. */
+  /** Cancels all queued work of this environment and waits for running steps. */
   close(): void;
 }
 
@@ -75,7 +77,7 @@ let loaded: NativeAddon | undefined;
 export function loadNative(): NativeAddon {
   if (!loaded) {
     const addon = loadFrom(packageRoot());
-    // process.exit() runs no native clean-up, but it does free what oneDNN's running code stands on.
+    // process.exit() runs no native clean-up, but it does free memory that oneDNN's running code needs.
     process.once('exit', () => addon.close());
     loaded = addon;
   }
@@ -95,8 +97,8 @@ function packageRoot(): string {
 }
 
 /**
- * Loads the add-on of the package in `root`: its own build where there is one, even a
- * broken one, else the prebuilt binary for this platform.
+ * Loads the add-on of the package in `root`: its own build if there is one, even a broken one, otherwise the prebuilt binary for this
+ * platform.
  */
 export function loadFrom(root: string): NativeAddon {
   const failures: string[] = [];
@@ -125,19 +127,20 @@ export function loadFrom(root: string): NativeAddon {
 }
 
 /**
- * How often a compute thread looks for work before it sleeps; microseconds, where OpenMP's default is milliseconds. A program with a step of
- * many small parts is as fast with it on an idle machine, and several times faster where another process takes one of the cores.
+ * How long a compute thread looks for work before it sleeps; microseconds, where OpenMP's default is milliseconds. A program whose steps
+ * have many small parallel parts is as fast with it on an idle machine, and several times faster where another process takes one of the
+ * cores.
  */
 const SPIN_COUNT = '1000';
 
-/** Loads a library, which reads OpenMP's settings once, as it is loaded; settings of the user's own stay. */
+/** Loads a library. It reads OpenMP's settings once, when it is loaded; the user's own settings are kept. */
 function withShortSpin<T>(load: () => T): T {
   if (process.env.GOMP_SPINCOUNT !== undefined || process.env.OMP_WAIT_POLICY !== undefined) return load();
   process.env.GOMP_SPINCOUNT = SPIN_COUNT;
   try {
     return load();
   } finally {
-    // Not for the processes that the user's program starts.
+    // Not for processes that the user's program starts.
     delete process.env.GOMP_SPINCOUNT;
   }
 }
@@ -152,8 +155,8 @@ export function callNative<T>(body: () => T): T {
 }
 
 /**
- * The same for a promise. Native code rejects from its own thread, with no JavaScript stack; the error gets the stack of the call.
- * Everything that is wrong before anything is queued rejects too: an asynchronous method never throws.
+ * The same for a promise. Native code rejects from its own thread, without a JavaScript stack; the error gets the stack of the call. What
+ * is wrong before anything is queued rejects too: an asynchronous method never throws.
  */
 export function callNativeAsync<T>(body: () => Promise<T>): Promise<T> {
   const site = new Error();

@@ -10,7 +10,7 @@ export interface ProgramMemory {
   readonly workspace: number;
   /** Bytes of the largest scratch area that a kernel asked for. */
   readonly scratch: number;
-  /** Bytes of the copies of parameters that kernels keep in a layout of their own. */
+  /** Bytes of the copies of parameters that kernels keep in other layouts. */
   readonly prepared: number;
 }
 
@@ -21,13 +21,13 @@ export interface StepTime {
 }
 
 /**
- * Made by `Device.prepare`. Runs are queued with the device's other work and done in order, never two at a time. Disposing is allowed
+ * Made by `Device.prepare`. Runs are queued with the device's other work and done in order, never two at a time. A program may be disposed
  * at any time and more than once: queued runs still finish.
  */
 export class Program implements Disposable {
   readonly device: Device;
   readonly plan: Plan;
-  /** Bytes that this program holds beside the buffers that are bound to it. */
+  /** Bytes that this program holds, without the buffers bound to it. */
   readonly memory: ProgramMemory;
   #native: NativeProgram | undefined;
 
@@ -40,8 +40,8 @@ export class Program implements Disposable {
   }
 
   /**
-   * Binds buffers by the names that the plan gives them, for the runs queued from now on. Either all are bound or, when one is refused,
-   * none. Throws ERR_KW_INVALID_ARGUMENT: an unknown name, a buffer that is too small or belongs to another device; ERR_KW_DISPOSED.
+   * Binds buffers by their names in the plan, for runs queued from now on. If one is refused, none are bound. Throws
+   * ERR_KW_INVALID_ARGUMENT: an unknown name, a buffer that is too small or belongs to another device; ERR_KW_DISPOSED.
    */
   bind(bindings: Readonly<Record<string, DeviceBuffer>>): this {
     const native = this.#live();
@@ -53,16 +53,16 @@ export class Program implements Disposable {
   }
 
   /**
-   * Queues one run with the buffers bound now; fulfilled when it is done. A step that fails rejects with its op, label and shapes.
-   * Rejects with ERR_KW_NOT_BOUND when a buffer was never bound, ERR_KW_DISPOSED.
+   * Queues one run with the buffers bound now; resolves when it is done. If a step fails, it rejects with the step's op, label and shapes.
+   * Rejects with ERR_KW_NOT_BOUND if a buffer was never bound, ERR_KW_DISPOSED.
    */
   run(): Promise<void> {
     return callNativeAsync(() => this.#live().run());
   }
 
   /**
-   * A run whose steps are timed one by one, for `stepTimes`. A CPU times every run; a GPU, which otherwise runs the steps as one recorded
-   * graph, is slower this way.
+   * A run whose steps are timed one by one, for `stepTimes`. A CPU times every run. A GPU otherwise runs the steps as one recorded graph,
+   * so this is slower.
    */
   runTimed(): Promise<void> {
     return callNativeAsync(() => this.#live().runTimed());

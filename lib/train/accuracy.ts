@@ -12,7 +12,7 @@ export function noAccuracy(): Accuracy {
   return { top1: 0, top5: 0, count: 0 };
 }
 
-/** Adds a batch of logits [targets.length, classes]. Equal logits count against the image, and so does a NaN. */
+/** Adds a batch of logits [targets.length, classes]. Equal logits count as wrong, and so does a NaN. */
 export function countCorrect(accuracy: Accuracy, logits: Float32Array, targets: Int32Array): void {
   const classes = logits.length / targets.length;
   targets.forEach((target, sample) => {

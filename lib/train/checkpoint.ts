@@ -1,6 +1,6 @@
 /**
- * A training run's checkpoint: a safetensors file with the weights under their
- * official names, and all that is needed to use them or go on.
+ * The checkpoint of a training run: a safetensors file with the weights under their official names, and everything needed to use them or to
+ * resume the run.
  */
 import { z } from 'zod';
 import { type CheckpointFile, openCheckpoint, type TensorSource } from '../checkpoint/checkpoint_file.js';
@@ -21,20 +21,20 @@ const epochSchema = z.strictObject({
   seconds: z.number(),
 });
 
-/** What one epoch came to. */
+/** The results of one epoch. */
 export type EpochSummary = z.infer<typeof epochSchema>;
 
 const progressSchema = z.strictObject({
-  /** The epoch to go on with, counted from 0. */
+  /** The epoch to continue with, counted from 0. */
   epoch: z.int().nonnegative(),
-  /** The batch of it to go on with. */
+  /** The batch of that epoch to continue with. */
   batch: z.int().nonnegative(),
   /** Sums over the batches of this epoch that are done. */
   lossSum: z.number(),
   accuracy: accuracySchema,
   seconds: z.number(),
   history: z.array(epochSchema),
-  /** Training images, to notice another dataset. */
+  /** The number of training images, to detect another dataset. */
   samples: z.int(),
 });
 
@@ -43,9 +43,9 @@ export type TrainingProgress = z.infer<typeof progressSchema>;
 const descriptionSchema = z.strictObject({
   format: z.literal('kernel-warehouse 1'),
   model: modelOptionsSchema,
-  /** The temperature that the weights were last used with. */
+  /** The temperature with which the weights were last used. */
   temperature: z.number().min(0).max(1),
-  /** The same of the softmax temperature; absent in the files of versions without it, where it is 1. */
+  /** The same for the softmax temperature; absent in files of older versions, where it is 1. */
   softmaxTemperature: z.number().positive().exactOptional(),
   /** Names, in the order of the logits. */
   classes: z.array(z.string()).optional(),
@@ -53,7 +53,7 @@ const descriptionSchema = z.strictObject({
   progress: progressSchema.optional(),
 });
 
-/** What a file says about its weights: the network at least, the rest when this package trained them. */
+/** What a file says about its weights: at least the network, and the rest if this package trained them. */
 export interface Description {
   readonly model: ModelOptions;
   readonly temperature: number;
@@ -64,7 +64,7 @@ export interface Description {
   readonly progress?: TrainingProgress;
 }
 
-/** What is needed to use the weights of a training run, or to go on with it. */
+/** Everything needed to use the weights of a training run, or to resume it. */
 export interface Checkpoint extends Required<Description> {
   /** The weights under their official names, and the optimizer's state as `optimizer.<arena>.<name>`. */
   readonly tensors: TensorSource;
@@ -77,7 +77,7 @@ export function descriptionMetadata(description: Description): Readonly<Record<s
   return { [KEY]: JSON.stringify({ format: 'kernel-warehouse 1', ...description }) };
 }
 
-/** Writes the file so that a crash at any time leaves either the old or the new one. */
+/** Writes the file so that a crash at any time leaves either the old one or the new one. */
 export async function writeCheckpoint(
   path: string,
   { tensors, ...description }: Required<Description> & { readonly tensors: ReadonlyMap<string, NamedTensor> },
@@ -85,7 +85,7 @@ export async function writeCheckpoint(
   await writeSafetensors(path, tensors, descriptionMetadata(description));
 }
 
-/** The description in a file, undefined where it has none. Throws ERR_KW_CHECKPOINT when it is not as this version writes it. */
+/** The description in a file; undefined if it has none. Throws ERR_KW_CHECKPOINT if this version could not have written it. */
 export function readDescription({ path, metadata }: CheckpointFile): Description | undefined {
   const text = Object.hasOwn(metadata, KEY) ? metadata[KEY] : undefined;
   if (text === undefined) return undefined;
@@ -95,7 +95,7 @@ export function readDescription({ path, metadata }: CheckpointFile): Description
     return failureOf(path)(`its description does not fit this version: ${issue?.path.join('.')}: ${issue?.message}`);
   }
   const { format: _format, ...description } = parsed.data;
-  // JSON has no undefined, so that an option is there or absent, as the type demands.
+  // JSON has no undefined, so an option is either present or absent, as the type demands.
   return description as Description;
 }
 

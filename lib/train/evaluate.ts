@@ -5,12 +5,12 @@ import { type Accuracy, countCorrect, noAccuracy } from './accuracy.js';
 
 export interface EvaluateOptions {
   readonly imageSize: number;
-  /** The attention's temperature (set in the control block before the first batch). */
+  /** The temperature of the attention, written to the control block before the first batch. */
   readonly temperature: number;
-  /** By which DY-Conv and ODConv divide logits; default 1. */
+  /** The softmax temperature of DY-Conv and ODConv; default 1. */
   readonly softmaxTemperature?: number;
   readonly signal?: AbortSignal;
-  /** Called after each batch with the images done. */
+  /** Called after each batch with the number of images done. */
   readonly onBatch?: (accuracy: Readonly<Accuracy>) => void;
 }
 

@@ -1,4 +1,4 @@
-/** Everything that decides a training run's numbers besides the model and the data; stored in its checkpoints. */
+/** Everything that decides the numbers of a training run, besides the model and the data; stored in its checkpoints. */
 import { z } from 'zod';
 import { type Augmentation, PHOTO_AUGMENTATION } from '../data/augment.js';
 import { IMAGENET_MEAN, IMAGENET_STANDARD_DEVIATION } from '../data/loader.js';
@@ -25,15 +25,15 @@ export const trainingOptionsSchema = z.strictObject({
     }),
   ]),
   labelSmoothing: z.number().min(0).lt(1),
-  /** Of the activations between layers and their gradients; runs before there was a choice had float32. */
+  /** The type of the activations between layers and of their gradients; checkpoints from before this option have float32. */
   precision: z.enum(['float32', 'bfloat16']).default('float32'),
-  /** Epochs until the temperature of KernelWarehouse's and other contrasting attentions is 0. */
+  /** Epochs until the temperature of contrasting attentions (KernelWarehouse's and others') is 0. */
   temperatureEpochs: z.number().nonnegative(),
   /** Epochs until the softmax temperature of DY-Conv and ODConv is 1. */
   softmaxTemperatureEpochs: z.number().nonnegative().default(10),
   /** `photo`: random resized crops and flips; `shift`: moves by an eighth of the image; `none`. */
   augmentation: z.enum(['none', 'shift', 'photo']),
-  /** Part of the resized shorter side that validation's central crop keeps. */
+  /** Share of the resized shorter side that the central crop keeps in validation. */
   cropRatio: z.number().gt(0).max(1),
   mean: triple,
   standardDeviation: triple,

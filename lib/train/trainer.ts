@@ -1,4 +1,7 @@
-/** Runs training steps of a model instance, in its precision; owns what only training needs: gradients, optimizer state, programs for each batch size. */
+/**
+ * Runs training steps of a model instance, in its precision. Owns what only training needs: gradients, optimizer state, and a program for
+ * each batch size.
+ */
 
 import { type TensorSource, withoutPrefix } from '../checkpoint/checkpoint_file.js';
 import { KernelWarehouseError } from '../errors.js';
@@ -36,7 +39,7 @@ type Inputs = Readonly<Record<'images' | 'targets', DeviceBuffer>>;
 
 interface Prepared extends Disposable {
   readonly program: Program;
-  /** They take turns: a GPU copies a batch into one while it computes with another. */
+  /** Two that take turns: a GPU copies a batch into one while it computes with the other. */
   readonly inputs: Inputs[];
   readonly outputs: Readonly<Record<'loss' | 'logits' | 'gradientSquares', DeviceBuffer>>;
 }
@@ -44,7 +47,7 @@ interface Prepared extends Disposable {
 export class Trainer implements Disposable {
   readonly instance: ModelInstance;
   readonly options: TrainerOptions;
-  /** Arenas of the parameters' shape: gradients, and the optimizer's by name. */
+  /** Arenas with the shape of the parameters: gradients, and those of the optimizer by name. */
   readonly #arenas: Readonly<Record<string, DeviceBuffer>>;
   readonly #prepared = new Map<string, Prepared>();
 
@@ -57,8 +60,8 @@ export class Trainer implements Disposable {
   }
 
   /**
-   * One optimizer step. Batches of any size; a program is prepared at a size's first use. The next step may be queued before this one's
-   * result is there.
+   * One optimizer step. Batches may have any size; a program is prepared at the first use of a size. The next step may be queued before
+   * this one's result is there.
    */
   async step({ images, targets, imageSize, controls }: StepInput): Promise<StepResult> {
     const { program, inputs, outputs } = this.#program(targets.length, imageSize);
@@ -85,7 +88,7 @@ export class Trainer implements Disposable {
     return tensors;
   }
 
-  /** Writes the optimizer's tensors back; throws ERR_KW_CHECKPOINT, before an arena is written, when they do not fit it. */
+  /** Writes the optimizer's tensors back; throws ERR_KW_CHECKPOINT, before an arena is written, if they do not fit it. */
   async load(source: TensorSource): Promise<void> {
     const layout = this.instance.model.parameters;
     for (const arena of optimizerArenas(this.options.optimizer)) {

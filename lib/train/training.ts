@@ -1,4 +1,7 @@
-/** A whole training run: epochs of steps, validation, checkpoints; stops cleanly at any step and goes on from there to the same numbers. */
+/**
+ * A whole training run: epochs of steps, validation, checkpoints. It stops cleanly at any step, and a resumed run computes the same
+ * numbers.
+ */
 
 import type { TensorSource } from '../checkpoint/checkpoint_file.js';
 import type { SplitDataset } from '../data/folder.js';
@@ -33,7 +36,7 @@ export interface StepReport {
 /** Trained weights to start from. */
 export interface StartingPoint {
   readonly tensors: TensorSource;
-  /** Names of tensors that may have another shape there and are initialised instead, see `classifierNames`. */
+  /** Names of tensors that may have another shape there and are then initialized instead; see `classifierNames`. */
   readonly replaced: readonly string[];
 }
 
@@ -46,9 +49,9 @@ export interface TrainingRun {
   readonly checkpointPath: string;
   /** A copy of the checkpoint with the best validation top-1. */
   readonly bestPath: string;
-  /** Go on from here. */
+  /** Resume from here. */
   readonly resume?: Checkpoint;
-  /** Begin with these weights; not with `resume`. */
+  /** Start from these weights; not together with `resume`. */
   readonly start?: StartingPoint;
   /** Stops after the step in flight. */
   readonly signal?: AbortSignal;
@@ -59,11 +62,11 @@ export interface TrainingRun {
 
 export interface TrainingResult {
   readonly history: readonly EpochSummary[];
-  /** Stopped by the signal before the last epoch was done. */
+  /** Whether the signal stopped it before the last epoch was done. */
   readonly interrupted: boolean;
 }
 
-/** The loader options that evaluation of a trained model needs, too. */
+/** The loader options for validation, and for evaluating a trained model. */
 export function validationLoaderOptions(options: TrainingOptions, batchSize = options.batchSize): LoaderOptions {
   const { imageSize, cropRatio, mean, standardDeviation } = options;
   return { batchSize, imageSize, cropRatio, mean, standardDeviation, shuffle: false };
@@ -136,7 +139,7 @@ class Run {
     this.#instance.dispose();
   }
 
-  /** The rest of the epoch's steps; false when stopped before its end, with a checkpoint written. */
+  /** Runs the rest of the epoch's steps; false if stopped before its end, with a checkpoint written. */
   async #steps(): Promise<boolean> {
     const progress = this.#progress;
     const { signal } = this.#run;
@@ -147,12 +150,12 @@ class Run {
         progress.seconds = (performance.now() - begun) / 1000;
         this.#run.onStep?.(report);
       };
-      // On a GPU a step is queued before the one ahead of it has ended, so that the device need not wait for this thread.
+      // On a GPU, a step is queued before the previous one has ended, so that the device need not wait for this thread.
       const isOnCpu = this.#run.device.name === 'cpu';
       let ahead: Promise<StepReport> | undefined;
       for await (const batch of this.#loader.batches(progress.epoch, { firstBatch: progress.batch })) {
         const queued = this.#step(batch);
-        queued.catch(() => {}); // where the step ahead fails too, that failure is the one to tell
+        queued.catch(() => {}); // if the previous step fails too, that failure is the one to report
         if (ahead) finish(await ahead);
         ahead = queued;
         if (isOnCpu) {
@@ -215,7 +218,7 @@ class Run {
     };
   }
 
-  /** Validates and writes the checkpoint; undefined when stopped in between (validation then starts again on resuming). */
+  /** Validates and writes the checkpoint; undefined if stopped in between (a resumed run then validates again). */
   async #finishEpoch(): Promise<EpochSummary | undefined> {
     const progress = this.#progress;
     const { data, options, signal, checkpointPath, bestPath } = this.#run;
@@ -263,9 +266,9 @@ class Run {
 }
 
 /**
- * Trains `run.model` on `run.data`. Writes a checkpoint after every epoch and when `run.signal` stops it, at any step; a run resumed from
- * it computes exactly what an uninterrupted run does (same device and number of threads).
- * Throws ERR_KW_DATA for unreadable images, ERR_KW_INVALID_ARGUMENT when the loss is not finite.
+ * Trains `run.model` on `run.data`. Writes a checkpoint after every epoch and when `run.signal` stops it, at any step. A run resumed from
+ * it computes exactly what an uninterrupted run does (with the same device and number of threads). Throws ERR_KW_DATA for unreadable
+ * images, ERR_KW_INVALID_ARGUMENT if the loss is not finite.
  */
 export async function train(run: TrainingRun): Promise<TrainingResult> {
   const training = new Run(run);

@@ -1,17 +1,17 @@
-/** What to say of names and options that nobody knows. */
+/** Messages about unknown names and options. */
 import { type ErrorCode, KernelWarehouseError } from '../errors.js';
 import { nearestName } from './nearest_name.js';
 
-/** Goes after an unknown name: the nearest known one, or all of them when none is near. */
+/** Text to put after an unknown name: the nearest known one, or all of them if none is near. */
 export function suggestion(name: string, known: readonly string[]): string {
   const nearest = nearestName(name, known);
   return nearest === undefined ? `; known are ${known.join(', ')}.` : `; did you mean '${nearest}'?`;
 }
 
 /**
- * Refuses options that do not exist: they would have no effect, and no one would know.
- * @param place names in messages what they are options of
- * @throws an error of the given code, with the nearest name
+ * Refuses options that do not exist: they would have no effect, and nobody would notice.
+ * @param place says in messages what they are options of
+ * @throws an error with the given code and the nearest name
  */
 export function checkNames(options: unknown, known: readonly string[], place: string, code: ErrorCode = 'ERR_KW_INVALID_ARGUMENT'): void {
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {

@@ -14,7 +14,7 @@ function editDistance(a: string, b: string): number {
   return previous[b.length] as number;
 }
 
-/** The known name closest to a misspelt one; `undefined` when every one would need more than `share` of its letters changed. */
+/** The known name closest to a misspelt one; `undefined` if even that needs more than `share` of its letters changed. */
 export function nearestName(name: string, known: Iterable<string>, share = 1 / 2): string | undefined {
   let nearest: string | undefined;
   let smallest = name.length * share;

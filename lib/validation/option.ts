@@ -1,12 +1,12 @@
-/** Options that are declared once: what reads, checks, documents or lists them follows from the declaration. */
+/** Options, each declared once: reading, checking, documenting and listing them all follow from the declaration. */
 import { z } from 'zod';
 
 export interface OptionDeclaration {
   /** The values that it takes. */
   readonly type: z.ZodType;
-  /** What the field of a configuration file that sets it is called; absent where none does. */
+  /** The name of its field in configuration files; absent if it has none. */
   readonly field?: string;
-  /** The value where nobody gives one; absent where that depends on the method. */
+  /** The default; absent if that depends on the method. */
   readonly default?: unknown;
   /** What it means, in one line. */
   readonly help: string;
@@ -25,7 +25,7 @@ type OptionFields<Declarations extends OptionDeclarations> = {
   readonly [Name in keyof Declarations]: z.ZodExactOptional<Declarations[Name]['type']>;
 };
 
-/** The fields of a schema of such an object. */
+/** The fields of a schema for such an object. */
 export function optionFields<Declarations extends OptionDeclarations>(declarations: Declarations): OptionFields<Declarations> {
   const entries = Object.entries(declarations).map(([name, { type }]) => [name, type.exactOptional()]);
   return Object.fromEntries(entries) as OptionFields<Declarations>;

@@ -1,4 +1,4 @@
-/** What a schema found wrong with a value, in the words of this package's errors. */
+/** A problem that a schema found with a value, in the words of this package's errors. */
 import type { z } from 'zod';
 
 function partAt(value: unknown, path: readonly PropertyKey[]): unknown {
@@ -7,7 +7,7 @@ function partAt(value: unknown, path: readonly PropertyKey[]): unknown {
   return part;
 }
 
-/** Says what was expected and what came, such as `expected number to be >0, got -1`, of one issue that parsing `value` has raised. */
+/** Says what was expected and what came, such as `expected number to be >0, got -1`, for one issue from parsing `value`. */
 export function expectation({ path, message }: Pick<z.core.$ZodIssue, 'path' | 'message'>, value: unknown): string {
   // zod says 'Too big: expected ...' and 'Invalid input: expected ..., received <type>'; the value itself says more.
   const expected = message.replace(/^[^:]*: (?=expected)/, '').replace(/, received .*$/, '');

@@ -1,4 +1,7 @@
-/** Warehouses of a network as data: one pure function from the layers' shapes to cells, mixtures, assignments and parameter counts. */
+/**
+ * The warehouses of a network as data: one pure function from the shapes of its layers to cells, mixtures, assignments and parameter
+ * counts.
+ */
 import { KernelWarehouseError } from '../errors.js';
 import {
   type AttentionInitialization,
@@ -27,19 +30,19 @@ export interface LayerAllocation {
   readonly kind: LayerKind;
   /** Index into `Allocation.warehouses`. */
   readonly warehouse: number;
-  /** The assembled kernel in PyTorch's order: [outChannels, inChannels / groups, ...kernel]; linear: [out, in, 1]. */
+  /** The mixed kernel in PyTorch's order: [outChannels, inChannels / groups, ...kernel]; linear: [out, in, 1]. */
   readonly weightShape: readonly number[];
   readonly inChannels: number;
   readonly groups: number;
   readonly bias: boolean;
   /** m of the layer. Mixture (s * Go + go) * Gi + gi is the cell at spatial position s (row-major), output go, input gi. */
   readonly mixtures: number;
-  /** Cells startCell .. endCell - 1 are this layer's own: it initialises them, and β binds its mixtures to them. */
+  /** Cells startCell .. endCell - 1 belong to this layer: it initializes them, and β binds its mixtures to them. */
   readonly startCell: number;
   readonly endCell: number;
   /**
-   * For each mixture the columns of its attention where β is 1; the number of columns stands for the zero cell. Columns are the
-   * warehouse's cells, or the mixture's own without cell sharing. Empty when there is no β.
+   * For each mixture, the columns of its attention where β is 1. Columns are the cells of the warehouse or, without cell sharing, the
+   * mixture's own; the number of columns means the zero cell. Empty if there is no β.
    */
   readonly assignment: readonly (readonly number[])[];
   readonly attention: AttentionShape;
@@ -47,7 +50,7 @@ export interface LayerAllocation {
 }
 
 export interface Warehouse {
-  /** The fused sharing name, see `groupLayers`. */
+  /** The fused sharing name; see `fuseSharingName`. */
   readonly name: string;
   /** Shape of a cell in PyTorch's order: [outChannels, inChannels, ...kernel]. */
   readonly cell: readonly number[];
@@ -162,7 +165,7 @@ interface CommonOptions {
   readonly odconvTemperature: number | undefined;
 }
 
-/** The part of a layer: where it stands in its warehouse, and what it takes from it. */
+/** The part of a layer: its place in the warehouse, and what it takes from it. */
 interface Share {
   readonly warehouse: number;
   /** Mixtures of the layer. */
@@ -230,11 +233,10 @@ function allocateWarehouse(group: SharingGroup, index: number, options: Warehous
 }
 
 /**
- * Shares, partitions and assigns: layers, in the order in which modules are visited, to warehouses.
- * Pure and deterministic; the result is plain data. Agrees with the authors' Warehouse_Manager (reserve, store, allocate) on every
- * released configuration.
- * @throws ERR_KW_ALLOCATION, naming warehouse and layers, for layers that cannot share cells, ratios that do not tile the kernels,
- *   budgets that would leave cells unused or use them twice, and ratio lists that do not fit the number of warehouses.
+ * Shares, partitions and assigns: turns layers, in the order in which modules are visited, into warehouses. Pure and deterministic; the
+ * result is plain data. Agrees with the authors' Warehouse_Manager (reserve, store, allocate) on every released configuration.
+ * @throws ERR_KW_ALLOCATION, naming warehouse and layers, for layers that cannot share cells, ratios that do not tile the kernels, budgets
+ *   that would leave cells unused or use them twice, and lists of ratios that do not have one for each warehouse.
  */
 export function allocate(layers: readonly LayerShape[], options: AllocationOptions = {}): Allocation {
   const resolved = withDefaults(options);

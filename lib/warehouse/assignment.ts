@@ -1,17 +1,17 @@
 /**
- * Which cells a layer owns, and which cells each mixture starts from: β of the attention (paper, equation 4 and appendix A.2,
- * "attentions initialization strategy").
+ * Which cells a layer owns, and from which cells each mixture starts: β of the attention (paper, equation 4 and appendix A.2, "attentions
+ * initialization strategy").
  */
 import { KernelWarehouseError } from '../errors.js';
 import { formatRatio } from './partition.js';
 
 /**
- * What β is (paper, tables 9 and 13).
- * - `oneToOne`: each cell is bound to one mixture; with b < 1 the mixtures that go without are bound to the zero cell e_z.
+ * The kinds of β (paper, Tables 9 and 13).
+ * - `oneToOne`: each cell is bound to one mixture; with b < 1 the remaining mixtures are bound to the zero cell e_z.
  * - `allToOne`: every mixture is bound to all cells alike.
  * - `none`: there is no β, and the attention never depends on the temperature.
- * - `severalToOne`, for b = k > 1: each mixture is bound to k cells, and none twice.
- * - `oneToSeveral`, for b = 1/k: each cell is bound to k mixtures that follow one another.
+ * - `severalToOne`, for b = k > 1: each mixture is bound to k cells, and no cell twice.
+ * - `oneToSeveral`, for b = 1/k: each cell is bound to k consecutive mixtures.
  */
 export type AttentionInitialization = 'oneToOne' | 'allToOne' | 'none' | 'severalToOne' | 'oneToSeveral';
 
@@ -33,7 +33,7 @@ function ownsCell(mixture: number, period: number): boolean {
   return mixture % period === Math.floor(mixture / period) % period;
 }
 
-/** How many cells the one-to-one assignment gives to a layer of so many mixtures. */
+/** How many cells the one-to-one assignment gives to a layer with this many mixtures. */
 export function cellsOfLayer(mixtures: number, budget: number): number {
   if (budget >= 1) return mixtures * Math.floor(budget);
   const period = Math.floor(1 / budget);
@@ -46,8 +46,8 @@ function range(start: number, count: number): number[] {
 }
 
 /**
- * β of one layer: for each mixture the cells where it is 1; empty when there is none. The layer's own cells are `start` ..
- * `start + cellsOfLayer`. The budget must be one that `validateInitialization` accepts.
+ * β of one layer: for each mixture, the cells where it is 1; empty if there is none. The layer's own cells are `start` .. `start +
+ * cellsOfLayer`. The budget must be one that `validateInitialization` accepts.
  * @param cells n of the warehouse, which is also the index of the zero cell.
  */
 export function assignCells(
@@ -100,8 +100,8 @@ function nearestBudgets(mixtures: readonly number[], budget: number): string[] {
 }
 
 /**
- * Throws ERR_KW_ALLOCATION, with the nearest legal budgets, unless the one-to-one assignment uses a warehouse's cells up exactly.
- * Whole budgets always do; a budget below 1 must be 1/Q and fit the layers' numbers of mixtures.
+ * Throws ERR_KW_ALLOCATION, with the nearest legal budgets, unless the one-to-one assignment uses every cell of a warehouse exactly once.
+ * Whole budgets always do; a budget below 1 must be 1/Q and suit the layers' numbers of mixtures.
  */
 export function validateBudget(warehouse: string, mixtures: readonly number[], budget: number): void {
   if (fits(mixtures, budget)) return;
@@ -117,7 +117,7 @@ export function validateBudget(warehouse: string, mixtures: readonly number[], b
 }
 
 /**
- * Throws ERR_KW_ALLOCATION, with the remedy, for a budget that an initialization is not made for: `severalToOne` needs a whole budget
+ * Throws ERR_KW_ALLOCATION, with the remedy, for a budget that an initialization does not support: `severalToOne` needs a whole budget
  * above 1, `oneToSeveral` a budget of 1/k whose k divides the mixtures of every layer.
  */
 export function validateInitialization(

@@ -1,6 +1,6 @@
 /**
- * Shape of a layer's attention (paper, section 3.2, figure 2): average pool, linear C -> h, norm, ReLU, linear h -> m rows of n + 1
- * logits, the last for the zero cell, which takes part in the normalization only.
+ * Shape of a layer's attention module (paper, appendix A.3): average pool, linear C -> h, norm, ReLU, linear h -> m rows of n + 1 logits.
+ * The last logit of a row is that of the zero cell, which only counts in the normalization.
  */
 import { KernelWarehouseError } from '../errors.js';
 import type { AttentionFunction } from '../graph/ops/attention_function.js';
@@ -12,10 +12,10 @@ export { type AttentionFunction, attentionFunctions } from '../graph/ops/attenti
 export type AttentionNorm = 'batch' | 'layer';
 
 /**
- * Cheaper logits for the cells of other layers (the authors' `nonlocal_basis_ratio`): the second linear layer, without bias, gives for
- * each mixture logits of the `local` cells, `basis` coefficients and the zero cell's logit; a matrix that all mixtures share maps the
- * coefficients to the `others` cells' logits, of which the first `start` stand before the local ones and the rest after; a bias of
- * m * (n + 1) is added at the end.
+ * Cheaper logits for the cells of other layers (the authors' `nonlocal_basis_ratio`). The second linear layer, without bias, gives each
+ * mixture the logits of the `local` cells, `basis` coefficients and the logit of the zero cell. A matrix that all mixtures share maps the
+ * coefficients to the logits of the `others` cells; the first `start` of these go before the local ones and the rest after. A bias of m *
+ * (n + 1) is added at the end.
  */
 export interface NonlocalBasis {
   readonly local: number;
@@ -25,15 +25,15 @@ export interface NonlocalBasis {
 }
 
 /**
- * ODConv's attentions beside those of the cells (KW*, paper appendix A.4 and table 17): gates, sigmoids of a linear layer's outputs over
- * `temperature`, from the same hidden values. y = filter * conv(channel * x; spatial * kernel).
+ * ODConv's attentions beside those for the cells (KW*, paper, appendix A.4 and Table 17). They are gates: sigmoids of a linear layer's
+ * outputs over `temperature`, from the same hidden values. y = filter * conv(channel * x; spatial * kernel).
  */
 export interface OdconvAttentions {
   /** One for each input channel, over all groups. */
   readonly channel: number;
   /** One for each output channel. */
   readonly filter: number;
-  /** One for each position of the kernel, row by row; 0 for a kernel of a single position, which has none. */
+  /** One for each position of the kernel, row by row; 0 for a kernel of one position, which has none. */
   readonly spatial: number;
   readonly temperature: number;
 }
@@ -47,10 +47,10 @@ export interface AttentionShape {
   readonly firstBias: boolean;
   /** m of the layer. */
   readonly mixtures: number;
-  /** Cells that a mixture mixes, without the zero cell: n of the warehouse, or its own without cell sharing. */
+  /** Cells that a mixture combines, without the zero cell: n of the warehouse or, without cell sharing, its own. */
   readonly cells: number;
   readonly function: AttentionFunction;
-  /** Absent when the second linear layer gives all logits itself. */
+  /** Absent if the second linear layer gives all logits itself. */
   readonly nonlocal?: NonlocalBasis;
   /** Present in KW*. */
   readonly odconv?: OdconvAttentions;
@@ -66,7 +66,7 @@ export interface AttentionOptions {
   readonly nonlocalBasisRatio: number;
   /** The layer's first cell. */
   readonly startCell: number;
-  /** Temperature of ODConv's attentions; undefined when there are none. */
+  /** Temperature of ODConv's attentions; undefined if there are none. */
   readonly odconvTemperature: number | undefined;
 }
 
@@ -79,8 +79,8 @@ export function hiddenWidth(inChannels: number, reduction: number): number {
 }
 
 /**
- * Describes the attention of a layer with `mixtures` mixtures of `cells` cells each.
- * @throws ERR_KW_ALLOCATION for a nonlocal basis in a warehouse that has no cells of other layers.
+ * Describes the attention module of a layer with `mixtures` mixtures of `cells` cells each.
+ * @throws ERR_KW_ALLOCATION for a nonlocal basis in a warehouse without cells of other layers.
  */
 export function attentionShape(layer: LayerShape, mixtures: number, cells: number, options: AttentionOptions): AttentionShape {
   const positions = weightShape(layer)

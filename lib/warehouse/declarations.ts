@@ -1,6 +1,6 @@
 /**
- * Declarations of a warehouse's and an attention's tensors, under their official state-dict names.
- * All weights are Kaiming normal, fan-out, for ReLU: a standard deviation of sqrt(2 / fan-out); biases start at 0, norms at 1 and 0.
+ * Declarations of the tensors of warehouses and attention modules, under their official state-dict names. All weights are Kaiming normal,
+ * fan-out, for ReLU: a standard deviation of sqrt(2 / fan-out); biases start at 0, norms at 1 and 0.
  */
 import type { Initialization, TensorDeclaration } from '../graph/declaration.js';
 import { kaimingDeviation } from '../graph/initial_values.js';
@@ -11,9 +11,8 @@ const zeros: Initialization = { kind: 'zeros' };
 const ones: Initialization = { kind: 'ones' };
 
 /**
- * The cells of every warehouse: `warehouse_manager.weights.<index>`, [n, outChannels, inChannels, ...kernel].
- * A layer's own cells are initialised as the one convolution weight that they form when stacked along the output channels, so the
- * fan-out counts all of them.
+ * The cells of every warehouse: `warehouse_manager.weights.<index>`, [n, outChannels, inChannels, ...kernel]. A layer's own cells are
+ * initialized as if stacked along the output channels into one convolution weight, so the fan-out counts all of them.
  */
 export function cellDeclarations(allocation: Allocation): readonly TensorDeclaration[] {
   return allocation.warehouses.map(({ n, cell, layers }, index) => {

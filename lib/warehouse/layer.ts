@@ -1,4 +1,4 @@
-/** What partition needs to know of a layer: its kernel's shape and whom it shares with. No tensors. */
+/** What partition needs to know about a layer: the shape of its kernel, and with whom it shares. No tensors. */
 import { KernelWarehouseError } from '../errors.js';
 
 export type LayerKind = 'conv1d' | 'conv2d' | 'conv3d' | 'linear';
@@ -17,14 +17,14 @@ export interface LayerShape {
   readonly kernel?: readonly number[];
   /** Defaults to 1. */
   readonly groups?: number;
-  /** Whether the layer has a bias of its own; defaults to false. The bias is static and not part of the warehouse. */
+  /** Whether the layer has a bias; defaults to false. The bias is static and not part of the warehouse. */
   readonly bias?: boolean;
-  /** Position for sharing, such as `stage0_layer1_conv0`; layers whose names are equal after `fuseSharingName` share a warehouse. */
+  /** Place for sharing, such as `stage0_layer1_conv0`; layers whose names are equal after `fuseSharingName` share a warehouse. */
   readonly sharingName: string;
   /**
    * Place in the order that numbers the warehouses; defaults to the position in the list, and may be a fraction to stand between two
-   * others. Cells are always given out in the list's order. The two differ for a ResNet shortcut, which the authors' code creates
-   * before the block's convolutions but visits after them.
+   * others. Cells are always given out in the order of the list. The two orders differ for a ResNet shortcut, which the authors' code
+   * creates before the block's convolutions but visits after them.
    */
   readonly reserved?: number;
 }

@@ -1,4 +1,4 @@
-/** The options by which warehouses are made: KernelWarehouse's own. */
+/** The options that decide how warehouses are made: KernelWarehouse's own. */
 import { z } from 'zod';
 import { type OptionDeclarations, type OptionsOf, oneOrList } from '../validation/option.js';
 import { attentionInitializations } from './assignment.js';
@@ -9,7 +9,7 @@ export type PerWarehouse<T> = T | readonly T[];
 
 const ratio = oneOrList(z.number().positive(), 'a positive number');
 
-/** Those that take a list take one value for all warehouses, or one for each in the order in which they are numbered. */
+/** An option that takes a list has one value for all warehouses, or one for each, in the order in which they are numbered. */
 export const warehouseOptions = {
   budget: {
     type: ratio,
@@ -90,7 +90,7 @@ export const warehouseOptions = {
 /** How warehouses are made. docs/methods.md lists the options with their defaults. */
 export type AllocationOptions = OptionsOf<typeof warehouseOptions>;
 
-/** What the options leave out, by its default. */
+/** The options, completed by their defaults. */
 export function withDefaults(options: AllocationOptions): Required<AllocationOptions> {
   const defaults = Object.fromEntries(Object.entries(warehouseOptions).map(([name, option]) => [name, option.default]));
   const given = Object.entries(options).filter(([, value]) => value !== undefined);

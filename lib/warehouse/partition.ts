@@ -1,10 +1,12 @@
-/** Kernel partition (paper, section 3.1): the cell of a warehouse by common divisors, and how many mixtures each layer is made of. */
+/**
+ * Kernel partition (paper, section 3.2): the size of a warehouse's cells, from common divisors, and the number of mixtures in each layer.
+ */
 import { KernelWarehouseError } from '../errors.js';
 import { type LayerShape, weightShape } from './layer.js';
 import type { SharingGroup } from './sharing.js';
 
 export interface PartitionOptions {
-  /** Input channels of a cell over the greatest common divisor of the layers' input channels (per group); in (0, 1]. */
+  /** Input channels of a cell, divided by the greatest common divisor of the layers' input channels (per group); in (0, 1]. */
   readonly cellInRatio: number;
   /** The same for output channels. */
   readonly cellOutRatio: number;
@@ -15,7 +17,7 @@ export interface PartitionOptions {
 export interface Partition {
   /** Shape of a cell in PyTorch's order: [outChannels, inChannels, ...kernel]. */
   readonly cell: readonly number[];
-  /** Linear mixtures of each layer, in the group's order. */
+  /** Mixtures of each layer, in the group's order. */
   readonly mixtures: readonly number[];
 }
 
@@ -60,8 +62,8 @@ function cellChannels(group: SharingGroup, axis: 0 | 1, option: 'cellInRatio' | 
 
 /**
  * Cuts the kernels of layers that share a warehouse into cells of one shape.
- * @throws ERR_KW_ALLOCATION for kernels of different dimensions, for kernels of different sizes without spatial partition, and for a
- *   ratio whose cells do not tile the kernels; the message names the layers and the nearest legal ratios.
+ * @throws ERR_KW_ALLOCATION for kernels with different numbers of dimensions, for kernels of different sizes without spatial partition, and
+ *   for a ratio whose cells do not tile the kernels; the message names the layers and the nearest legal ratios.
  */
 export function partition(group: SharingGroup, options: PartitionOptions): Partition {
   const fail = (message: string): never => {

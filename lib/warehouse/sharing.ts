@@ -1,16 +1,16 @@
-/** Which layers share a warehouse (paper, section 3.1, "warehouse sharing"; the naming is the authors' `sharing_range`). */
+/** Which layers share a warehouse (paper, section 3.3; the naming is that of the authors' `sharing_range`). */
 import { KernelWarehouseError } from '../errors.js';
 import { type LayerShape, weightShape } from './layer.js';
 
 /**
- * Prefixes under which parts of sharing names count as equal. A string is a list of
- * its characters, as the authors' configurations use it.
+ * Parts of sharing names that begin with the same prefix count as equal. A string is a list of its characters, as in the authors'
+ * configurations.
  */
 export type SharingRange = string | readonly string[];
 
 /**
- * Replaces each underscore-separated part of a sharing name by the prefixes of the range that it starts with, one after the other:
- * with ['layer', 'conv'], `stage0_layer1_conv2` becomes `stage0_layer_conv`; with 'layer_conv' (characters) it becomes `stage0_l_c`.
+ * Replaces each underscore-separated part of a sharing name by the prefixes in the range with which it starts, one after the other: with
+ * ['layer', 'conv'], `stage0_layer1_conv2` becomes `stage0_layer_conv`; with 'layer_conv' (characters) it becomes `stage0_l_c`.
  */
 export function fuseSharingName(sharingName: string, range: SharingRange): string {
   const prefixes = [...range];
@@ -22,16 +22,16 @@ export function fuseSharingName(sharingName: string, range: SharingRange): strin
 
 /** Layers that share a warehouse, in the order of the list. */
 export interface SharingGroup {
-  /** The fused sharing name, followed by the kernels' shape where only equal ones share. */
+  /** The fused sharing name, followed by the shape of the kernels if only equal ones share. */
   readonly name: string;
   readonly layers: readonly LayerShape[];
 }
 
 /**
- * Groups layers by fused sharing name and, with `sameDimensions`, by the shape of their kernels (paper, table 7). Groups are ordered by
- * their first layer in the order of `reserved`, which is the official numbering of warehouses; layers inside a group keep the list's
- * order, in which cells are given out.
- * @throws ERR_KW_ALLOCATION for an empty prefix, which every name starts with.
+ * Groups layers by fused sharing name and, with `sameDimensions`, by the shape of their kernels (paper, Table 7). Groups are ordered by
+ * their first layer in `reserved`, which gives the official numbering of warehouses. Layers inside a group keep the order of the list, in
+ * which cells are given out.
+ * @throws ERR_KW_ALLOCATION for an empty prefix, with which every name starts.
  */
 export function groupLayers(layers: readonly LayerShape[], range: SharingRange, sameDimensions = false): readonly SharingGroup[] {
   if ([...range].includes('')) {

@@ -1,8 +1,8 @@
 /**
- * Sharing names of the network families: which stage's warehouse a convolution belongs to. KernelWarehouse reassigns a stage's first
- * layers to the stage before (paper, appendix, table 15): their kernels still have that stage's channels on one side, and would
- * otherwise force small common divisors on all the others. Layer and convolution numbers matter only for narrow sharing ranges, but
- * follow the authors' so that warehouses get their names.
+ * Sharing names of the network families: to which stage's warehouse a convolution belongs. KernelWarehouse reassigns the first layers of a
+ * stage to the stage before (paper, appendix A.3, Table 15). One side of their kernels still has that stage's channels, and would otherwise
+ * force small common divisors on all the others. Layer and convolution numbers matter only for narrow sharing ranges, but follow the
+ * authors' so that warehouses get their names.
  */
 import { KernelWarehouseError } from '../errors.js';
 
@@ -11,19 +11,19 @@ export function sharingName(stage: number | string, layer: number | string, conv
   return `stage${stage}_layer${layer}_${convolution}`;
 }
 
-/** Where a convolution stands in a residual network of four stages; all counted from 0. */
+/** The place of a convolution in a residual network of four stages; all numbers count from 0. */
 export interface ResidualPosition {
   readonly stage: number;
   readonly block: number;
-  /** Of the block's two or three, or the convolution of its shortcut. */
+  /** Among the block's two or three convolutions, or `shortcut`. */
   readonly convolution: number | 'shortcut';
 }
 
 /**
  * ResNet: the first convolution of a stage and its shortcut belong to the stage before. `undefined` means that the authors leave this
- * convolution static: nothing stands before the first stage, so with bottlenecks its first convolution and its shortcut are static
- * (paper, appendix: "except the first two layers"); with basic blocks the first convolution stays in the first stage.
- * @param blocks number of blocks of each stage
+ * convolution static. Nothing comes before the first stage: with bottlenecks, its first convolution and its shortcut are static (paper,
+ * appendix A.3: "except the first two layers"); with basic blocks, its first convolution stays in the first stage.
+ * @param blocks number of blocks in each stage
  * @throws ERR_KW_INVALID_ARGUMENT for a position outside the network, or a shortcut outside a stage's first block.
  */
 export function residualSharingName(position: ResidualPosition, blocks: readonly number[], bottleneck: boolean): string | undefined {
@@ -53,8 +53,8 @@ export interface InvertedResidualRow {
 }
 
 /**
- * MobileNetV2: stage and layer number of every block, in order, and after the last block of the head's convolution. A whole block is
- * reassigned, the first of each stage but the very first.
+ * MobileNetV2: stage and layer number of every block, in order, followed by those of the head's convolution. The first block of each stage
+ * except the very first is reassigned as a whole.
  */
 export function invertedResidualStages(
   rows: readonly InvertedResidualRow[],
@@ -75,8 +75,8 @@ export function invertedResidualStages(
 }
 
 /**
- * A long stage split into parts of `size` blocks with a warehouse each, as the paper splits ConvNeXt's third stage: block 4 of stage 2
- * in parts of 3 belongs to `2b`.
+ * A long stage, split into groups of `size` blocks with a warehouse each, as the paper splits ConvNeXt's third stage: block 4 of stage 2 in
+ * groups of 3 belongs to `2b`.
  */
 export function stagePart(stage: number, block: number, size: number): string {
   return `${stage}${String.fromCharCode('a'.charCodeAt(0) + Math.floor(block / size))}`;

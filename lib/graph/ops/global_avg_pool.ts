@@ -43,7 +43,7 @@ export function globalAvgPool(x: Value): Value {
   return x.graph.append(globalAvgPoolOperation, [x], {})[0] as Value;
 }
 
-/** x [N, ..., C] plus added [N, C] at each position. This is the gradient of a mean, for an `added` that many times as large. */
+/** x [N, ..., C] plus added [N, C] at each position. This is the gradient of the mean, for an `added` scaled by the number of positions. */
 export function addToPositions(x: Value, added: Value): Value {
   const positions = elements(x.shape.slice(1, -1));
   const whole = multiply(added, fill(x.graph, [1, 1], positions));
