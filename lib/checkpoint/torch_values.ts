@@ -105,7 +105,7 @@ const harmless = new RegExp(
  */
 export function torchWorld(place: (storage: TorchStorage, id: readonly PickleValue[]) => void, fail: Fail): PickleWorld {
   const storage = (value: PickleValue): TorchStorage =>
-    value instanceof TorchStorage ? value : fail('its pickle makes a tensor of what is no storage');
+    value instanceof TorchStorage ? value : fail('its pickle makes a tensor from something that is not a storage');
 
   function tensor(type: StoredType, values: readonly PickleValue[]): TorchTensor {
     const [source, offset, shape, strides] = values;
@@ -119,7 +119,7 @@ export function torchWorld(place: (storage: TorchStorage, id: readonly PickleVal
   }
 
   const firstTensor = ([value]: readonly PickleValue[]): TorchTensor =>
-    value instanceof TorchTensor ? value : fail('its pickle makes a parameter of what is no tensor');
+    value instanceof TorchTensor ? value : fail('its pickle makes a parameter from something that is not a tensor');
 
   const callables: Readonly<Record<string, (values: readonly PickleValue[]) => PickleValue>> = {
     'torch._utils _rebuild_tensor': typedTensor,

@@ -210,13 +210,13 @@ export class Machine {
   }
 
   call(callable: PickleValue, values: PickleValue): void {
-    if (!(callable instanceof PickleGlobal) || !Array.isArray(values)) this.#fail('its pickle calls what cannot be called');
+    if (!(callable instanceof PickleGlobal) || !Array.isArray(values)) this.#fail('its pickle calls something that cannot be called');
     this.push(this.#world.call(callable.name, values));
   }
 
   /** An object made without calling anything; not even `__new__` of its class. */
   newObject(cls: PickleValue): void {
-    if (!(cls instanceof PickleGlobal)) this.#fail('its pickle makes an object of what is no class');
+    if (!(cls instanceof PickleGlobal)) this.#fail('its pickle makes an object from something that is not a class');
     // A class that is a known function too, such as OrderedDict, has its own form.
     this.push(containerOf(cls.name) ?? new PickleObject(cls.name));
   }
@@ -230,7 +230,7 @@ export class Machine {
   append(values: readonly PickleValue[]): void {
     const list = this.top();
     if (Array.isArray(list)) for (const value of values) list.push(value);
-    else if (!(list instanceof PickleObject)) this.#fail('its pickle appends to what is no list');
+    else if (!(list instanceof PickleObject)) this.#fail('its pickle appends to something that is not a list');
   }
 
   setItems(items: readonly PickleValue[]): void {
@@ -238,13 +238,13 @@ export class Machine {
     if (items.length % 2 !== 0) this.#fail('its pickle has a key without a value');
     if (dictionary instanceof Map) {
       for (let i = 0; i < items.length; i += 2) dictionary.set(items[i], items[i + 1]);
-    } else if (!(dictionary instanceof PickleObject)) this.#fail('its pickle sets items of what is no dict');
+    } else if (!(dictionary instanceof PickleObject)) this.#fail('its pickle sets items of something that is not a dict');
   }
 
   addItems(items: readonly PickleValue[]): void {
     const set = this.top();
     if (set instanceof Set) for (const item of items) set.add(item);
-    else if (!(set instanceof PickleObject)) this.#fail('its pickle adds to what is no set');
+    else if (!(set instanceof PickleObject)) this.#fail('its pickle adds to something that is not a set');
   }
 
   persistent(id: PickleValue): void {

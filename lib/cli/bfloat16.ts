@@ -10,5 +10,7 @@ export function inWords(precision: Precision): string {
 /** Notes that bfloat16 is no faster here, if it was chosen and the processor has no instructions for it. */
 export function noteFallback(precision: Precision): void {
   if (precision === 'float32' || bfloat16Instructions() !== undefined) return;
-  process.stderr.write('kernel-warehouse: no instructions for bfloat16 (AVX512_BF16, AMX) are used here: it saves memory, but no time\n');
+  process.stderr.write(
+    'kernel-warehouse: bfloat16 saves memory here but no time, because no instructions for it (AVX512_BF16, AMX) are in use\n',
+  );
 }

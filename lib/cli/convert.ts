@@ -7,10 +7,10 @@ export function convertCommand(): Command {
   const command = new Command('convert')
     .summary('write a checkpoint as safetensors')
     .description(
-      'Write the weights of a .pth or safetensors file as safetensors: the same names, types and bits. With --network the file also\n' +
+      'Write the weights of a .pth or safetensors file as safetensors, with the same names, types and bits. With --network the file also\n' +
         'says which network it is for, so that eval and predict need nothing else.',
     )
-    .argument('<in>', 'what torch.save wrote, or a safetensors file')
+    .argument('<in>', 'a file of torch.save, or a safetensors file')
     .argument('<out.safetensors>', 'replaced if it exists');
   return addEmaOption(addDescriptionOptions(command))
     .addHelpText(

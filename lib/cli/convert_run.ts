@@ -38,7 +38,7 @@ export async function runConvert(input: string, output: string, flags: ConvertFl
       ...(dropped > 0 ? { 'left out': `${formatCount(dropped)} tensors of the optimizer` } : {}),
       network: description
         ? `${description.model.network}, ${new Model(description.model).options.classes} classes`
-        : 'not said; give --network',
+        : 'unknown; give --network',
     }),
   );
 }
@@ -53,7 +53,7 @@ function checkedDescription(file: CheckpointFile, flags: ConvertFlags): Descript
   } catch (error) {
     // The settings of a script may name a network that only that script has. They are copied all the same, but not confirmed.
     if (!(error instanceof KernelWarehouseError)) throw error;
-    process.stderr.write(`kernel-warehouse: the network that its settings (args) name is not taken over: ${error.message}\n`);
+    process.stderr.write(`kernel-warehouse: the new file does not name the network in its settings (args): ${error.message}\n`);
     return undefined;
   }
 }

@@ -9,16 +9,16 @@ export function evalCommand(): Command {
     .summary('measure a trained network on folders of images')
     .description('Measure top-1 and top-5 of a trained network on folders of images.')
     .argument('<data>', 'DATA/<class>/ images, or a folder with train/ and val/, whose val part is used')
-    .requiredOption('--weights <file>', 'checkpoint of `train`, safetensors file or .pth of official names')
+    .requiredOption('--weights <file>', 'checkpoint of `train`, safetensors file, or .pth with official names')
     .option('--batch-size <count>', 'images at a time (default: as in training, or 32)', wholeNumber(1, 65_536))
     .option(
       '--image-size <pixels>',
-      'height and width that images are brought to (default: as in training, that of position embeddings, or 224)',
+      "height and width of the network's input (default: as in training, that of position embeddings, or 224)",
       wholeNumber(8, 4096),
     )
     .option(
       '--crop-ratio <number>',
-      'part that the central crop keeps (default: as in training, or 0.875)',
+      'share of the image that the central crop keeps (default: as in training, or 0.875)',
       decimalNumber({ above: 0, most: 1 }),
     )
     .option('--json', 'print one JSON object instead of lines');

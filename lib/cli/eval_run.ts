@@ -91,7 +91,7 @@ function foldersAsClasses({ classes }: ImageDataset, model: Model, folder: strin
   if (classes.length === count) return classes;
   throw new KernelWarehouseError(
     'ERR_KW_DATA',
-    `${folder} has ${classes.length} classes, and the network ${count}, whose names the weights do not say; give them with --classes-from`,
+    `${folder} has ${classes.length} classes, and the network ${count}; the weights do not name its classes, so give their names with --classes-from`,
   );
 }
 

@@ -21,7 +21,7 @@ function buildProgram(): Command {
     .addHelpText(
       'after',
       `
-Examples:
+Examples, with images in photos/train/<class>/ and photos/val/<class>/:
   $ kernel-warehouse doctor
   $ kernel-warehouse plan kw1x_resnet18
   $ kernel-warehouse train photos/ --network kw1x_resnet18 --output runs/photos

@@ -33,7 +33,7 @@ export interface ModelFlags extends DescriptionFlags {
 }
 
 export function addDescriptionOptions(command: Command): Command {
-  return addNetworkOptions(command, ', where the weights do not say it')
+  return addNetworkOptions(command, ', if the weights do not say it')
     .option('--classes <count>', 'classes of that network (default: as its classifier in the weights has)', wholeNumber(1))
     .option('--classes-from <file>', 'names of the classes, one on each line, in the order of the logits')
     .addOption(
@@ -55,7 +55,7 @@ A checkpoint of train, and what convert wrote with --network, describe their net
 export function addModelOptions(command: Command): Command {
   return addEmaOption(addDescriptionOptions(command))
     .option('--strict', 'weights and network must have the same tensors', true)
-    .option('--no-strict', 'only the shapes must agree: what the weights lack is initialised, what the network lacks is passed over');
+    .option('--no-strict', 'only the shapes must agree: what the weights lack is initialized, what the network lacks is skipped');
 }
 
 /** `--precision`, for everything that runs a network. `otherwise` describes the default. */

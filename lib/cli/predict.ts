@@ -9,7 +9,7 @@ export function predictCommand(): Command {
     .summary('classify image files or a NumPy array')
     .description('Classify image files, or the samples of a NumPy array.')
     .argument('[images...]', 'PNG or JPEG files')
-    .requiredOption('--weights <file>', 'checkpoint of `train`, safetensors file or .pth of official names')
+    .requiredOption('--weights <file>', 'checkpoint of `train`, safetensors file, or .pth with official names')
     .option('--input <file.npy>', 'float32 [N, 3, H, W], normalised already, instead of image files')
     .option('--output <file.npy>', 'where to write the logits, float32 [N, classes]')
     .option('--top <count>', 'classes to print for each sample', wholeNumber(1), 5)

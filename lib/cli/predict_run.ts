@@ -61,7 +61,7 @@ export async function runPredict(images: readonly string[], flags: PredictFlags)
   const failed = predictions.filter((one) => one.classes.length === 0);
   if (failed.length > 0) {
     process.stderr.write(
-      `kernel-warehouse: the logits of ${failed.length} of ${names.length} samples are not finite, of ${failed[0]?.name} first; ` +
+      `kernel-warehouse: the logits of ${failed.length} of ${names.length} samples are not finite, the first of them ${failed[0]?.name}; ` +
         `look for NaN, infinite or huge values in the input and in ${flags.weights}\n`,
     );
   }
@@ -104,7 +104,7 @@ async function arraySamples(path: string, batchSize: number): Promise<Samples> {
     );
   }
   if (shape.length !== 4 || channels !== 3 || data.length === 0) {
-    throw new KernelWarehouseError('ERR_KW_DATA', `${path}: expected shape [N, 3, H, W] with nothing zero, got [${shape.join(', ')}]`);
+    throw new KernelWarehouseError('ERR_KW_DATA', `${path}: expected shape [N, 3, H, W] without a zero, got [${shape.join(', ')}]`);
   }
   const size = 3 * height * width;
   async function* batches() {

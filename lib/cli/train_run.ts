@@ -54,7 +54,7 @@ export async function runTrain(folder: string, flags: TrainFlags): Promise<void>
   }
   const refuseExisting = (path: string | undefined) => {
     if (flags.resume || path === undefined) return;
-    const message = `${path} exists, and a run is never overwritten; give --resume to go on with it, or choose another --output`;
+    const message = `${path} exists, and a run is never overwritten; give --resume to continue it, or choose another --output`;
     throw new KernelWarehouseError('ERR_KW_CHECKPOINT', message);
   };
   refuseExisting(existing);
@@ -69,7 +69,7 @@ export async function runTrain(folder: string, flags: TrainFlags): Promise<void>
 
   using device = openDevice(flags);
   using interruption = new Interruption((signal) => {
-    process.stderr.write(`\n${signal}: stopping after this step, then writing ${checkpointPath} (once more to end at once)\n`);
+    process.stderr.write(`\n${signal}: stopping after this step, then writing ${checkpointPath} (again to end at once)\n`);
   });
   printOpening(run, flags, data, device, checkpointPath);
   noteFallback(run.options.precision);
@@ -88,7 +88,7 @@ export async function runTrain(folder: string, flags: TrainFlags): Promise<void>
   display.clear();
 
   if (interrupted) {
-    console.log(`stopped; go on with: ${resumeCommand(folder, flags)}`);
+    console.log(`stopped; continue with: ${resumeCommand(folder, flags)}`);
     process.exitCode = interruption.exitStatus;
     return;
   }

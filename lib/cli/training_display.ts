@@ -71,6 +71,6 @@ export function formatOutcome(history: readonly EpochSummary[]): { line: string;
     if (summary.validation && (!best || share(summary) > share(best))) best = summary;
   }
   const count = `${history.length} ${history.length === 1 ? 'epoch' : 'epochs'} done`;
-  if (!best?.validation) return { line: `${count}; without a validation part no epoch is known as the best`, isBest: false };
+  if (!best?.validation) return { line: `${count}; there is no validation part, so no epoch is the best one`, isBest: false };
   return { line: `${count}; best is epoch ${best.epoch + 1}: ${formatValidation(best.validation)}`, isBest: true };
 }

@@ -20,14 +20,14 @@ export const methodOptions = {
     field: 'attention_function',
     help: "the attention function; contrasting is KernelWarehouse's (paper, Table 10)",
   },
-  reduction: { type: z.number().gt(0).max(1), field: 'reduction', help: "the attention's hidden width over input channels" },
+  reduction: { type: z.number().gt(0).max(1), field: 'reduction', help: "the attention's hidden width, divided by the input channels" },
   stem: { type: z.boolean(), field: 'dynamic_stem', help: 'whether the stem is dynamic too' },
   floor: { type: z.int().min(1), field: 'attention_floor', help: "the attention's least hidden width" },
   bias: { type: z.boolean(), field: 'attention_bias', help: "whether the attention's linear layers have biases" },
   kernelSizes: {
     type: z.array(oddSize),
     field: 'eca_kernel_sizes',
-    help: "widths of ECA's convolutions, one for each number of channels that blocks give, the fewest first; none: ECA's own rule",
+    help: "widths of ECA's convolutions, one for each number of channels of the blocks' outputs, the fewest first; none: ECA's own rule",
   },
 } as const satisfies OptionDeclarations;
 

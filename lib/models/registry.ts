@@ -62,7 +62,7 @@ function checkNetwork(name: string, network: Network): void {
     throw new KernelWarehouseError('ERR_KW_INVALID_ARGUMENT', `network '${name}': ${problem}`);
   };
   if (typeof network !== 'object' || network === null) fail(`expected an object with a function build, got ${shortly(network)}`);
-  if (Object.hasOwn(network, 'layers')) fail('a description is no network yet; give describedNetwork(description)');
+  if (Object.hasOwn(network, 'layers')) fail('a description is not a network yet; give describedNetwork(description)');
   checkNames(network, Object.keys(networkFields), `network '${name}'`);
   if (typeof network.build !== 'function') fail(`expected a function build, got ${shortly(network.build)}`);
   const { warehouse, tells = [], methodDefaults = {} } = network;

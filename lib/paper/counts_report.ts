@@ -63,7 +63,7 @@ export function resultsFor({ number, lines }: PaperTable, path: string): Trained
   if (!lines.some(({ configs }) => configs.some((config) => results[config]))) {
     throw new KernelWarehouseError(
       'ERR_KW_DATA',
-      `${path}: table ${number} has no line of ${Object.keys(results).join(', ') || 'nothing'}; leave out --results`,
+      `${path}: table ${number} has no row for ${Object.keys(results).join(', ') || 'nothing'}; leave out --results`,
     );
   }
   return results;

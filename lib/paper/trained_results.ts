@@ -51,7 +51,7 @@ export function readTrainedResults(path: string): TrainedResults {
   }
   const known = [...new Set(paperTables.flatMap(({ lines }) => lines.flatMap(({ configs }) => configs)))];
   for (const config of Object.keys(parsed.data)) {
-    if (!known.includes(config)) fail(`no table has a line '${config}'${suggestion(config, known)}`);
+    if (!known.includes(config)) fail(`no table has a row for '${config}'${suggestion(config, known)}`);
   }
   return parsed.data as TrainedResults;
 }

@@ -69,7 +69,7 @@ export interface CudaExamination {
 /** Opens the plug-in and asks for its report; undefined: the add-on is not loaded. Throws nothing. */
 export function examineCuda(addon: Pick<NativeAddon, 'pluginPath' | 'pluginReport'> | undefined): CudaExamination {
   if (addon === undefined)
-    return { path: undefined, problem: 'the native library, beside which it lies, is not loaded', report: undefined };
+    return { path: undefined, problem: 'the native library, next to which it would be, is not loaded', report: undefined };
   const path = addon.pluginPath('cuda');
   if (!existsSync(path)) {
     const problem = 'does not exist; it is built from a checkout with `npm run build` where nvcc 13 is found';

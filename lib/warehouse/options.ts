@@ -15,38 +15,38 @@ export const warehouseOptions = {
     type: ratio,
     field: 'cell_num_ratio',
     default: 1,
-    help: "b = n/m, a warehouse's cells for each mixture: a whole number, or 1/Q",
+    help: 'b = n/m, the cells of a warehouse per mixture: a whole number, or 1/Q',
   },
   reduction: {
     type: ratio,
     field: 'reduction',
     default: 1 / 16,
-    help: "the attention's hidden width over input channels; the width is at least 16",
+    help: "the attention's hidden width, divided by the input channels; the width is at least 16",
   },
   cellInRatio: {
     type: ratio,
     field: 'cell_inplane_ratio',
     default: 1,
-    help: "a cell's input channels over the largest number that divides every layer's",
+    help: "a cell's input channels, divided by the greatest common divisor of the layers'",
   },
   cellOutRatio: { type: ratio, field: 'cell_outplane_ratio', default: 1, help: 'the same for output channels' },
   sharingRange: {
     type: z.union([z.string(), z.array(z.string().min(1))], { error: 'expected prefixes, as a string or a list' }),
     field: 'sharing_range',
     default: [],
-    help: 'prefixes of sharing names: layers whose names differ only after them share a warehouse',
+    help: 'prefixes of sharing names: layers whose names differ only in the numbers after them share a warehouse',
   },
   nonlocalBasisRatio: {
     type: ratio,
     field: 'nonlocal_basis_ratio',
     default: 1,
-    help: "below 1: attention to other layers' cells from fewer values, which is cheaper",
+    help: 'below 1: logits for the cells of other layers come from fewer values, which is cheaper',
   },
   spatialPartition: {
     type: oneOrList(z.boolean(), 'true or false'),
     field: 'spatial_partition',
     default: true,
-    help: 'whether kernels are cut into their positions, too; if not, a cell is as high and wide as the kernel',
+    help: 'whether kernels are also cut into their positions; if not, a cell is as high and wide as the kernel',
   },
   sameDimensions: {
     type: z.boolean(),
@@ -58,7 +58,7 @@ export const warehouseOptions = {
     type: z.boolean(),
     field: 'cell_sharing',
     default: true,
-    help: 'whether a mixture sees all cells of its warehouse, or none but its own b (paper, Table 6)',
+    help: 'whether a mixture sees all cells of its warehouse, or only its own b (paper, Table 6)',
   },
   attentionNorm: { type: z.enum(['batch', 'layer']), default: 'batch', help: "the attention's normalization" },
   attentionFunction: {
@@ -83,7 +83,7 @@ export const warehouseOptions = {
     type: z.number().positive(),
     field: 'odconv_temperature',
     default: 1,
-    help: "what the logits of KW*'s attentions are divided by",
+    help: "divides the logits of KW*'s attentions",
   },
 } as const satisfies OptionDeclarations;
 

@@ -90,7 +90,7 @@ test('the plug-in: beside the add-on, missing, not to be opened, of another vers
   const plugin = join(folder, 'libkw_cuda.so');
   const addon = (pluginReport: () => string) => ({ pluginPath: () => plugin, pluginReport });
   const field = (...parameters: Parameters<typeof examineCuda>) => cudaFields(examineCuda(...parameters))['CUDA plug-in'];
-  t.is(field(undefined), 'the native library, beside which it lies, is not loaded');
+  t.is(field(undefined), 'the native library, next to which it would be, is not loaded');
   const remedy = 'does not exist; it is built from a checkout with `npm run build` where nvcc 13 is found';
   t.is(field(addon(() => t.fail() as never)), `${plugin}: ${remedy}`);
   writeFileSync(plugin, '');

@@ -17,7 +17,7 @@ const checkpoint = join(output, 'checkpoint.safetensors');
 const common = ['--output', output, '--threads', '1'];
 const demo = fileURLToPath(new URL('../../../demo/digits', import.meta.url));
 const options = ['--network', 'resnet18', '--image-size', '16', '--batch-size', '4', '--epochs', '1', '--learning-rate', '0.01'];
-const note = /no instructions for bfloat16 \(AVX512_BF16, AMX\) are used here: it saves memory, but no time\n/g;
+const note = /bfloat16 saves memory here but no time, because no instructions for it \(AVX512_BF16, AMX\) are in use\n/g;
 /** How often the note must be there: once where float32 computes bfloat16. */
 const notes = bfloat16Instructions() === undefined ? 1 : 0;
 

@@ -125,7 +125,7 @@ test.serial('stopped by Ctrl-C in an epoch and resumed, a run comes to the same 
   const first = await kernelWarehouse(start, { signals: { when: /^checkpoint/m, names: ['SIGINT', 'SIGINT'] } });
   t.is(first.code, 130, first.stderr);
   t.regex(first.stderr, /SIGINT: stopping after this step/);
-  t.regex(first.stdout, /^stopped; go on with: .* --resume --threads 1$/m);
+  t.regex(first.stdout, /^stopped; continue with: .* --resume --threads 1$/m);
   t.deepEqual(readdirSync(stopped), ['checkpoint.safetensors']);
   const { progress } = await readCheckpoint(join(stopped, 'checkpoint.safetensors'));
   t.true(progress.batch >= 1 && progress.batch < 3, `stopped after ${progress.batch} batches`);
@@ -166,7 +166,7 @@ test.serial('train never overwrites a run, and resumes only what is there and as
   const checkpoint = join(whole, 'checkpoint.safetensors');
   t.is(
     await failure('train', data, '--output', whole),
-    `${checkpoint} exists, and a run is never overwritten; give --resume to go on with it, or choose another --output\n`,
+    `${checkpoint} exists, and a run is never overwritten; give --resume to continue it, or choose another --output\n`,
   );
   t.regex(
     await failure('train', data, '--output', join(folder, 'new'), '--resume'),
@@ -262,9 +262,9 @@ test('eval and predict say what is wrong with their files', async (t) => {
   const array = join(folder, 'wrong.npy');
   const predict = () => failure('predict', '--input', array, '--weights', best);
   await writeNpy(array, { type: 'F32', shape: [3, 16, 16], data: new Float32Array(768) });
-  t.is(await predict(), `${array}: expected shape [N, 3, H, W] with nothing zero, got [3, 16, 16]\n`);
+  t.is(await predict(), `${array}: expected shape [N, 3, H, W] without a zero, got [3, 16, 16]\n`);
   await writeNpy(array, { type: 'F32', shape: [1, 1, 16, 16], data: new Float32Array(256) });
-  t.regex(await predict(), /expected shape \[N, 3, H, W\] with nothing zero, got \[1, 1, 16, 16\]/);
+  t.regex(await predict(), /expected shape \[N, 3, H, W\] without a zero, got \[1, 1, 16, 16\]/);
   await writeNpy(array, { type: 'F64', shape: [1, 3, 2, 2], data: new Float64Array(12) });
   t.regex(await predict(), /expected element type float32, got F64/);
   const nowhere = join(folder, 'nowhere', 'y.npy');

@@ -63,7 +63,7 @@ const mistakes: readonly (readonly [name: string, command: string, message: RegE
   [
     'weights for a run that has its own',
     'train data --output x --resume --weights y',
-    /^kernel-warehouse: --resume goes on with the weights of its run; leave out --weights\n$/,
+    /^kernel-warehouse: --resume continues with the weights of its run; leave out --weights\n$/,
   ],
   [
     'an average of no weights',

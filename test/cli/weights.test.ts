@@ -311,7 +311,7 @@ test.serial('eval of weights that do not describe their training', async (t) => 
   mkdirSync(join(folder, 'one', 'dark'), { recursive: true });
   writeFileSync(join(folder, 'one', 'dark', '0.png'), '');
   const few = await kernelWarehouse(['eval', join(folder, 'one'), ...flags]);
-  t.regex(few.stderr, /has 1 classes, and the network 2, whose names the weights do not say; give them with --classes-from\n$/);
+  t.regex(few.stderr, /has 1 classes, and the network 2; the weights do not name its classes, so give their names with --classes-from\n$/);
 });
 
 test.serial('train --weights: the trained layers, and a new classifier where the classes differ', async (t) => {

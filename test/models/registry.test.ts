@@ -40,7 +40,7 @@ test('what is no network is refused when it is registered', (t) => {
   const refused = (network: unknown, message: RegExp) =>
     t.throws(() => registerNetwork('no-network', network as Network), { code: 'ERR_KW_INVALID_ARGUMENT', message });
   refused(undefined, /^network 'no-network': expected an object with a function build, got nothing$/);
-  refused({ layers: [] }, /a description is no network yet; give describedNetwork\(description\)$/);
+  refused({ layers: [] }, /a description is not a network yet; give describedNetwork\(description\)$/);
   refused({}, /expected a function build, got nothing$/);
   refused({ ...own, warehose: {} }, /unknown option 'warehose'; did you mean 'warehouse'\?$/);
   refused({ ...own, warehouse: { budgets: 1 } }, /warehouse: unknown option 'budgets'; did you mean 'budget'\?$/);

@@ -28,13 +28,13 @@ function addCaseOptions(command: Command): Command {
         .default(['float32'], 'float32'),
     )
     .option('--inference', 'time inference (default)')
-    .option('--training', 'time a training step; with --inference both, else that instead of inference')
+    .option('--training', 'time a training step instead of inference; with --inference, both')
     .option('--image-size <pixels>', 'height and width', wholeNumber(1, 4096), 224)
-    .option('--against <network>', 'what all are compared with (default: the static network of each, added where it is missing)')
+    .option('--against <network>', 'the network that all are compared with (default: the static network of each)')
     .addOption(
       new Option(
         '--impl <kind>',
-        'beside each network the implementation of public PyTorch code: the batch folded into the groups of static convolutions',
+        'time each network also as public PyTorch code computes it: the batch folded into the groups of static convolutions',
       ).choices(['grouped']),
     );
 }
@@ -42,11 +42,11 @@ function addCaseOptions(command: Command): Command {
 /** How long they are timed, and what the report contains. */
 function addReportOptions(command: Command): Command {
   return command
-    .option('--rounds <count>', 'counted rounds, after one that is not', wholeNumber(1, 10_000), 5)
+    .option('--rounds <count>', 'counted rounds, after an uncounted one', wholeNumber(1, 10_000), 5)
     .option('--seconds <s>', 'least time of each network in each round', decimalNumber({ above: 0 }), 1)
-    .option('--layers', 'list where the time goes: the slowest steps beside what they could take, and sums by op')
+    .option('--layers', 'show where the time goes: the slowest steps beside their least times, and sums by op')
     .option('--rows <count>', 'rows of each list of steps; --json has all', wholeNumber(1), 15)
-    .option('--no-memory', 'do not measure the memory, for which each network runs once more, in a process of its own')
+    .option('--no-memory', 'do not measure memory, for which each network runs once more in a process of its own')
     .option('--json [file]', 'print all figures as JSON instead of tables, or write them to a file')
     .option('--chart <file>', 'draw images per second as SVG');
 }
@@ -60,23 +60,23 @@ function addOtherKinds(command: Command): Command {
         `run nothing: print the least times on ${hardwareNames.join(', ')} or the processor of a JSON file`,
       ).conflicts(measuringOptions),
     )
-    .option('--measured <file>', 'with --bounds: the JSON of a run with --layers, whose times stand beside the least ones')
+    .option('--measured <file>', 'with --bounds: the JSON of a run with --layers, to print its times beside the least ones')
     .addOption(
       new Option('--model <processor>').hideHelp().argParser(() => {
-        throw new InvalidArgumentError('The option is called --bounds now.');
+        throw new InvalidArgumentError('This option is now called --bounds.');
       }),
     )
     .option(
       '--table <number>',
-      'lines of a table of the paper instead of networks, beside what it prints: 1, 2, 3, 4, 10, 11, 17 counts, 12 speed, 16 memory',
+      'a table of the paper instead of networks, beside the figures that it prints: 1, 2, 3, 4, 10, 11, 17 counts, 12 speed, 16 memory',
       wholeNumber(1),
     )
     .option('--results <file>', 'with --table: JSON of accuracies trained here, {"<configuration>": {"top1": 70.2}}, beside the paper\'s');
 }
 
 const helpAfterOptions = `
-Figures are medians of the rounds, with quartiles. Ctrl-C ends with the figures of the rounds that are complete. Give --seconds and --rounds
-more where the quartiles lie far apart. docs/benchmarks.md says what each figure contains.
+Figures are medians of the rounds, with quartiles. Ctrl-C ends with the figures of the rounds that are complete. Raise --seconds and
+--rounds if the quartiles are far apart. docs/benchmarks.md says what each figure contains.
 
 Examples:
   $ kernel-warehouse bench kw1x_resnet18
@@ -109,10 +109,10 @@ async function run(networks: string[], flags: BenchFlags & Partial<TableFlags>, 
 
 export function benchCommand(): Command {
   const command = new Command('bench')
-    .summary('measure how fast networks are here')
+    .summary('measure the speed of networks on this machine')
     .description(
-      'Time networks, all in one run: each of its rounds times every one of them in turn, so that a machine whose speed drifts treats all ' +
-        'alike. Dynamic networks are compared with their static one, and all with a large matrix product that is timed in the same rounds.',
+      'Time networks in rounds of one run. Each round times all of them in turn, so that drifts in the speed of the machine affect all ' +
+        'alike. Dynamic networks are compared with their static network, and all with a large matrix product timed in the same rounds.',
     );
   addOtherKinds(addReportOptions(addCaseOptions(command)))
     .addHelpText('after', helpAfterOptions)

@@ -102,7 +102,7 @@ export async function runMemoryTable(table: PaperTable, flags: TableFlags, isGiv
   const cases = casesOf(table, flags, isGiven);
   using device = openDevice(flags);
   using interruption = new Interruption((signal) => {
-    process.stderr.write(`\n${signal}: stopping with the lines that are complete (once more to end at once)\n`);
+    process.stderr.write(`\n${signal}: stopping with the rows that are complete (again to end at once)\n`);
   });
   const outcomes = await outcomesOf(cases, flags, device, interruption.signal);
   const partial = interruption.signal.aborted;

@@ -27,7 +27,7 @@ const counts: Kind = {
 const paperBatchSize = 100;
 
 const speed: Kind = {
-  words: 'times inference of its own lines',
+  words: 'times inference of its own networks',
   refused: [...ofNetworks, 'training', 'results'],
   run: (table, flags, isGiven) => {
     const names = table.lines.flatMap(({ configs }) => configs);
@@ -37,7 +37,7 @@ const speed: Kind = {
 };
 
 const memory: Kind = {
-  words: 'measures the memory of its own lines',
+  words: 'measures the memory of its own networks',
   refused: [...ofNetworks, ...ofTiming, 'results'],
   run: runMemoryTable,
 };

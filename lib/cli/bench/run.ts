@@ -32,7 +32,7 @@ export async function runBench(names: readonly string[], flags: BenchFlags, tabl
   const cases = listCases(names, flags);
   using device = openDevice(flags);
   using interruption = new Interruption((signal) => {
-    process.stderr.write(`\n${signal}: stopping after this run, with the rounds that are complete (once more to end at once)\n`);
+    process.stderr.write(`\n${signal}: stopping after this run, with the rounds that are complete (again to end at once)\n`);
   });
   const measured = await measure(cases, flags, device, interruption.signal);
   if (measured.partial) process.exitCode = interruption.exitStatus;
@@ -68,7 +68,7 @@ export function checkedOutputs({ json, chart: drawing }: Pick<BenchFlags, 'json'
 
 function writableFile(path: string, inputs: readonly string[]): string {
   const target = checkedOutput(path, inputs);
-  if (existsSync(target) && !statSync(target).isFile()) invalid(`${path}: expected a file to write, but it is none`);
+  if (existsSync(target) && !statSync(target).isFile()) invalid(`${path}: expected a file to write, but it is something else`);
   try {
     accessSync(dirname(target), constants.W_OK);
   } catch {

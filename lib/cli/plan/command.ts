@@ -6,14 +6,14 @@ import type { PlanFlags } from './flags.js';
 
 export function planCommand(): Command {
   return new Command('plan')
-    .summary('show what networks allocate and need')
+    .summary('show the parameters, cost and memory of networks')
     .description(
-      'Show what a network allocates, without running anything: warehouses with their cells, layers and attentions;\n' +
+      'Show what a network consists of and needs, without running anything: warehouses with their cells, layers and attentions;\n' +
         'parameters, operations, memory.',
     )
     .argument('[networks...]', 'networks, official configurations or JSON configuration files (default: a line for each known one)')
     .option('--image-size <pixels>', 'height and width of the images', wholeNumber(8, 4096), 224)
-    .option('--batch-size <count>', 'images at a time, for the memory', wholeNumber(1, 65_536), 1)
+    .option('--batch-size <count>', 'images at a time; decides the memory', wholeNumber(1, 65_536), 1)
     .option('--classes <count>', '(default: as the configuration says, or 1000)', wholeNumber(1))
     .addOption(
       new Option('--stem <kind>', 'first layers (default: small for images up to 64 pixels, else large)').choices(['small', 'large']),

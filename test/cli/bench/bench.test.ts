@@ -137,7 +137,7 @@ const refused: readonly (readonly [name: string, words: string, message: RegExp]
   ['a network that is taken for a file', '--json resnet18', /--json took the network resnet18 for a file; put --json last/],
   ['a folder that is missing', 'resnet18 --json no-such-folder/x.json', /there is no folder no-such-folder to write it to/],
   ['a folder for a file', `resnet18 --chart ${folder}`, /expected a file to write, but it is a folder/],
-  ['a device for a file', 'resnet18 --json /dev/full', /\/dev\/full: expected a file to write, but it is none/],
+  ['a device for a file', 'resnet18 --json /dev/full', /\/dev\/full: expected a file to write, but it is something else/],
   ['one file for both', `resnet18 --json ${folder}/x --chart ${folder}/x`, /--json and --chart cannot both write to /],
   ['images that are too small', 'deit_tiny --image-size 3 --no-memory', /3/],
 ];

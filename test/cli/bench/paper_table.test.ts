@@ -66,7 +66,7 @@ test('Table 16 is measured line by line; Ctrl-C leaves the lines that are comple
     signals: { when: / [2-9]\/12/, names: ['SIGINT'], stream: 'stderr' },
   });
   t.is(code, 130, stderr);
-  t.regex(stderr, /^SIGINT: stopping with the lines that are complete/m);
+  t.regex(stderr, /^SIGINT: stopping with the rows that are complete/m);
   t.regex(stdout, /; stopped before the end$/m);
   const { partial, lines, imageSizePixels, machine } = JSON.parse(readFileSync(json, 'utf8')) as MemoryReport;
   t.true(partial && lines.length >= 2 && lines.length < 12);
@@ -105,11 +105,11 @@ const mistakes: readonly (readonly [name: string, words: string, message: RegExp
   ['running what runs nothing', '--table 1 --batch-size 4 --rounds 3', /--table 1 runs nothing: leave out --batch-size, --rounds\n/],
   ['another image size for counts', '--table 1 --image-size 32', /--table 1 runs nothing: leave out --image-size\n/],
   ['an implementation for counts', '--table 10 --impl grouped', /--table 10 runs nothing: leave out --impl\n/],
-  ['training for speeds of inference', '--table 12 --training', /--table 12 times inference of its own lines: leave out --training\n/],
-  ['another comparison', '--table 12 --against resnet18', /--table 12 times inference of its own lines: leave out --against\n/],
-  ['a processor on paper', '--table 12 --bounds h100', /--table 12 times inference of its own lines: leave out --bounds\n/],
-  ['trained accuracies for memory', '--table 16 --results x', /--table 16 measures the memory of its own lines: leave out --results\n/],
-  ['rounds for memory', '--table 16 --rounds 3', /--table 16 measures the memory of its own lines: leave out --rounds\n/],
+  ['training for speeds of inference', '--table 12 --training', /--table 12 times inference of its own networks: leave out --training\n/],
+  ['another comparison', '--table 12 --against resnet18', /--table 12 times inference of its own networks: leave out --against\n/],
+  ['a processor on paper', '--table 12 --bounds h100', /--table 12 times inference of its own networks: leave out --bounds\n/],
+  ['trained accuracies for memory', '--table 16 --results x', /--table 16 measures the memory of its own networks: leave out --results\n/],
+  ['rounds for memory', '--table 16 --rounds 3', /--table 16 measures the memory of its own networks: leave out --rounds\n/],
   ['counts without a memory to measure', '--table 2 --no-memory', /--table 2 runs nothing: leave out --no-memory\n/],
   ['results without a table', '--results x', /--results belongs to --table, which is missing\n/],
   ['results of other lines', `--table 1 --results ${foreign}`, /foreign\.json: table 1 has no line of deit_tiny; leave out --results\n/],
