@@ -7,7 +7,7 @@ export function convertCommand(): Command {
   const command = new Command('convert')
     .summary('write a checkpoint as safetensors')
     .description(
-      'Write the weights of a .pth or safetensors file as safetensors, with the same names, types and bits. With --network the file also\n' +
+      'Write the weights of a .pth or safetensors file as safetensors, with the same names, types and bits. With --network the file also ' +
         'says which network it is for, so that eval and predict need nothing else.',
     )
     .argument('<in>', 'a file of torch.save, or a safetensors file')
@@ -16,9 +16,9 @@ export function convertCommand(): Command {
     .addHelpText(
       'after',
       `
-The settings (args) and the epoch of the script that wrote a .pth file are kept as metadata, and name the network where --network does not and the
-weights fit it. The optimizer's state, also that of a checkpoint of train, is left out, and so is the prefix module. of parallel training. Nothing in
-the file is ever executed.
+The settings (args) and the epoch in a .pth file of a script are kept as metadata. Without --network, the settings name the network if the
+weights fit it. The state of an optimizer is left out, also that in a checkpoint of train, and so is the prefix module. of parallel training.
+Nothing in the file is ever executed.
 
 Examples:
   $ kernel-warehouse convert kw1x_resnet18.pth kw1x_resnet18.safetensors --config kw1x_resnet18

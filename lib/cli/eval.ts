@@ -27,8 +27,8 @@ export function evalCommand(): Command {
     .addHelpText(
       'after',
       `
-Images are prepared as in training's validation, or as is usual for ImageNet. Classes are matched by their folders' names; where neither the
-weights nor --classes-from name them, the folders in the order of their names are the classes, as for ImageNet.
+Images are prepared as for validation during training, or as usual for ImageNet. Classes are matched by the names of their folders. If neither
+the weights nor --classes-from name them, the classes are the folders in the order of their names, as for ImageNet.
 
 Examples:
   $ kernel-warehouse eval photos/ --weights runs/photos/best.safetensors

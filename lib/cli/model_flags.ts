@@ -34,10 +34,10 @@ export interface ModelFlags extends DescriptionFlags {
 
 export function addDescriptionOptions(command: Command): Command {
   return addNetworkOptions(command, ', if the weights do not say it')
-    .option('--classes <count>', 'classes of that network (default: as its classifier in the weights has)', wholeNumber(1))
+    .option('--classes <count>', 'classes of that network (default: that of the classifier in the weights)', wholeNumber(1))
     .option('--classes-from <file>', 'names of the classes, one on each line, in the order of the logits')
     .addOption(
-      new Option('--stem <kind>', 'first layers of that network (default: as the shapes in the weights tell, else large)').choices([
+      new Option('--stem <kind>', 'first layers of that network (default: as the shapes of the weights tell, else large)').choices([
         'small',
         'large',
       ]),
@@ -46,8 +46,8 @@ export function addDescriptionOptions(command: Command): Command {
     .addHelpText(
       'after',
       `
-A checkpoint of train, and what convert wrote with --network, describe their network themselves and refuse --network, --config, --classes,
---stem and --temperature; these are for other weights.`,
+A checkpoint of train, and a file that convert wrote with --network, describe their network themselves and refuse --network, --config,
+--classes, --stem and --temperature, which are for other weights.`,
     );
 }
 

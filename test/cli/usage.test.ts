@@ -19,7 +19,7 @@ for (const verb of ['eval', 'predict', 'convert']) {
     const { stdout } = await kernelWarehouse([verb, '--help']);
     t.regex(
       stdout,
-      /checkpoint of train, .* describe their network themselves and refuse --network, --config, --classes,\n--stem and --temp/,
+      /checkpoint of train, .* describe their network themselves and refuse --network, --config,\n--classes, --stem and --temp/,
     );
   });
 }

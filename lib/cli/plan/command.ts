@@ -8,7 +8,7 @@ export function planCommand(): Command {
   return new Command('plan')
     .summary('show the parameters, cost and memory of networks')
     .description(
-      'Show what a network consists of and needs, without running anything: warehouses with their cells, layers and attentions;\n' +
+      'Show what a network consists of and needs, without running anything: warehouses with their cells, layers and attentions; ' +
         'parameters, operations, memory.',
     )
     .argument('[networks...]', 'networks, official configurations or JSON configuration files (default: a line for each known one)')
