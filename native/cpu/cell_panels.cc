@@ -79,7 +79,11 @@ void CellMixing::fill_plain(const float* cells, float* panels) const {
   for_each_strip(whole_cell(), [&](int64_t p, int64_t j, int64_t lanes) {
     float* to = panels + (p * grid_.cells + j) * panel;
     const float* from = cells + j * whole_cell() + p * panel;
-    for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = rounds() ? static_cast<float>(bfloat16(from[lane])) : from[lane];
+    if (rounds()) {
+      for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = kept_by_bfloat16(from[lane]);
+    } else {
+      std::memcpy(to, from, static_cast<size_t>(lanes) * sizeof(float));
+    }
     for (int64_t lane = lanes; lane < panel; ++lane) to[lane] = 0;
   });
 }
@@ -91,9 +95,11 @@ void CellMixing::fill_part(const float* cells, Format format, void* panels) cons
     const int32_t* order = order_.data() + p * panel;
     const float* from = cells + j * whole_cell();
     if (format == Format::floats || format == Format::rounded_floats) {
-      const bool rounds = format == Format::rounded_floats;
       float* to = static_cast<float*>(panels) + (p * grid_.cells + j) * panel;
-      for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = rounds ? static_cast<float>(bfloat16(from[order[lane]])) : from[order[lane]];
+      for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = from[order[lane]];
+      if (format == Format::rounded_floats) {
+        for (int64_t lane = 0; lane < lanes; ++lane) to[lane] = kept_by_bfloat16(to[lane]);
+      }
       for (int64_t lane = lanes; lane < panel; ++lane) to[lane] = 0;
     } else if (format == Format::term_pairs) {
       auto* to = static_cast<bfloat16*>(panels) + (p * cell_blocks(32) + j / 32) * 1024 + j % 32 / 2 * 32 + j % 2;

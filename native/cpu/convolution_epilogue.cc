@@ -107,7 +107,7 @@ KW_WIDE void narrow_range(const float* from, int64_t count, bfloat16* to) {
 
 KW_WIDE void round_range(const float* from, int64_t count, float* to) {
 #pragma omp simd
-  for (int64_t i = 0; i < count; ++i) to[i] = static_cast<bfloat16>(from[i]);
+  for (int64_t i = 0; i < count; ++i) to[i] = kept_by_bfloat16(from[i]);
 }
 
 }  // namespace

@@ -96,7 +96,7 @@ class CellMixing {
     for (int64_t row = 0; row < rows; ++row) {
       for (int64_t j = 0; j < grid_.cells; ++j) {
         const float value = attention[row * grid_.cells + j];
-        visit(row, j, rounds() ? static_cast<float>(bfloat16(value)) : value);
+        visit(row, j, rounds() ? kept_by_bfloat16(value) : value);
       }
     }
   }

@@ -22,7 +22,7 @@ int64_t row_step(int64_t rows) { return rows | 1; }
 
 KW_WIDE void copy_rounded(const float* from, int64_t count, float* to) {
 #pragma omp simd
-  for (int64_t i = 0; i < count; ++i) to[i] = bfloat16(from[i]);
+  for (int64_t i = 0; i < count; ++i) to[i] = kept_by_bfloat16(from[i]);
 }
 
 }  // namespace
