@@ -7,9 +7,11 @@ import { type ErrorCode, KernelWarehouseError } from '../errors.js';
 
 /** One stream: a native thread that does in order what is queued on it. `native/node/addon.cc` implements these. */
 export interface NativeDevice {
-  readonly name: 'cpu' | 'cuda';
+  readonly name: string;
   readonly threads: number;
   readonly description: string;
+  /** Whether its work may go on beside this processor. */
+  readonly isAsynchronous: boolean;
   /** The cudaStream_t of a GPU; 0n where there is none. */
   readonly stream: bigint;
   memory(): { buffers: number; bytes: number; programs: number; used: number; total: number };
@@ -45,6 +47,8 @@ export interface NativeAddon {
   readonly availableCores: number;
   /** Which instruction sets the CPU's kernels are chosen by, as JSON. Throws ERR_KW_INVALID_ARGUMENT for a KW_CPU_ISA that is none of them. */
   cpuReport(): string;
+  /** Every op that a plan may have. */
+  readonly opNames: readonly string[];
   /** Where a plug-in is looked for, whether or not it is there. */
   pluginPath(name: string): string;
   /** What a plug-in found on this machine, as JSON that `parseCudaReport` reads. Throws ERR_KW_UNSUPPORTED when there is none that fits. */
@@ -67,7 +71,7 @@ export interface NativeAddon {
   close(): void;
 }
 
-const ABI_VERSION = 2;
+const ABI_VERSION = 3;
 const require = createRequire(import.meta.url);
 let loaded: NativeAddon | undefined;
 

@@ -1,5 +1,5 @@
 /**
- * The rule by which the CUDA backend chooses the kernels of a mixed convolution: the twin of native/cuda/mixed_kernel_choice.h, for
+ * The rule by which the CUDA backend chooses the kernels of a mixed convolution: the twin of native/cuda/mixing/mixed_kernel_choice.h, for
  * processors that are not there. test/native/cuda/mixed_kernel_choices.json holds both to the same answers.
  */
 import { elements } from '../../graph/operation.js';
