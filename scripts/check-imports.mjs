@@ -41,9 +41,10 @@ const libraryEdges = {
 const nativeEdges = {
   include: [],
   runtime: ['include'],
-  cpu: ['include', 'runtime'],
-  cuda: ['include', 'runtime'],
-  c_api: ['include', 'runtime', 'cpu'],
+  ops: ['runtime'],
+  cpu: ['include', 'runtime', 'ops'],
+  cuda: ['include', 'runtime', 'ops'],
+  c_api: ['include', 'runtime', 'ops', 'cpu'],
   node: ['include'],
 };
 

@@ -1,7 +1,7 @@
 /** What the command lines share: checked numbers, and the options of everything that computes. */
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type Command, InvalidArgumentError } from 'commander';
 import type { Precision } from '../graph/passes/precision.js';
-import type { DeviceName } from '../runtime/device.js';
+import { type DeviceName, isDeviceName } from '../runtime/device.js';
 
 export interface DeviceFlags {
   readonly device: DeviceName;
@@ -13,7 +13,7 @@ export interface DeviceFlags {
 /** `--device` and the options with which it is opened. */
 export function addDeviceOptions(command: Command): Command {
   return command
-    .addOption(new Option('--device <name>', 'where to run').choices(['auto', 'cpu', 'cuda']).default('auto'))
+    .option('--device <name>', 'where to run: auto, cpu, cuda, or the name of another plug-in', deviceName, 'auto')
     .option(
       '--threads <count>',
       'threads to compute with, 1 to 1024 (default: KW_NUM_THREADS, or the physical cores)',
@@ -21,6 +21,11 @@ export function addDeviceOptions(command: Command): Command {
     )
     .option('--gpu <index>', 'which GPU, from 0 (default: 0)', wholeNumber(0, 1023))
     .option('--tf32', 'let a GPU round float32 products to TF32, which is faster');
+}
+
+function deviceName(text: string): DeviceName {
+  if (isDeviceName(text)) return text;
+  throw new InvalidArgumentError('Allowed choices are auto, cpu, cuda.');
 }
 
 /** The words for precisions; the short one is common in the field. */

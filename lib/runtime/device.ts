@@ -7,7 +7,8 @@ import { missingLibraries, parseCudaReport } from './cuda_report.js';
 import { callNative, callNativeAsync, loadNative, type NativeAddon, type NativeDevice } from './native.js';
 import { Program } from './program.js';
 
-export type DeviceName = 'auto' | 'cpu' | 'cuda';
+/** Other names are those of plug-ins: `libkw_NAME.so` beside the add-on, or the file in the environment variable KW_NAME_PLUGIN. */
+export type DeviceName = 'auto' | 'cpu' | 'cuda' | (string & {});
 
 export interface DeviceOptions {
   /** Threads of the device, 1 to 1024. Default: KW_NUM_THREADS, else OMP_NUM_THREADS, else the physical cores this process may use. */
@@ -36,8 +37,6 @@ export function availableCores(): number {
   return loadNative().availableCores;
 }
 
-const names: readonly string[] = ['auto', 'cpu', 'cuda'];
-
 /**
  * Work is queued on the device's own thread and done in order. Calls return at once; results are promises. A disposed device is freed once
  * its queued work, buffers and programs are gone. Disposing twice is allowed.
@@ -48,11 +47,13 @@ const names: readonly string[] = ['auto', 'cpu', 'cuda'];
  * await x.write(new Float32Array(256));
  */
 export class Device implements Disposable {
-  readonly name: 'cpu' | 'cuda';
+  readonly name: string;
   /** How many threads the backend's kernels use. */
   readonly threads: number;
   /** What it is, such as 'NVIDIA H100 80GB HBM3'. */
   readonly description: string;
+  /** Whether its work runs beside this processor, so that it pays to queue a step before the previous one is done. */
+  readonly isAsynchronous: boolean;
   #native: NativeDevice | undefined;
 
   private constructor(native: NativeDevice) {
@@ -60,6 +61,7 @@ export class Device implements Disposable {
     this.name = native.name;
     this.threads = native.threads;
     this.description = native.description;
+    this.isAsynchronous = native.isAsynchronous;
   }
 
   /**
@@ -87,7 +89,7 @@ export class Device implements Disposable {
     return Device.#open('cpu', options);
   }
 
-  static #open(name: 'cpu' | 'cuda', { threads = 0, index = 0, tf32 = false }: DeviceOptions): Device {
+  static #open(name: string, { threads = 0, index = 0, tf32 = false }: DeviceOptions): Device {
     const addon = loadNative();
     try {
       const device = new Device(callNative(() => new addon.Device(name, threads, index, tf32)));
@@ -199,15 +201,19 @@ function checkOptions(options: DeviceOptions): void {
   if (tf32 !== undefined && typeof tf32 !== 'boolean') invalid(`tf32 must be true or false, not ${tf32}`);
 }
 
-function isDeviceName(name: string): name is DeviceName {
-  return names.includes(name);
+/** Whether there may be a device with this name: one of ours, or an installed plug-in. */
+export function isDeviceName(name: string): boolean {
+  if (['auto', 'cpu', 'cuda'].includes(name)) return true;
+  return /^[a-z][a-z0-9_]*$/.test(name) && existsSync(loadNative().pluginPath(name));
 }
 
 function chooseDevice(name: string): DeviceName {
-  if (!isDeviceName(name)) invalid(`There is no device '${name}'; choose ${names.join(', ')}`);
+  if (!isDeviceName(name)) invalid(`There is no device '${name}'; choose auto, cpu, cuda, or a plug-in that is installed`);
   const wanted = process.env.KW_DEVICE;
   if (name !== 'auto' || wanted === undefined || wanted === '') return name;
-  if (!isDeviceName(wanted)) invalid(`The environment variable KW_DEVICE is '${wanted}'; choose ${names.join(', ')}`);
+  if (!isDeviceName(wanted)) {
+    invalid(`The environment variable KW_DEVICE is '${wanted}'; choose auto, cpu, cuda, or a plug-in that is installed`);
+  }
   return wanted;
 }
 

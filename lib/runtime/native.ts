@@ -7,9 +7,11 @@ import { type ErrorCode, KernelWarehouseError } from '../errors.js';
 
 /** One stream: a native thread that does queued work in order. `native/node/addon.cc` implements these interfaces. */
 export interface NativeDevice {
-  readonly name: 'cpu' | 'cuda';
+  readonly name: string;
   readonly threads: number;
   readonly description: string;
+  /** Whether its work runs beside this processor. */
+  readonly isAsynchronous: boolean;
   /** The cudaStream_t of a GPU; 0n on other devices. */
   readonly stream: bigint;
   memory(): { buffers: number; bytes: number; programs: number; used: number; total: number };
@@ -47,6 +49,8 @@ export interface NativeAddon {
    * The instruction sets from which the CPU's kernels are chosen, as JSON. Throws ERR_KW_INVALID_ARGUMENT if KW_CPU_ISA names none of them.
    */
   cpuReport(): string;
+  /** Every op that a plan may have. */
+  readonly opNames: readonly string[];
   /** Where a plug-in is looked for, whether or not it is there. */
   pluginPath(name: string): string;
   /** What a plug-in found on this machine, as JSON for `parseCudaReport`. Throws ERR_KW_UNSUPPORTED if there is none that fits. */
@@ -69,7 +73,7 @@ export interface NativeAddon {
   close(): void;
 }
 
-const ABI_VERSION = 2;
+const ABI_VERSION = 3;
 const require = createRequire(import.meta.url);
 let loaded: NativeAddon | undefined;
 

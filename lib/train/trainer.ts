@@ -111,7 +111,7 @@ export class Trainer implements Disposable {
     if (!prepared) {
       const { device, model, precision, parameters, state, control } = this.instance;
       const program = device.prepare(trainingPlan(model, { batch, imageSize, ...this.options, precision }));
-      const inputs = Array.from({ length: device.name === 'cpu' ? 1 : 2 }, () => ({
+      const inputs = Array.from({ length: device.isAsynchronous ? 2 : 1 }, () => ({
         images: device.allocate(4 * batch * imageSize * imageSize * 3),
         targets: device.allocate(4 * batch),
       }));

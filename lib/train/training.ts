@@ -150,15 +150,15 @@ class Run {
         progress.seconds = (performance.now() - begun) / 1000;
         this.#run.onStep?.(report);
       };
-      // On a GPU, a step is queued before the previous one has ended, so that the device need not wait for this thread.
-      const isOnCpu = this.#run.device.name === 'cpu';
+      // On an asynchronous device, a step is queued before the previous one has ended, so that the device need not wait for this thread.
+      const { isAsynchronous } = this.#run.device;
       let ahead: Promise<StepReport> | undefined;
       for await (const batch of this.#loader.batches(progress.epoch, { firstBatch: progress.batch })) {
         const queued = this.#step(batch);
         queued.catch(() => {}); // if the previous step fails too, that failure is the one to report
         if (ahead) finish(await ahead);
         ahead = queued;
-        if (isOnCpu) {
+        if (!isAsynchronous) {
           finish(await queued);
           ahead = undefined;
         }

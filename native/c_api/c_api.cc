@@ -1,15 +1,15 @@
 // The C interface over kw::Device. Every function catches everything: no exception crosses, kw_last_error() keeps its message.
-#include <cstring>
 #include <new>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "cpu/cpu_backend.h"
+#include "cpu/thread_count.h"
 #include "kernel_warehouse.h"
+#include "ops/op_list.h"
 #include "runtime/device.h"
-#include "runtime/host_backend.h"
 #include "runtime/plugin.h"
-#include "runtime/processors.h"
 
 struct kw_device {
   std::shared_ptr<kw::Device> device;
@@ -34,22 +34,27 @@ using kw::ErrorCode;
 
 thread_local std::string last_error;
 
+// Every error of the interface, once.
+struct Status {
+  ErrorCode code;
+  kw_status status;
+  const char* name;
+};
+#define KW_STATUS(code, status) {ErrorCode::code, status, #status}
+constexpr Status kErrors[] = {
+    KW_STATUS(invalid_argument, KW_INVALID_ARGUMENT),
+    KW_STATUS(invalid_plan, KW_INVALID_PLAN),
+    KW_STATUS(unsupported, KW_UNSUPPORTED),
+    KW_STATUS(out_of_memory, KW_OUT_OF_MEMORY),
+    KW_STATUS(not_bound, KW_NOT_BOUND),
+    KW_STATUS(disposed, KW_DISPOSED),
+    KW_STATUS(internal, KW_INTERNAL),
+};
+#undef KW_STATUS
+
 kw_status status_of(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::invalid_argument:
-      return KW_INVALID_ARGUMENT;
-    case ErrorCode::invalid_plan:
-      return KW_INVALID_PLAN;
-    case ErrorCode::unsupported:
-      return KW_UNSUPPORTED;
-    case ErrorCode::out_of_memory:
-      return KW_OUT_OF_MEMORY;
-    case ErrorCode::not_bound:
-      return KW_NOT_BOUND;
-    case ErrorCode::disposed:
-      return KW_DISPOSED;
-    case ErrorCode::internal:
-      return KW_INTERNAL;
+  for (const Status& error : kErrors) {
+    if (error.code == code) return error.status;
   }
   return KW_INTERNAL;
 }
@@ -93,9 +98,13 @@ kw::Completion completion(kw_callback callback, void* user_data) {
 }
 
 std::shared_ptr<kw::Backend> open_backend(const std::string& name, const kw_device_options& options) {
-  if (name == "cpu") return kw::make_host_backend(kw::cpu::registry(), options.threads);
-  if (name == "cuda") return kw::load_plugin(name).open({options.index, options.tf32 != 0});
-  throw Error(ErrorCode::unsupported, "There is no device '" + name + "'; choose 'cpu' or 'cuda'");
+  if (name == "cpu") return kw::cpu::open_backend(options.threads);
+  return kw::load_plugin(name).open({options.index, options.tf32 != 0});
+}
+
+const std::vector<std::string>& op_names() {
+  static const std::vector<std::string> names = kw::op_names();
+  return names;
 }
 
 }  // namespace
@@ -104,31 +113,21 @@ extern "C" {
 
 uint32_t kw_abi_version(void) { return KW_ABI_VERSION; }
 
-int32_t kw_available_cores(void) { return kw::available_cores(); }
+int32_t kw_available_cores(void) { return kw::cpu::available_cores(); }
 
 const char* kw_last_error(void) { return last_error.c_str(); }
 
 const char* kw_status_name(kw_status status) {
-  switch (status) {
-    case KW_OK:
-      return "KW_OK";
-    case KW_INVALID_ARGUMENT:
-      return "KW_INVALID_ARGUMENT";
-    case KW_INVALID_PLAN:
-      return "KW_INVALID_PLAN";
-    case KW_UNSUPPORTED:
-      return "KW_UNSUPPORTED";
-    case KW_OUT_OF_MEMORY:
-      return "KW_OUT_OF_MEMORY";
-    case KW_NOT_BOUND:
-      return "KW_NOT_BOUND";
-    case KW_DISPOSED:
-      return "KW_DISPOSED";
-    case KW_INTERNAL:
-      return "KW_INTERNAL";
+  if (status == KW_OK) return "KW_OK";
+  for (const Status& error : kErrors) {
+    if (error.status == status) return error.name;
   }
   return "unknown status";
 }
+
+size_t kw_op_count(void) { return op_names().size(); }
+
+const char* kw_op_name(size_t index) { return index < op_names().size() ? op_names()[index].c_str() : nullptr; }
 
 const char* kw_plugin_path(const char* name) {
   thread_local std::string path;
@@ -151,7 +150,6 @@ kw_status kw_plugin_report(const char* name, kw_report_callback callback, void* 
   return guarded([&] {
     require(name, "name");
     require(reinterpret_cast<const void*>(callback), "callback");
-    if (std::strcmp(name, "cuda") != 0) throw Error(ErrorCode::unsupported, std::string("There is no plug-in '") + name + "', only 'cuda'");
     callback(user_data, kw::load_plugin(name).report().c_str());
   });
 }
@@ -190,6 +188,10 @@ const char* kw_device_description(const kw_device* device) { return device == nu
 void* kw_device_stream(const kw_device* device) { return device == nullptr ? nullptr : device->device->backend().stream(); }
 
 int32_t kw_device_threads(const kw_device* device) { return device == nullptr ? 0 : device->device->threads(); }
+
+int32_t kw_device_is_asynchronous(const kw_device* device) {
+  return device != nullptr && device->device->backend().is_asynchronous() ? 1 : 0;
+}
 
 kw_status kw_device_memory(const kw_device* device, kw_device_memory_info* info) {
   return guarded([&] {

@@ -20,4 +20,11 @@ struct bfloat16 {
 
 static_assert(sizeof(bfloat16) == 2);
 
+// What bfloat16 keeps of a number: float(bfloat16(value)), in a form that stays in lanes of 32 bits.
+[[gnu::always_inline]] inline float kept_by_bfloat16(float value) {
+  const uint32_t word = __builtin_bit_cast(uint32_t, value);
+  const uint32_t rounded = word + 0x7fffu + (word >> 16 & 1u);
+  return __builtin_bit_cast(float, (value == value ? rounded : word | 0x400000u) & 0xffff0000u);
+}
+
 }  // namespace kw::cpu

@@ -30,7 +30,7 @@ class AlignedFloats {
 class CopyState {
  public:
   // A tensor in a buffer that ordinary steps write (the workspace, say) has no version to go by: its copy is always out of date.
-  CopyState(const StepContext& context, const Tensor& tensor) : tensor_(tensor), versioned_(tensor.buffer != 0) {
+  CopyState(const KernelContext& context, const Tensor& tensor) : tensor_(tensor), versioned_(tensor.buffer != 0) {
     for (const Step& step : context.plan.steps) {
       for (const int output : step.outputs) {
         if (context.plan.tensors[static_cast<size_t>(output)].buffer == tensor.buffer) versioned_ = false;

@@ -1,6 +1,7 @@
-// The CPU backend's kernels. Each file of this folder adds its ops to the registry through one of these functions.
+// The CPU backend, and its kernels: each family adds its ops to the registry through one of these functions.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "runtime/backend.h"
@@ -10,6 +11,9 @@ namespace kw::cpu {
 const KernelRegistry& registry();  // all of the below
 // The instruction sets that kernels are chosen by, as JSON: {"kernels": this package's (processor.h), "oneDnn": oneDNN's name for its own}.
 std::string report();
+
+// `threads` 0: default_threads(). Throws invalid_argument when threads are out of range. `kernels` outlives the backend.
+std::shared_ptr<Backend> open_backend(int threads, const KernelRegistry& kernels = registry());
 
 void add_activations(KernelRegistry&);             // activation.cc: relu, relu6, gelu, sigmoid
 void add_adaptive_avg_pool2d(KernelRegistry&);     // adaptive_avg_pool2d.cc
@@ -25,7 +29,7 @@ void add_matmul(KernelRegistry&);                  // matmul.cc, oneDNN
 void add_mix_cells(KernelRegistry&);               // mix_cells.cc
 void add_mixed_convolution(KernelRegistry&);       // mixed_conv2d.cc
 void add_multiply(KernelRegistry&);                // multiply.cc
-void add_optimizers(KernelRegistry&);              // optimizers.cc: sgd, adamw
+void add_optimizers(KernelRegistry&);              // optimizers.cc: sgd, adamw, moving_average
 void add_pooling(KernelRegistry&);                 // pooling.cc
 void add_reductions(KernelRegistry&);              // reductions.cc: sum_rows, sum_of_squares
 void add_samplewise_convolution(KernelRegistry&);  // samplewise_convolution.cc

@@ -6,16 +6,15 @@
 #include <type_traits>
 
 #include "cpu/bfloat16.h"
-#include "runtime/kernel_checks.h"
+#include "runtime/backend.h"
 
 namespace kw::cpu {
 
-// make(std::type_identity<T>) for the element type T of `tensor`; refuses others (invalid_plan).
+// make(std::type_identity<T>) for the element type T of an activation, which its step has checked.
 template <class Make>
-std::unique_ptr<Kernel> for_element(const StepContext& context, const char* name, const Tensor& tensor, const Make& make) {
-  if (tensor.type == DataType::float32) return make(std::type_identity<float>());
-  if (tensor.type == DataType::bfloat16) return make(std::type_identity<bfloat16>());
-  context.fail(std::string("expected ") + name + " to be float32 or bfloat16 but received " + name_of(tensor.type));
+std::unique_ptr<Kernel> for_element(const Tensor& activation, const Make& make) {
+  if (activation.type == DataType::bfloat16) return make(std::type_identity<bfloat16>());
+  return make(std::type_identity<float>());
 }
 
 }  // namespace kw::cpu

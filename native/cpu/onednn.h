@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "cpu/convolution_epilogue.h"
+#include "cpu/convolution/convolution_epilogue.h"
 #include "cpu/processor.h"
-#include "runtime/convolution_geometry.h"
+#include "ops/convolution.h"
 
 namespace kw::cpu {
 

@@ -8,7 +8,7 @@ ConvertedCopies& converted_copies(ProgramResources& resources) {
   return *std::static_pointer_cast<ConvertedCopies>(slot);
 }
 
-std::shared_ptr<ConvertedCopy> converted_copy(const StepContext& context, const std::string& key, const Tensor& source, size_t bytes,
+std::shared_ptr<ConvertedCopy> converted_copy(const KernelContext& context, const std::string& key, const Tensor& source, size_t bytes,
                                               Conversion convert) {
   const std::string name = "converted copy " + key + " of " + std::to_string(source.buffer) + " " + std::to_string(source.offset);
   const auto copy = context.shared<ConvertedCopy>(name, [&] {

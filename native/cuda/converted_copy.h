@@ -41,7 +41,7 @@ using ConvertedCopies = std::vector<std::shared_ptr<ConvertedCopy>>;
 
 // The program's copy of `source` under `key` (one for each way to convert it), made on first use; the current step becomes one of its
 // readers. Its bytes count as the program's prepared memory.
-std::shared_ptr<ConvertedCopy> converted_copy(const StepContext& context, const std::string& key, const Tensor& source, size_t bytes,
+std::shared_ptr<ConvertedCopy> converted_copy(const KernelContext& context, const std::string& key, const Tensor& source, size_t bytes,
                                               Conversion convert);
 
 // All that the program's kernels asked for.

@@ -13,7 +13,8 @@ if(KW_CUDA AND CMAKE_CUDA_COMPILER)
   if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake up to 3.25 does not know that nvcc from 12 on has it
     set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
   endif()
-  file(GLOB cuda_sources CONFIGURE_DEPENDS native/cuda/*.cc native/cuda/*.cu)
+  file(GLOB_RECURSE cuda_sources CONFIGURE_DEPENDS native/cuda/*.cc native/cuda/*.cu)
+  list(FILTER cuda_sources EXCLUDE REGEX "/libraries/")
   # As objects, since the tests of kernels on a device (test/native/cuda/device_tests.cmake) are made of them too.
   add_library(kw_cuda_objects OBJECT ${cuda_sources})
   set_target_properties(kw_cuda_objects PROPERTIES CUDA_STANDARD 20 CUDA_EXTENSIONS OFF CUDA_VISIBILITY_PRESET hidden

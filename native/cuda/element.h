@@ -10,18 +10,11 @@ namespace kw::cuda {
 
 using device::bfloat16;
 
-// Calls `make(std::type_identity<T>)` with T the type of `tensor`'s elements, float or bfloat16; refuses others (invalid_plan).
+// Calls `make(std::type_identity<T>)` with T the element type of an activation, which its step has checked.
 template <class Make>
-auto for_element(const StepContext& context, const char* name, const Tensor& tensor, const Make& make) {
-  switch (tensor.type) {
-    case DataType::float32:
-      return make(std::type_identity<float>());
-    case DataType::bfloat16:
-      return make(std::type_identity<bfloat16>());
-    case DataType::int32:
-      break;
-  }
-  context.fail(std::string("expected ") + name + " to be float32 or bfloat16 but received " + name_of(tensor.type));
+auto for_element(const Tensor& activation, const Make& make) {
+  if (activation.type == DataType::bfloat16) return make(std::type_identity<bfloat16>());
+  return make(std::type_identity<float>());
 }
 
 }  // namespace kw::cuda

@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define KW_ABI_VERSION 2
+#define KW_ABI_VERSION 3
 
 #if defined(_WIN32)
 #if defined(KW_BUILDING)
@@ -71,6 +71,11 @@ KW_API int32_t kw_available_cores(void);
  * something else. */
 KW_API kw_status kw_cpu_report(kw_report_callback callback, void* user_data);
 
+/* Every op that a plan may have, by name, in the order of the alphabet; NULL from `index` = kw_op_count() on. A device may lack some:
+ * preparing a program says so (KW_UNSUPPORTED). */
+KW_API size_t kw_op_count(void);
+KW_API const char* kw_op_name(size_t index);
+
 /* Where the plug-in `name` ("cuda") is looked for, whether or not it is there. Valid until this thread's next call. */
 KW_API const char* kw_plugin_path(const char* name);
 /* What the plug-in `name` ("cuda") found on this machine, as JSON, handed to `callback` during the call: devices, driver, libraries,
@@ -94,8 +99,9 @@ typedef struct kw_device_memory_info {
   size_t total;    /* of a GPU's memory; 0 for "cpu" */
 } kw_device_memory_info;
 
-/* `name`: "cpu"; "cuda", which opens the plug-in libkw_cuda.so beside this library, or where the environment variable
- * KW_CUDA_PLUGIN says (KW_UNSUPPORTED where there is none that fits, or no GPU). `options` may be NULL. */
+/* `name`: "cpu", or that of a plug-in: "cuda" opens libkw_cuda.so beside this library, or what the environment variable KW_CUDA_PLUGIN
+ * says, and any other name of small letters, digits and _ likewise (KW_UNSUPPORTED where there is none that fits, or not the machine for
+ * it). `options` may be NULL. */
 KW_API kw_status kw_device_open(const char* name, const kw_device_options* options, kw_device** device);
 /* One more reference to the same handle; each needs its own kw_device_release. */
 KW_API void kw_device_retain(kw_device* device);
@@ -111,6 +117,9 @@ KW_API const char* kw_device_description(const kw_device* device);
  * that queued it: call kw_device_synchronize before queueing work of your own there. */
 KW_API void* kw_device_stream(const kw_device* device);
 KW_API int32_t kw_device_threads(const kw_device* device);
+/* Not 0: work that was taken from the queue may go on beside this processor, so it pays to queue a step before the one ahead of it is done.
+ * 0: it is done on this processor, one piece after another. */
+KW_API int32_t kw_device_is_asynchronous(const kw_device* device);
 KW_API kw_status kw_device_memory(const kw_device* device, kw_device_memory_info* info);
 /* Waits until everything queued so far is done. Not from a callback of the device: that is KW_INVALID_ARGUMENT. */
 KW_API kw_status kw_device_synchronize(kw_device* device);

@@ -55,8 +55,8 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
     return DefineClass(env, "NativeDevice",
                        {InstanceAccessor<&DeviceObject::name>("name"), InstanceAccessor<&DeviceObject::threads>("threads"),
                         InstanceAccessor<&DeviceObject::description>("description"), InstanceAccessor<&DeviceObject::stream>("stream"),
-                        InstanceMethod<&DeviceObject::memory>("memory"), InstanceMethod<&DeviceObject::synchronize>("synchronize"),
-                        InstanceMethod<&DeviceObject::release>("release")});
+                        InstanceAccessor<&DeviceObject::is_asynchronous>("isAsynchronous"), InstanceMethod<&DeviceObject::memory>("memory"),
+                        InstanceMethod<&DeviceObject::synchronize>("synchronize"), InstanceMethod<&DeviceObject::release>("release")});
   }
 
   // (name: string, threads: number, index: number, tf32: boolean)
@@ -78,6 +78,10 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
   Napi::Value name(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), kw_device_name(device_)); }
 
   Napi::Value threads(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), kw_device_threads(device_)); }
+
+  Napi::Value is_asynchronous(const Napi::CallbackInfo& info) {
+    return Napi::Boolean::New(info.Env(), kw_device_is_asynchronous(device_) != 0);
+  }
 
   Napi::Value description(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), kw_device_description(device_)); }
 
@@ -292,6 +296,9 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new Environment(env));
   exports.Set("abiVersion", Napi::Number::New(env, kw_abi_version()));
   exports.Set("availableCores", Napi::Number::New(env, kw_available_cores()));
+  Napi::Array names = Napi::Array::New(env, kw_op_count());
+  for (uint32_t index = 0; index < kw_op_count(); ++index) names.Set(index, Napi::String::New(env, kw_op_name(index)));
+  exports.Set("opNames", names);
   exports.Set("pluginPath", Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
                 return Napi::String::New(info.Env(), kw_plugin_path(string_argument(info, 0, "name").c_str()));
               }));

@@ -4,24 +4,8 @@ namespace kw::node {
 
 namespace {
 
-const char* code_of(kw_status status) {
-  switch (status) {
-    case KW_INVALID_ARGUMENT:
-      return "ERR_KW_INVALID_ARGUMENT";
-    case KW_INVALID_PLAN:
-      return "ERR_KW_INVALID_PLAN";
-    case KW_UNSUPPORTED:
-      return "ERR_KW_UNSUPPORTED";
-    case KW_OUT_OF_MEMORY:
-      return "ERR_KW_OUT_OF_MEMORY";
-    case KW_NOT_BOUND:
-      return "ERR_KW_NOT_BOUND";
-    case KW_DISPOSED:
-      return "ERR_KW_DISPOSED";
-    default:
-      return "ERR_KW_INTERNAL";
-  }
-}
+// 'ERR_KW_INVALID_PLAN' for KW_INVALID_PLAN.
+std::string code_of(kw_status status) { return std::string("ERR_") + kw_status_name(status); }
 
 }  // namespace
 
@@ -100,7 +84,8 @@ void Environment::settle(napi_env env, napi_value, void* environment, void* user
     napi_value value = nullptr;
     if (pending->status != KW_OK) {
       napi_value code = nullptr, message = nullptr;
-      napi_create_string_utf8(env, code_of(pending->status), NAPI_AUTO_LENGTH, &code);
+      const std::string name = code_of(pending->status);
+      napi_create_string_utf8(env, name.data(), name.size(), &code);
       napi_create_string_utf8(env, pending->message.data(), pending->message.size(), &message);
       napi_create_error(env, code, message, &value);
     } else if (pending->result != nullptr) {

@@ -7,6 +7,10 @@ namespace kw {
 
 namespace {
 
+Error step_error(ErrorCode code, const Step& step, const std::string& message) {
+  return Error(code, "[" + step.op + "] " + step.label + ": " + message);
+}
+
 const Tensor& tensor_at(const StepContext& context, const std::vector<int>& indices, size_t position, const char* what) {
   if (position >= indices.size() || indices[position] < 0) {
     context.fail(std::string(what) + " " + std::to_string(position) + " is missing");
@@ -48,6 +52,8 @@ bool is_list_of_integer_lists(const nlohmann::json& value) {
 
 const Tensor& StepContext::input(size_t position) const { return tensor_at(*this, step.inputs, position, "input"); }
 
+const Tensor* StepContext::optional_input(size_t position) const { return has_input(position) ? &input(position) : nullptr; }
+
 const Tensor& StepContext::output(size_t position) const { return tensor_at(*this, step.outputs, position, "output"); }
 
 int64_t StepContext::integer(const char* name) const { return attribute(*this, name, "an integer", is_integer).get<int64_t>(); }
@@ -72,9 +78,11 @@ std::vector<std::vector<int64_t>> StepContext::integer_lists(const char* name) c
   return attribute(*this, name, "a list of lists of integers", is_list_of_integer_lists).get<std::vector<std::vector<int64_t>>>();
 }
 
-void StepContext::fail(const std::string& message) const {
-  throw Error(ErrorCode::invalid_plan, "[" + step.op + "] " + step.label + ": " + message);
-}
+void StepContext::fail(const std::string& message) const { throw step_error(ErrorCode::invalid_plan, step, message); }
+
+void KernelContext::unsupported(const std::string& message) const { throw step_error(ErrorCode::unsupported, step, message); }
+
+Error data_error(const Step& step, const std::string& message) { return step_error(ErrorCode::invalid_argument, step, message); }
 
 void KernelRegistry::add(const std::string& op, KernelFactory factory) {
   if (!factories_.emplace(op, std::move(factory)).second) {
@@ -85,7 +93,7 @@ void KernelRegistry::add(const std::string& op, KernelFactory factory) {
 std::unique_ptr<Kernel> KernelRegistry::prepare(const StepContext& context) const {
   const auto found = factories_.find(context.step.op);
   if (found == factories_.end()) {
-    throw Error(ErrorCode::unsupported, "[" + context.step.op + "] " + context.step.label + ": this backend has no such op");
+    context.unsupported("this backend has no such op");
   }
   return found->second(context);
 }

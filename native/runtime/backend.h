@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "runtime/error.h"
@@ -43,6 +44,20 @@ class Kernel {
   virtual void run(const Memory& memory) = 0;
 };
 
+// A kernel whose run(memory) is the given function; what it captures was prepared once.
+template <class Run>
+std::unique_ptr<Kernel> make_kernel(Run run) {
+  class FunctionKernel final : public Kernel {
+   public:
+    explicit FunctionKernel(Run run) : run_(std::move(run)) {}
+    void run(const Memory& memory) override { run_(memory); }
+
+   private:
+    Run run_;
+  };
+  return std::make_unique<FunctionKernel>(std::move(run));
+}
+
 // What all kernels of one program share: scratch size, converted copies of parameters. Kernels are prepared in the order of the steps.
 struct ProgramResources {
   size_t scratch_bytes = 0;
@@ -50,27 +65,17 @@ struct ProgramResources {
   std::map<std::string, std::shared_ptr<void>> shared;
 };
 
-// A step as its kernel factory sees it. Refers to a plan that outlives the kernel: a kernel may keep `const Tensor&`.
-class StepContext {
+// What a kernel is prepared with, once its step has been read. Refers to a plan that outlives the kernel: a kernel may keep `const
+// Tensor&`.
+class KernelContext {
  public:
-  StepContext(const Plan& plan, const Step& step, int threads, ProgramResources& resources)
+  KernelContext(const Plan& plan, const Step& step, int threads, ProgramResources& resources)
       : plan(plan), step(step), threads(threads), resources(resources) {}
 
   const Plan& plan;
   const Step& step;
   const int threads;
   ProgramResources& resources;
-
-  bool has_input(size_t position) const { return position < step.inputs.size() && step.inputs[position] >= 0; }
-  const Tensor& input(size_t position) const;   // throws invalid_plan when absent
-  const Tensor& output(size_t position) const;  // throws invalid_plan when absent
-  // Attributes; throw invalid_plan naming op, label and attribute when missing or of another type.
-  int64_t integer(const char* name) const;
-  double number(const char* name) const;
-  bool boolean(const char* name) const;
-  std::string text(const char* name) const;
-  std::vector<int64_t> integers(const char* name) const;
-  std::vector<std::vector<int64_t>> integer_lists(const char* name) const;
 
   void reserve_scratch(size_t bytes) const {
     if (bytes > resources.scratch_bytes) resources.scratch_bytes = bytes;
@@ -82,8 +87,32 @@ class StepContext {
     if (!slot) slot = std::shared_ptr<T>(make());
     return std::static_pointer_cast<T>(slot);
   }
+  // For a step that is right but beyond what this backend can do. Throws unsupported: "[op] label: message".
+  [[noreturn]] void unsupported(const std::string& message) const;
+};
+
+// A step as native/ops reads it.
+class StepContext : public KernelContext {
+ public:
+  using KernelContext::KernelContext;
+
+  bool has_input(size_t position) const { return position < step.inputs.size() && step.inputs[position] >= 0; }
+  const Tensor& input(size_t position) const;           // throws invalid_plan when absent
+  const Tensor* optional_input(size_t position) const;  // null when absent
+  const Tensor& output(size_t position) const;          // throws invalid_plan when absent
+  // Attributes; throw invalid_plan naming op, label and attribute when missing or of another type.
+  int64_t integer(const char* name) const;
+  double number(const char* name) const;
+  bool boolean(const char* name) const;
+  std::string text(const char* name) const;
+  std::vector<int64_t> integers(const char* name) const;
+  std::vector<std::vector<int64_t>> integer_lists(const char* name) const;
+
   [[noreturn]] void fail(const std::string& message) const;  // invalid_plan: "[op] label: message"
 };
+
+// What a kernel throws when a step's data are not what they must be (invalid_argument): "[op] label: message".
+Error data_error(const Step& step, const std::string& message);
 
 using KernelFactory = std::function<std::unique_ptr<Kernel>(const StepContext&)>;
 
@@ -154,6 +183,8 @@ class Backend {
   virtual MemoryUse memory_use() const { return {}; }
   // Called first on each thread that the stream starts.
   virtual void enter_thread() {}
+  // Held while a program's kernels are prepared, on the calling thread: whatever state of that thread this takes.
+  virtual std::shared_ptr<void> prepare_thread() { return nullptr; }
 
   // Zero-filled, 64-byte aligned memory of the device; an empty block has an address too. Throws out_of_memory.
   virtual std::byte* allocate(size_t bytes) = 0;

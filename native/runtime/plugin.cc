@@ -29,6 +29,12 @@ const Plugin* open(const std::string& path) {
 }  // namespace
 
 std::string plugin_path(const std::string& name) {
+  const auto is_plain = [](unsigned char letter) {
+    return (letter >= 'a' && letter <= 'z') || (letter >= '0' && letter <= '9') || letter == '_';
+  };
+  if (name.empty() || !std::all_of(name.begin(), name.end(), is_plain)) {
+    throw Error(ErrorCode::invalid_argument, "A device has a name of small letters, digits and _, not '" + name + "'");
+  }
   std::string variable = "KW_" + name + "_PLUGIN";
   std::transform(variable.begin(), variable.end(), variable.begin(), [](unsigned char letter) { return std::toupper(letter); });
   if (const char* path = std::getenv(variable.c_str()); path != nullptr && *path != '\0') return path;

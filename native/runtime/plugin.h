@@ -28,7 +28,7 @@ struct Plugin {
 };
 
 // Where the plug-in is looked for: libkw_NAME.so beside the binary that this function is in, or what the environment variable
-// KW_NAME_PLUGIN says.
+// KW_NAME_PLUGIN says. Throws invalid_argument for a name that is not of small letters, digits and _.
 std::string plugin_path(const std::string& name);
 
 // Loaded once and never unloaded. Throws unsupported: it is missing, does not load, or is of another build.

@@ -1,7 +1,5 @@
 #include "runtime/program.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <set>
 #include <utility>
@@ -11,18 +9,6 @@
 namespace kw {
 
 namespace {
-
-// oneDNN partitions its work for the thread count at creation, and must then run with the same.
-class OpenMpThreads {
- public:
-  explicit OpenMpThreads(int threads) : before_(omp_get_max_threads()) { omp_set_num_threads(threads); }
-  ~OpenMpThreads() { omp_set_num_threads(before_); }
-  OpenMpThreads(const OpenMpThreads&) = delete;
-  OpenMpThreads& operator=(const OpenMpThreads&) = delete;
-
- private:
-  const int before_;
-};
 
 std::string join(const std::vector<std::string>& words) {
   std::string text;
@@ -91,7 +77,7 @@ Program::Program(Plan plan, std::shared_ptr<Backend> backend, std::shared_ptr<De
 Program::~Program() { --counters_->programs; }
 
 void Program::prepare() {
-  const OpenMpThreads as_in_runs(backend_->threads());
+  const std::shared_ptr<void> as_in_runs = backend_->prepare_thread();
   executor_ = backend_->make_executor();
   for (size_t index = 0; index < plan_.steps.size(); ++index) {
     const Step& step = plan_.steps[index];

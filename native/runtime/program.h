@@ -20,7 +20,7 @@ using Bindings = std::vector<std::shared_ptr<Buffer>>;
 
 class Program final : private Steps {
  public:
-  // Prepares every step; kernels are made with OpenMP's thread count set to the backend's, as they will run.
+  // Prepares every step.
   Program(Plan plan, std::shared_ptr<Backend> backend, std::shared_ptr<DeviceCounters> counters);
   ~Program() override;
   Program(const Program&) = delete;

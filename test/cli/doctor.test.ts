@@ -16,7 +16,7 @@ test('doctor finds a working CPU backend and says what it is made of', async (t)
   };
   t.is(report.node, process.version);
   t.regex(report.native.path, /\.node$/);
-  t.is(report.native.abiVersion, 2);
+  t.is(report.native.abiVersion, 3);
   t.like(report.cpu, { works: true, threads: 1 });
   t.is(report.environment.KW_NUM_THREADS, '1');
 });

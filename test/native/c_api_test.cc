@@ -1,6 +1,7 @@
 // The C interface over the real CPU backend: what another program sees.
 #include <doctest/doctest.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <future>
 #include <string>
@@ -160,6 +161,53 @@ TEST_CASE("c api: the last error belongs to its thread") {
   std::thread([&] { other = kw_last_error(); }).join();
   CHECK(other.empty());
   CHECK(std::string(kw_last_error()) == "device is NULL");
+}
+
+#if defined(KW_TEST_PLUGIN)
+TEST_CASE("c api: the plug-in of a third backend, found by its name") {
+  setenv("KW_TEST_PLUGIN", KW_TEST_PLUGIN, 1);
+  kw_device* device = nullptr;
+  REQUIRE_MESSAGE(kw_device_open("test", nullptr, &device) == KW_OK, kw_last_error());
+  CHECK(std::string(kw_device_name(device)) == "test");
+  CHECK(std::string(kw_device_description(device)) == "a backend for tests");
+  CHECK(kw_device_is_asynchronous(device) == 0);
+  kw_buffer *x = nullptr, *y = nullptr;
+  REQUIRE(kw_buffer_create(device, 12, &x) == KW_OK);
+  REQUIRE(kw_buffer_create(device, 12, &y) == KW_OK);
+  kw_program* program = nullptr;
+  REQUIRE_MESSAGE(kw_program_create(device, kAddPlan.data(), kAddPlan.size(), &program) == KW_OK, kw_last_error());
+  REQUIRE(kw_program_bind(program, "x", x) == KW_OK);
+  REQUIRE(kw_program_bind(program, "y", y) == KW_OK);
+  const float values[3] = {1, 2, 3};
+  float sums[3] = {};
+  REQUIRE(kw_buffer_write(x, 0, values, sizeof(values), nullptr, nullptr) == KW_OK);
+  REQUIRE(kw_program_run(program, nullptr, nullptr) == KW_OK);
+  REQUIRE(kw_buffer_read(y, 0, sums, sizeof(sums), nullptr, nullptr) == KW_OK);
+  REQUIRE(kw_device_synchronize(device) == KW_OK);
+  CHECK(sums[0] == 2);
+  CHECK(sums[2] == 4);
+  kw_program_release(program);
+
+  std::string other = kAddPlan;
+  other.replace(other.find("\"op\": \"add\""), 11, "\"op\": \"relu\"");
+  CHECK(kw_program_create(device, other.data(), other.size(), &program) == KW_UNSUPPORTED);
+  CHECK(std::string(kw_last_error()) == "[relu] sum: this backend has no such op");
+  kw_buffer_release(x);
+  kw_buffer_release(y);
+  kw_device_release(device);
+  unsetenv("KW_TEST_PLUGIN");
+
+  CHECK(kw_device_open("nothing", nullptr, &device) == KW_UNSUPPORTED);
+  CHECK(std::string(kw_last_error()).find("libkw_nothing.so") != std::string::npos);
+  CHECK(kw_device_open("../cuda", nullptr, &device) == KW_INVALID_ARGUMENT);
+  CHECK(kw_device_open("", nullptr, &device) == KW_INVALID_ARGUMENT);
+}
+#endif
+
+TEST_CASE("c api: the names of ops") {
+  REQUIRE(kw_op_count() > 0);
+  CHECK(std::string(kw_op_name(0)) == "adamw");
+  CHECK(kw_op_name(kw_op_count()) == nullptr);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // Elementwise ops, reductions, pooling, dropout, loss and optimizers of the CPU backend against naive double implementations.
-#include "cpu/philox.h"
+#include "cpu/elementwise/philox.h"
 #include "op_runner.h"
 
 namespace kw::test {

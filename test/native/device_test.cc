@@ -1,5 +1,6 @@
 // The executor and its stream, with ops of the test's own: order, versions, errors, lifetimes.
 #include "runtime/device.h"
+#include "cpu/cpu_backend.h"
 
 #include <doctest/doctest.h>
 #include <omp.h>
@@ -12,8 +13,7 @@
 #include <mutex>
 #include <thread>
 
-#include "runtime/host_backend.h"
-#include "runtime/processors.h"
+#include "cpu/thread_count.h"
 
 namespace kw {
 namespace {
@@ -112,7 +112,7 @@ std::string plan_of(std::vector<json> steps) {
 }
 
 struct Fixture {
-  Device device{"test", make_host_backend(test_ops(), 2)};
+  Device device{"test", cpu::open_backend(2, test_ops())};
   std::shared_ptr<Buffer> x = device.create_buffer(16), y = device.create_buffer(16);
 
   std::shared_ptr<Program> program(std::vector<json> steps) {
@@ -217,7 +217,7 @@ TEST_CASE_FIXTURE(Fixture, "device: binding is checked") {
   CHECK_THROWS_WITH(unbound->bind("z", x), "Program 'test' has no buffer 'z' to bind; it has 'x', 'y'");
   CHECK_THROWS_WITH(unbound->bind("workspace", x), "Program 'test' has no buffer 'workspace' to bind; it has 'x', 'y'");
   CHECK_THROWS_WITH(unbound->bind("y", device.create_buffer(15)), "The buffer for 'y' of program 'test' needs 16 bytes, but has 15");
-  Device other("test", make_host_backend(test_ops(), 1));
+  Device other("test", cpu::open_backend(1, test_ops()));
   CHECK(code_of([&] { unbound->bind("y", other.create_buffer(16)); }) == ErrorCode::invalid_argument);
 }
 
@@ -250,8 +250,8 @@ TEST_CASE_FIXTURE(Fixture, "device: ranges and sizes are checked") {
   json huge = json::parse(plan_of({}));
   huge["buffers"][0]["bytes"] = int64_t{1} << 47;
   CHECK(code_of([&] { device.create_program(huge.dump()); }) == ErrorCode::out_of_memory);
-  CHECK(code_of([&] { make_host_backend(test_ops(), -1); }) == ErrorCode::invalid_argument);
-  CHECK(code_of([&] { make_host_backend(test_ops(), kMaximumThreads + 1); }) == ErrorCode::invalid_argument);
+  CHECK(code_of([&] { cpu::open_backend(-1, test_ops()); }) == ErrorCode::invalid_argument);
+  CHECK(code_of([&] { cpu::open_backend(cpu::kMaximumThreads + 1, test_ops()); }) == ErrorCode::invalid_argument);
 }
 
 TEST_CASE_FIXTURE(Fixture, "device: wrapped memory") {
@@ -315,7 +315,7 @@ TEST_CASE("device: closing cancels what waits and stops the running program afte
 }
 
 TEST_CASE("device: a callback may release the device, but not wait for it") {
-  auto device = std::make_unique<Device>("test", make_host_backend(test_ops(), 1));
+  auto device = std::make_unique<Device>("test", cpu::open_backend(1, test_ops()));
   std::promise<ErrorCode> code;
   std::promise<void> released;
   device->notify([&](const Error*) { code.set_value(code_of([&] { device->synchronize(); })); });
@@ -351,24 +351,24 @@ TEST_CASE("device: several at once, used from several threads") {
 }
 
 TEST_CASE("processors: the default number of threads") {
-  CHECK(available_cores() >= 1);
-  CHECK(available_cores() <= static_cast<int>(std::thread::hardware_concurrency()));
+  CHECK(cpu::available_cores() >= 1);
+  CHECK(cpu::available_cores() <= static_cast<int>(std::thread::hardware_concurrency()));
   const char* saved[] = {std::getenv("KW_NUM_THREADS"), std::getenv("OMP_NUM_THREADS")};
   const std::string before[] = {saved[0] == nullptr ? "" : saved[0], saved[1] == nullptr ? "" : saved[1]};
   setenv("OMP_NUM_THREADS", "5,2", 1);
   setenv("KW_NUM_THREADS", "3", 1);
-  CHECK(default_threads() == 3);
+  CHECK(cpu::default_threads() == 3);
   setenv("KW_NUM_THREADS", "1024", 1);
-  CHECK(default_threads() == 1024);
+  CHECK(cpu::default_threads() == 1024);
   for (const char* wrong : {"many", "0", "-1", "1025", "3.5", "3,2", " 3", "99999999999999999999"}) {
     setenv("KW_NUM_THREADS", wrong, 1);
     const std::string message = "KW_NUM_THREADS must be a whole number from 1 to 1024, not '" + std::string(wrong) + "'";
-    CHECK_THROWS_WITH_AS(default_threads(), doctest::Contains(message.c_str()), Error);
+    CHECK_THROWS_WITH_AS(cpu::default_threads(), doctest::Contains(message.c_str()), Error);
   }
   setenv("KW_NUM_THREADS", "", 1);
-  CHECK(default_threads() == 5);
+  CHECK(cpu::default_threads() == 5);
   setenv("OMP_NUM_THREADS", "0", 1);
-  CHECK(default_threads() == available_cores());
+  CHECK(cpu::default_threads() == cpu::available_cores());
   setenv("KW_NUM_THREADS", before[0].c_str(), 1);
   setenv("OMP_NUM_THREADS", before[1].c_str(), 1);
 }

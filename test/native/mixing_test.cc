@@ -1,5 +1,5 @@
 // Mixing and its gradient by every kernel that this machine has, in layouts and sizes that fit badly, against sums in double.
-#include "cpu/mixing.h"
+#include "cpu/mixing/mixing.h"
 
 #include <numeric>
 
@@ -165,7 +165,7 @@ class Mixer {
         context_(plan_, step_, threads, resources_),
         mixing_(context_, layout.grid, layout.placement, c.samples, types, slices, kernels),
         cells_(cells) {
-    mixing_.keep_cells(context_, 0, use);
+    mixing_.keep_cells(context_, plan_.tensors[0], use);
     memory_.bases_ = {nullptr, reinterpret_cast<std::byte*>(cells_.data())};
     memory_.versions_ = {1, 1};
     scratch_ = cpu::AlignedFloats(std::max<size_t>(64, std::max(mixing_.mix_scratch_bytes(), mixing_.backward_scratch_bytes())));
@@ -183,7 +183,7 @@ class Mixer {
   Plan plan_;
   Step step_;
   ProgramResources resources_;
-  StepContext context_;
+  KernelContext context_;
   cpu::CellMixing mixing_;
   Floats cells_;
   Memory memory_;

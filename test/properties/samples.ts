@@ -304,4 +304,8 @@ export const samples: Readonly<Record<string, (draw: Draw) => Sample>> = {
   sum_of_squares: sumOfSquares,
   sgd,
   adamw,
+  moving_average: (draw) => {
+    const size = draw.integer(1, 300);
+    return { inputs: [draw.tensor([size]), draw.tensor([size]), scalarOf(draw.choice([0, 0.5, 0.9999, 1]))], attributes: {} };
+  },
 };

@@ -121,6 +121,11 @@ export const referenceOperations: Readonly<Record<string, ReferenceOperation>> =
   sum_of_squares: sumOfSquares,
   sgd,
   adamw,
+  moving_average: (args) => {
+    const [average, values, decay] = [args.input(0).data, args.input(1).data, args.scalar(2)];
+    for (let i = 0; i < average.length; i++) average[i] = decay * average[i]! + (1 - decay) * values[i]!;
+    return [];
+  },
 };
 
 /** Runs one op; throws for an op that the reference does not know, and when an output's shape is not the one that the graph gave. */

@@ -14,7 +14,7 @@ function temporaryFolder(t: { teardown(body: () => void): void }): string {
 
 test('the add-on is loaded once', (t) => {
   t.is(loadNative(), loadNative());
-  t.is(loadNative().abiVersion, 2);
+  t.is(loadNative().abiVersion, 3);
 });
 
 test("loading leaves the process's environment as it was", (t) => {
@@ -41,7 +41,7 @@ test('a broken build is named and not papered over; without a build the prebuilt
   copyFileSync(working, join(prebuilds, 'kernel-warehouse.node'));
   t.throws(() => loadFrom(root), { code: 'ERR_KW_NATIVE_MISSING', message: /kernel_warehouse\.node: .*(invalid|short|header)/i });
   rmSync(build, { recursive: true });
-  t.is(loadFrom(root).abiVersion, 2);
+  t.is(loadFrom(root).abiVersion, 3);
 });
 
 test('arguments of the native classes cannot be confused', (t) => {

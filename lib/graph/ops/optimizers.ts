@@ -1,4 +1,4 @@
-/** SGD and AdamW, each one pass over the flat arenas. */
+/** SGD, AdamW and the moving average of weights, each one pass over the flat arenas. */
 import type { Value } from '../graph.js';
 import { defineOperation, elements, expectShape, required, shapeOf } from '../operation.js';
 
@@ -17,7 +17,7 @@ export interface AdamwAttributes {
 }
 
 function checkArenas(op: string, inputs: readonly (Value | undefined)[], arenas: readonly string[], scalars: readonly string[]): void {
-  const size = required(op, inputs, 0, 'parameters').shape;
+  const size = required(op, inputs, 0, arenas[0] as string).shape;
   arenas.forEach((name, index) => {
     expectShape(op, name, required(op, inputs, index, name), size);
   });
@@ -46,6 +46,16 @@ const adamwOperation = defineOperation<AdamwAttributes>({
   mutates: [0, 2, 3],
 });
 
+const movingAverageOperation = defineOperation<object>({
+  name: 'moving_average',
+  infer(inputs) {
+    checkArenas('moving_average', inputs, ['average', 'values'], ['decay']);
+    return [];
+  },
+  flops: ({ inputs }) => 3 * elements(shapeOf(inputs, 0)),
+  mutates: [0],
+});
+
 /** One step of SGD with momentum, as in PyTorch: weight decay is added to the gradient. */
 export function sgd(parameters: Value, gradients: Value, momentumBuffer: Value, attributes: SgdAttributes): void {
   const { graph } = parameters;
@@ -64,4 +74,9 @@ export function adamw(parameters: Value, gradients: Value, firstMoment: Value, s
   graph.append(adamwOperation, [parameters, gradients, firstMoment, secondMoment, ...controls], { ...attributes }, 'adamw');
 }
 
-export const optimizerOperations = [sgdOperation, adamwOperation];
+/** Moves an arena towards another: average = decay * average + (1 - decay) * values; `decay` is a scalar. */
+export function movingAverage(average: Value, values: Value, decay: Value): void {
+  average.graph.append(movingAverageOperation, [average, values, decay], {}, 'moving_average');
+}
+
+export const optimizerOperations = [sgdOperation, adamwOperation, movingAverageOperation];

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cuda/kernels/map.cuh"
+#include "ops/normal_tail.h"
 
 namespace kw::cuda::device {
 
@@ -37,24 +38,13 @@ struct Normal {
   float exponential;  // exp(-x^2 / 2)
 };
 
-// The tail beyond |x| is exp(-x^2/2) q(t), t = 1 / (1 + 0.35 |x|), so it keeps its relative accuracy where it is tiny, which 1 + erf does
-// not. q is our least-maximum fit to the scaled complementary error function on 0 <= |x| <= 14; it is off by 3e-8.
 __device__ __forceinline__ Normal standard_normal(float x) {
   const float magnitude = fabsf(x) > 16.0f ? 16.0f : fabsf(x);  // exp is 0 there
   const float t = 1.0f / (1.0f + 0.35f * magnitude);
-  float q = -0.0291459281f;
-  q = q * t + 0.143971682f;
-  q = q * t - 0.255714238f;
-  q = q * t + 0.159174129f;
-  q = q * t - 0.0231098142f;
-  q = q * t + 0.105507992f;
-  q = q * t + 0.119832873f;
-  q = q * t + 0.139861867f;
-  q = q * t + 0.139621407f;
   // The rounding of x^2 would be an error of exp(-x^2/2) many times as large; it is small enough for the first term of its own series.
   const float square = magnitude * magnitude;
   const float power = expf(-0.5f * square) * (1.0f - 0.5f * fmaf(magnitude, magnitude, -square));
-  const float tail = power * (q * t);
+  const float tail = power * scaled_normal_tail(t);
   return {x > 0.0f ? 1.0f - tail : tail, power};
 }
 

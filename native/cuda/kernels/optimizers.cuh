@@ -80,4 +80,16 @@ __global__ void adamw(Adamw step, long long count, bool packed) {
   });
 }
 
+// average = decay * average + (1 - decay) * values.
+__global__ void moving_average(float* average, const float* values, const float* decay, long long count, bool packed) {
+  const float kept = *decay, weight = 1.0f - kept;
+  for_packs<kPack<float>>(count, packed, [&](long long i, auto width) {
+    auto averages = load_pack<width.value>(average + i);
+    const auto added = load_pack<width.value>(values + i);
+#pragma unroll
+    for (int k = 0; k < width.value; ++k) averages[k] = kept * averages[k] + weight * added[k];
+    store_pack(average + i, averages);
+  });
+}
+
 }  // namespace kw::cuda::device

@@ -116,7 +116,9 @@ __global__ void scatter_gradient(const T* dy, const int* indices, long long samp
     T* image = dx + sample * pixels * channels + channel;
     for (long long window = 0; window < windows; ++window) {
       const long long offset = (sample * windows + window) * channels + channel;
-      T* sum = image + indices[offset] * channels;
+      const int index = indices[offset];
+      if (index < 0 || index >= pixels) continue;  // the host cannot refuse it without waiting for the GPU
+      T* sum = image + index * channels;
       store_as(sum, to_float(*sum) + to_float(dy[offset]));
     }
   });

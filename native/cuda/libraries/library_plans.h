@@ -10,8 +10,8 @@
 #include <memory>
 #include <string>
 
-#include "runtime/activation.h"
-#include "runtime/convolution_geometry.h"
+#include "ops/activation.h"
+#include "ops/convolution.h"
 #include "runtime/plan.h"
 
 namespace kw::cuda {

@@ -1,12 +1,14 @@
 // What the CUDA backend does around kernels: memory, order, recording, errors. The emulated device's streams work as late as they may.
 #include "cuda/cuda_backend.h"
 
+#include <algorithm>
 #include <atomic>
 #include <future>
 
 #include "cuda/converted_copy.h"
 #include "cuda/device_array.h"
 #include "op_runner.h"
+#include "ops/op_list.h"
 #ifdef KW_EMULATOR
 #include "emulator/options.h"
 #endif
@@ -204,6 +206,19 @@ TEST_CASE("CUDA: without a GPU, or with another index, opening says what is ther
   }
 }
 #endif
+
+TEST_CASE_FIXTURE(Fixture, "CUDA: the backend has each op of the list and no other") {
+  std::vector<std::string> registered = backend->registry().names();
+  for (const std::string& name : op_names()) {
+    const auto found = std::find(registered.begin(), registered.end(), name);
+    CHECK_MESSAGE(found != registered.end(), "the CUDA backend has no kernel for the op '", name,
+                  "': add it in native/cuda, where its family registers kernels");
+    if (found != registered.end()) registered.erase(found);
+  }
+  for (const std::string& name : registered) {
+    CHECK_MESSAGE(name.empty(), "the CUDA backend registers '", name, "', which native/ops does not name");
+  }
+}
 
 TEST_CASE_FIXTURE(Fixture, "CUDA: an op that this backend lacks is refused when the program is prepared") {
   json plan = json::parse(running_total());

@@ -1,6 +1,6 @@
 // Batch normalization and its gradients, on the device as on the CPU.
 #include "compare.h"
-#include "runtime/kernel_checks.h"
+#include "ops/checks.h"
 
 namespace kw::test {
 namespace {

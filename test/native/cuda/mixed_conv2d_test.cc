@@ -1,7 +1,7 @@
 // Mixed convolutions and their gradients on the device as on the CPU, whole and in chunks of samples.
 #include "compare.h"
-#include "cuda/fused_mixed_convolution.h"
-#include "cuda/sample_chunks.h"
+#include "cuda/mixing/fused_mixed_convolution.h"
+#include "cuda/mixing/sample_chunks.h"
 
 namespace kw::test {
 namespace {

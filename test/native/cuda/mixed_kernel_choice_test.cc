@@ -1,5 +1,5 @@
 // Which kernels a mixed convolution gets, against a table that `bench --model` is held to as well (test/bench/mixed_kernel_choices.ts).
-#include "cuda/mixed_kernel_choice.h"
+#include "cuda/mixing/mixed_kernel_choice.h"
 
 #include <doctest/doctest.h>
 

@@ -1,10 +1,10 @@
 // cuda::Convolution as mixed convolutions use it: some samples at a time, weights in bfloat16 or with gaps between them, an epilogue with
 // means, TF32.
-#include "cuda/convolution.h"
+#include "cuda/convolution/convolution.h"
 
 #include "../convolution_reference.h"
 #include "compare.h"
-#include "cuda/convolution_methods.h"
+#include "cuda/convolution/convolution_methods.h"
 #include "kernel_test.h"
 
 namespace kw::test {
