@@ -180,14 +180,14 @@ test.serial('convert takes the network from the settings of the script where the
   const foreign = join(folder, 'foreign.pth');
   const weights = new Map<string, StoredTensor>([['w', { type: 'F32', shape: [1], data: new Float32Array(1) }]]);
   for (const [model, message] of [
-    ['my_net', /settings \(args\) name is not taken over: .*'my_net'/],
-    ['resnet18', /settings \(args\) name is not taken over: .*foreign\.pth: the weights do not fit resnet18: missing/],
+    ['my_net', /does not name the network in its settings \(args\): .*'my_net'/],
+    ['resnet18', /does not name the network in its settings \(args\): .*foreign\.pth: the weights do not fit resnet18: missing/],
   ] as const) {
     writeFileSync(foreign, torchCheckpoint(weights, { args: { model } }));
     const plain = await kernelWarehouse(['convert', foreign, out]);
     t.is(plain.code, 0, plain.stderr);
     t.regex(plain.stderr, message);
-    t.regex(plain.stdout, /^network +not said; give --network$/m);
+    t.regex(plain.stdout, /^network +unknown; give --network$/m);
     t.is((await kernelWarehouse(['convert', foreign, out, '--temperature', '0.5'])).code, 1, 'flags need the network');
   }
 });
@@ -207,7 +207,7 @@ test.serial('convert without a network, and what it refuses', async (t) => {
   const out = join(folder, 'out.safetensors');
   const plain = await kernelWarehouse(['convert', bare, out]);
   t.is(plain.code, 0, plain.stderr);
-  t.regex(plain.stdout, /^network +not said; give --network$/m);
+  t.regex(plain.stdout, /^network +unknown; give --network$/m);
   await using file = await openCheckpoint(out);
   t.deepEqual({ ...file.metadata }, {});
   t.true(file.has('conv1.weight'));

@@ -156,7 +156,7 @@ const refused: readonly (readonly [name: string, contents: string, message: RegE
   ['a list', '[1]', /the whole: expected record, got \[1\]/],
   ['a share for a percentage', '{"resnet18": {"top1": 700}}', /resnet18\.top1: expected number to be <=100, got 700/],
   ['an unknown figure', '{"resnet18": {"top2": 70}}', /resnet18: .*top2/],
-  ['an unknown configuration', '{"kw1x_resnet19": {"top1": 70}}', /no table has a line 'kw1x_resnet19'; did you mean 'kw1x_resnet18'\?/],
+  ['an unknown configuration', '{"kw1x_resnet19": {"top1": 70}}', /no table has a row for 'kw1x_resnet19'; did you mean 'kw1x_resnet18'\?/],
 ];
 
 for (const [name, contents, message] of refused) {

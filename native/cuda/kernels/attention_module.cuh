@@ -1,5 +1,4 @@
-// A layer's attention for inference (KernelWarehouse, section 3.3): fully connected, normalization, ReLU, fully connected, attention
-// function.
+// A layer's attention module for inference (KernelWarehouse, appendix A.3): linear, normalization, ReLU, linear, attention function.
 #pragma once
 
 #include "cuda/kernels/attention_row.cuh"

@@ -1,7 +1,7 @@
-// Mixing of cells (KernelWarehouse, section 3.1, equation 2) and its gradients, as three matrix products over rows (sample, mixture):
-// the weights are attention [rows, n] times cells [n, cell], dattention is dweights times cells transposed, dcells attention transposed
-// times dweights. Weights are read and written in place, where each row's elements lie scattered: no product is ever copied into another
-// order.
+// Mixing of cells (KernelWarehouse, section 3.2, equation 3) and its gradients, as three matrix products with a row for each sample and
+// mixture: the weights are attention [rows, n] times cells [n, cell], dattention is dweights times cells transposed, and dcells is
+// attention transposed times dweights. Weights are read and written in place, where the elements of a row are scattered, so no product is
+// ever copied into another order.
 #pragma once
 
 #include "cuda/kernels/gemm.cuh"

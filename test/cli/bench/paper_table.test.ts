@@ -112,7 +112,7 @@ const mistakes: readonly (readonly [name: string, words: string, message: RegExp
   ['rounds for memory', '--table 16 --rounds 3', /--table 16 measures the memory of its own networks: leave out --rounds\n/],
   ['counts without a memory to measure', '--table 2 --no-memory', /--table 2 runs nothing: leave out --no-memory\n/],
   ['results without a table', '--results x', /--results belongs to --table, which is missing\n/],
-  ['results of other lines', `--table 1 --results ${foreign}`, /foreign\.json: table 1 has no line of deit_tiny; leave out --results\n/],
+  ['results of other lines', `--table 1 --results ${foreign}`, /foreign\.json: table 1 has no row for deit_tiny; leave out --results\n/],
   ['figures over their results', `--table 11 --results ${foreign} --json ${foreign}`, /foreign\.json, which is read here/],
   ['no number', '--table one', /'--table <number>' argument 'one' is invalid/],
   ['another implementation', 'kw_resnet18 --impl fast', /argument 'fast' is invalid\. Allowed choices are grouped\./],
