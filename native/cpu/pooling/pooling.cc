@@ -1,5 +1,6 @@
 // Global average pooling and 2-D max pooling, channels-last, with gradients.
 #include <algorithm>
+#include <atomic>
 #include <limits>
 
 #include "cpu/cpu_backend.h"
@@ -152,12 +153,17 @@ std::unique_ptr<Kernel> prepare_max_pool2d(const MaxPool2dStep& step, const Kern
 }
 
 // Indices are data, so they are checked at every run. Throws invalid_argument.
-void check_indices(const Step& step, const int32_t* indices, int64_t count, int64_t in_pixels) {
-  for (int64_t i = 0; i < count; ++i) {
-    if (indices[i] < 0 || indices[i] >= in_pixels) {
-      throw data_error(step, "expected indices in 0.." + std::to_string(in_pixels - 1) + " but received " + std::to_string(indices[i]));
-    }
-  }
+void check_indices(const Step& step, int threads, const int32_t* indices, int64_t count, int64_t in_pixels) {
+  const auto is_outside = [in_pixels](int32_t index) { return index < 0 || index >= in_pixels; };
+  std::atomic<bool> any_outside = false;
+  parallel_for(threads, count, kElementsPerThread, [&](int64_t begin, int64_t end) {
+    bool outside = false;
+    for (int64_t i = begin; i < end; ++i) outside |= is_outside(indices[i]);
+    if (outside) any_outside = true;
+  });
+  if (!any_outside) return;
+  const int32_t index = *std::find_if(indices, indices + count, is_outside);
+  throw data_error(step, "expected indices in 0.." + std::to_string(in_pixels - 1) + " but received " + std::to_string(index));
 }
 
 template <class T>
@@ -167,7 +173,7 @@ std::unique_ptr<Kernel> make_max_pool2d_backward(const MaxPool2dBackwardStep& st
     const T* gradient = memory.data<T>(step.dy);
     const int32_t* positions = memory.data<int32_t>(step.indices);
     T* out = memory.data<T>(step.dx);
-    check_indices(plan_step, positions, step.indices.elements(), in_pixels);
+    check_indices(plan_step, threads, positions, step.indices.elements(), in_pixels);
     for_tiles(threads, samples, in_pixels, channels, [=](int64_t sample, int64_t first, int64_t width) {
       T* out_tile = out + sample * in_pixels * channels + first;
       for (int64_t pixel = 0; pixel < in_pixels; ++pixel) std::fill_n(out_tile + pixel * channels, width, static_cast<T>(0.0f));
