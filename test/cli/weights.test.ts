@@ -287,7 +287,7 @@ test.serial('logits that are not finite are no prediction', async (t) => {
   const { data } = await readNpy(x);
   await writeNpy(odd, { type: 'F32', shape: [2, 3, size, size], data: (data as Float32Array).map((value, i) => (i === 0 ? NaN : value)) });
   const warning =
-    /^kernel-warehouse: the logits of 1 of 2 samples are not finite, of .*odd\.npy\[0\] first; look for NaN, infinite or huge values in the input and in .*\.pth\n$/;
+    /^kernel-warehouse: the logits of 1 of 2 samples are not finite, the first of them .*odd\.npy\[0\]; look for NaN, infinite or huge values in the input and in .*\.pth\n$/;
   const run = (...flags: string[]) => kernelWarehouse(['predict', '--input', odd, '--weights', pth, '--threads', '1', ...flags]);
   const lines = await run();
   t.regex(lines.stderr, warning);

@@ -131,7 +131,7 @@ const mistakes: readonly (readonly [name: string, words: string, message: RegExp
     /broken\.json: expected a file that .* wrote: machine: expected object/,
   ],
   ['measured times that are missing', 'resnet18 --bounds h100 --measured none.json', /none\.json: expected a file that .* wrote: ENOENT/],
-  ['the name that it had before', 'resnet18 --model h100', /'--model <processor>' .*The option is called --bounds now/],
+  ['the name that it had before', 'resnet18 --model h100', /'--model <processor>' .*This option is now called --bounds/],
   ['what says how to measure', 'resnet18 --bounds h100 --rounds 3', /'--bounds <processor>' cannot be used with option '--rounds <count>'/],
 ];
 
