@@ -32,6 +32,7 @@ struct AttentionFunctionStep {
 };
 
 struct AttentionFunctionBackwardStep {
+  static constexpr InPlace in_place[] = {{0, 1}};
   explicit AttentionFunctionBackwardStep(const StepContext& context);
   const Tensor &dattention, &logits, &dlogits;
   AttentionRule rule;

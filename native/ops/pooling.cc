@@ -19,6 +19,9 @@ PooledShape pooled_shape(const StepContext& context, const char* wide_name, cons
 
 // Between `wide` [N,H,W,C] and `pooled` [N,rows,columns,C], whose shapes are known to fit.
 AdaptiveWindows adaptive_windows(const StepContext& context, const Tensor& wide, const Tensor& pooled) {
+  if (wide.elements() == 0 || pooled.elements() == 0) {
+    context.fail("expected images and windows, not empty, but received " + describe(wide.shape) + " and " + describe(pooled.shape));
+  }
   for (size_t axis = 1; axis < 3; ++axis) checked_product(context, "pixels times windows", {wide.shape[axis], pooled.shape[axis]});
   return {wide.shape[0], {wide.shape[1], wide.shape[2]}, {pooled.shape[1], pooled.shape[2]}, wide.shape[3]};
 }

@@ -13,6 +13,7 @@ namespace {
 std::unique_ptr<Kernel> prepare_attention_function(const Device& gpu, const AttentionFunctionStep& step, const KernelContext& context) {
   const LaneGrid grid(as_int(context, "rows of logits", step.rows), step.rule.columns, 1);
   return make_kernel([&gpu, step, grid, rule = PreparedAttentionRule(context, step.rule)](const Memory& memory) {
+    if (step.rows == 0) return;
     launch(device::attention_function, grid.blocks(), device::kGroupThreads, 0, gpu.stream, memory.data<float>(step.logits),
            rule.at(memory), step.rows, grid.lanes, memory.data<float>(step.attention));
   });
@@ -22,6 +23,7 @@ std::unique_ptr<Kernel> prepare_attention_function_backward(const Device& gpu, c
                                                             const KernelContext& context) {
   const LaneGrid grid(as_int(context, "rows of logits", step.rows), step.rule.columns, 1);
   return make_kernel([&gpu, step, grid, rule = PreparedAttentionRule(context, step.rule)](const Memory& memory) {
+    if (step.rows == 0) return;
     launch(device::attention_function_backward, grid.blocks(), device::kGroupThreads, 0, gpu.stream, memory.data<float>(step.dattention),
            memory.data<float>(step.logits), rule.at(memory), step.rows, grid.lanes, memory.data<float>(step.dlogits));
   });

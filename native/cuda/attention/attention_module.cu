@@ -19,6 +19,7 @@ std::unique_ptr<Kernel> prepare_attention_module(const Device& gpu, const Attent
   const size_t hidden_bytes = static_cast<size_t>((step.hidden_elements + 15) / 16 * 16) * sizeof(float);
   context.reserve_scratch(hidden_bytes + static_cast<size_t>(step.logit_elements) * sizeof(float));
   return make_kernel([&gpu, step, hidden_bytes, rule = PreparedAttentionRule(context, step.rule)](const Memory& memory) {
+    if (step.attention.elements() == 0) return;
     const auto vector = [&](const Tensor* tensor) { return tensor ? memory.data<float>(*tensor) : nullptr; };
     const int samples = static_cast<int>(step.samples), width = static_cast<int>(step.hidden);
     const int64_t columns = step.rule.columns;
