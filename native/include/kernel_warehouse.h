@@ -1,4 +1,4 @@
-/* Kernel Warehouse's C interface: prepare a plan once, run it many times. docs/ARCHITECTURE.md describes the plan.
+/* Kernel Warehouse's C interface: prepare a plan once, run it many times. docs/plan.md describes the plan.
  *
  * Device      one stream: a thread of its own that does, in order, what was queued on it. Several devices can be open at once.
  * Buffer      memory of a device, zero-filled, 64-byte aligned.

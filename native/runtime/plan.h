@@ -1,4 +1,4 @@
-// The plan: what TypeScript hands over, read once. docs/ARCHITECTURE.md describes the format, docs/ops.md every op.
+// The plan: what TypeScript hands over, read once. docs/plan.md describes the format, docs/ops.md every op.
 #pragma once
 
 #include <cstdint>
