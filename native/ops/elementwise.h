@@ -38,6 +38,7 @@ struct CopyStep {
 };
 
 struct SliceStep {
+  static constexpr InPlace in_place[] = {{0, 0}};  // where all channels are kept
   explicit SliceStep(const StepContext& context);
   const Tensor &x, &y;
   Matrix matrix;  // of x
