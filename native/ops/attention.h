@@ -1,4 +1,4 @@
-// From logits to a layer's attentions (KernelWarehouse, section 3.3), as a step of its own and as the end of a whole attention module.
+// From logits to a layer's attentions (KernelWarehouse, section 3.4), as a step of its own and as the end of a whole attention module.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Weights that are mixed from the cells of a warehouse (KernelWarehouse, section 3.1), and convolutions with them.
+// Weights that are mixed from the cells of a warehouse (KernelWarehouse, section 3.2), and convolutions with them.
 #pragma once
 
 #include <cstdint>

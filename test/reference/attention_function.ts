@@ -1,5 +1,5 @@
 /**
- * The attention functions of KernelWarehouse (paper, equations 3 and 4, Table 8) as the authors' code has them: with a zero cell. DY-Conv and
+ * The attention functions of KernelWarehouse (paper, section 3.4, equation 4, Table 8) as the authors' code has them: with a zero cell. DY-Conv and
  * ODConv have none, and divide the logits of their softmax and sigmoids.
  */
 import type { Arguments } from './operation.js';

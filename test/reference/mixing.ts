@@ -1,4 +1,4 @@
-/** mix_cells, mixed_conv2d and their gradients (paper section 3.1, equation 3): a weight is assembled from mixtures of a warehouse's cells. */
+/** mix_cells, mixed_conv2d and their gradients (paper section 3.2, equation 3): a weight is assembled from mixtures of a warehouse's cells. */
 import { convolution, convolutionBackwardInput, convolutionBackwardWeight } from './convolution.js';
 import { gemm, type Matrix } from './gemm.js';
 import type { Arguments } from './operation.js';

@@ -1,5 +1,5 @@
-// From logits to attentions (KernelWarehouse, section 3.3): alpha = (1-t) f(z) + t beta, each row of logits z being one mixture. f is the
-// contrasting function of equation 3 or one of those that the paper compares it with (Table 8). The last logit belongs to the zero cell,
+// From logits to attentions (KernelWarehouse, section 3.4): alpha = (1-t) f(z) + t beta, each row of logits z being one mixture. f is the
+// contrasting function of equation 4 or one of those that the paper compares it with (Table 8). The last logit belongs to the zero cell,
 // which counts in f's sums and has no output, unless there is none (DY-Conv, ODConv). Softmax and sigmoid are of z over a temperature T.
 #include "cpu/attention/attention_function.h"
 

@@ -14,11 +14,12 @@ namespace {
 constexpr int64_t kPanel = 16;
 constexpr int64_t kMostRows = 12;
 constexpr int64_t kMostTaps = 64;
-// Few channels leave the inner loop too short.
+// With fewer channels the inner loop is too short to be fast.
 constexpr int64_t kFewestChannels = 16;
-// Up to so many, a 1x1 convolution loses less to oneDNN's than one layout for all kernels of a warehouse gains.
+// oneDNN is faster at 1x1 convolutions. Up to this many positions, sharing one weight layout among the layers of a warehouse gains more
+// than that.
 constexpr int64_t kFewPositions = 256;
-// Of the read side, what is to stay in a core's own cache while all panels of output channels pass over it.
+// Input bytes that stay in a core's own cache while every panel of output channels reads them.
 constexpr int64_t kBlockBytes = 192 << 10;
 
 // Of the only instruction set that it serves.

@@ -1,4 +1,4 @@
-// Assembling weights from the cells of a warehouse (KernelWarehouse section 3.1, equation 3) and the gradient of that, straight into and
+// Assembling weights from the cells of a warehouse (KernelWarehouse section 3.2, equation 3) and the gradient of that, straight into and
 // out of any weight layout in which a cell keeps its shape wherever it is placed.
 #pragma once
 

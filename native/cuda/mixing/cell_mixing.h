@@ -1,5 +1,5 @@
 // The mixing of cells into samples' weights on the GPU, and its gradients: what mix_cells and the mixed convolutions are made of
-// (KernelWarehouse, section 3.1, equation 2).
+// (KernelWarehouse, section 3.2, equation 3).
 #pragma once
 
 #include <cstddef>
