@@ -1,7 +1,10 @@
 #include "cpu/processor.h"
 
+#include <algorithm>
 #include <cstdlib>
+#include <iterator>
 #include <string>
+#include <string_view>
 
 #include "cpu/onednn.h"
 #include "runtime/error.h"
@@ -16,7 +19,7 @@ namespace kw::cpu {
 
 namespace {
 
-constexpr InstructionSet kSets[] = {InstructionSet::baseline, InstructionSet::avx2, InstructionSet::avx512, InstructionSet::amx};
+constexpr const char* kNames[] = {"baseline", "avx2", "avx512", "amx"};  // in the order of InstructionSet
 
 #if defined(KW_SIMD_AMX)
 
@@ -53,9 +56,9 @@ InstructionSet choose() {
   const InstructionSet best = best_here();
   const char* wanted = std::getenv("KW_CPU_ISA");
   if (wanted == nullptr || *wanted == '\0') return best;
-  for (const InstructionSet set : kSets) {
-    if (std::string(wanted) != name_of(set)) continue;
-    const InstructionSet chosen = set < best ? set : best;
+  const auto* named = std::find(std::begin(kNames), std::end(kNames), std::string_view(wanted));
+  if (named != std::end(kNames)) {
+    const InstructionSet chosen = std::min(best, static_cast<InstructionSet>(named - kNames));
     limit_onednn(chosen);
     return chosen;
   }
@@ -66,19 +69,7 @@ InstructionSet choose() {
 
 }  // namespace
 
-const char* name_of(InstructionSet set) {
-  switch (set) {
-    case InstructionSet::amx:
-      return "amx";
-    case InstructionSet::avx512:
-      return "avx512";
-    case InstructionSet::avx2:
-      return "avx2";
-    case InstructionSet::baseline:
-      break;
-  }
-  return "baseline";
-}
+const char* name_of(InstructionSet set) { return kNames[static_cast<int>(set)]; }
 
 InstructionSet instruction_set() {
   static const InstructionSet set = choose();

@@ -13,7 +13,7 @@ const char* name_of(InstructionSet set);
 // kw::Error (invalid_argument) when KW_CPU_ISA names none of them.
 InstructionSet instruction_set();
 
-// `best` of the same table of functions compiled for each set.
+// The best of the tables that one source gives when it is compiled for each set; null where it is not compiled for that set.
 template <class Table>
 const Table& for_instruction_set(const Table& baseline, const Table* avx2, const Table* avx512, const Table* amx) {
   const InstructionSet set = instruction_set();

@@ -292,6 +292,15 @@ class ProgramObject : public Napi::ObjectWrap<ProgramObject> {
   kw_device* device_ = nullptr;
 };
 
+// The text that `ask`, a function of a kw_report_callback and its data, hands to the callback.
+template <class Ask>
+Napi::String report(Napi::Env env, const Ask& ask) {
+  std::string text;
+  const kw_report_callback keep = [](void* data, const char* words) { *static_cast<std::string*>(data) = words; };
+  check(env, ask(keep, static_cast<void*>(&text)));
+  return Napi::String::New(env, text);
+}
+
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new Environment(env));
   exports.Set("abiVersion", Napi::Number::New(env, kw_abi_version()));
@@ -302,17 +311,10 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("pluginPath", Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
                 return Napi::String::New(info.Env(), kw_plugin_path(string_argument(info, 0, "name").c_str()));
               }));
-  exports.Set("cpuReport", Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
-                std::string report;
-                const auto keep = [](void* user_data, const char* text) { *static_cast<std::string*>(user_data) = text; };
-                check(info.Env(), kw_cpu_report(keep, &report));
-                return Napi::String::New(info.Env(), report);
-              }));
+  exports.Set("cpuReport", Napi::Function::New(env, [](const Napi::CallbackInfo& info) { return report(info.Env(), kw_cpu_report); }));
   exports.Set("pluginReport", Napi::Function::New(env, [](const Napi::CallbackInfo& info) {
-                std::string report;
-                const auto keep = [](void* user_data, const char* text) { *static_cast<std::string*>(user_data) = text; };
-                check(info.Env(), kw_plugin_report(string_argument(info, 0, "name").c_str(), keep, &report));
-                return Napi::String::New(info.Env(), report);
+                const std::string name = string_argument(info, 0, "name");
+                return report(info.Env(), [&](auto... arguments) { return kw_plugin_report(name.c_str(), arguments...); });
               }));
   exports.Set("Device", DeviceObject::define(env));
   exports.Set("Buffer", BufferObject::define(env));

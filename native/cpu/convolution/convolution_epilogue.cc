@@ -112,6 +112,8 @@ KW_WIDE void round_range(const float* from, int64_t count, float* to) {
 
 }  // namespace
 
+void round_to_bfloat16(const float* from, int64_t count, float* to) { round_range(from, count, to); }
+
 void finish(int threads, const Epilogue& epilogue, const float* x, int64_t rows, DataType type, const void* residual, void* y, float* means,
             std::byte* scratch) {
   if (type == DataType::bfloat16) {

@@ -31,7 +31,8 @@ size_t finish_scratch_bytes(int threads, int64_t channels);
 void widen(int threads, const bfloat16* from, int64_t count, float* to);
 // Rounds to nearest, ties to even.
 void narrow(int threads, const float* from, int64_t count, bfloat16* to);
-// What bfloat16 keeps of each number, as float32.
+// What bfloat16 keeps of each number, as float32; `to` may be `from`.
 void round_to_bfloat16(int threads, const float* from, int64_t count, float* to);
+void round_to_bfloat16(const float* from, int64_t count, float* to);  // by the calling thread
 
 }  // namespace kw::cpu

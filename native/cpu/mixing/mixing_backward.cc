@@ -4,10 +4,10 @@
 #include <span>
 
 #include "cpu/bfloat16.h"
+#include "cpu/convolution/convolution_epilogue.h"
 #include "cpu/mixing/mixing.h"
 #include "cpu/mixing/mixing_memory.h"
 #include "cpu/parallel.h"
-#include "cpu/wide.h"
 
 namespace kw::cpu {
 
@@ -19,11 +19,6 @@ constexpr int64_t kMostRowBlock = 16;
 
 // Rows from a gathered panel to the next: an odd number of cache lines, because powers of two put all panels into few sets of a cache.
 int64_t row_step(int64_t rows) { return rows | 1; }
-
-KW_WIDE void copy_rounded(const float* from, int64_t count, float* to) {
-#pragma omp simd
-  for (int64_t i = 0; i < count; ++i) to[i] = kept_by_bfloat16(from[i]);
-}
 
 }  // namespace
 
@@ -184,7 +179,8 @@ void CellMixing::gather_piece(const Piece& piece, const Dweights& dweights, floa
       for (int64_t p = 0; p < piece.panels; ++p) {
         float* to = panels + (p * row_step(dweights.rows) + row) * panel;
         const float* source = from + piece.offset + p * piece.step;
-        rounds() ? copy_rounded(source, panel, to) : static_cast<void>(std::memcpy(to, source, static_cast<size_t>(panel) * sizeof(float)));
+        rounds() ? round_to_bfloat16(source, panel, to)
+                 : static_cast<void>(std::memcpy(to, source, static_cast<size_t>(panel) * sizeof(float)));
       }
       continue;
     }
@@ -193,7 +189,7 @@ void CellMixing::gather_piece(const Piece& piece, const Dweights& dweights, floa
     for (const Run& run : std::span(runs_).subspan(piece.first_run, piece.runs)) {
       for (int32_t lane = 0; lane < run.length; ++lane) to[run.lane + lane] = from[run.offset + lane];
     }
-    if (rounds()) copy_rounded(to, panel, to);
+    if (rounds()) round_to_bfloat16(to, panel, to);
   }
 }
 
